@@ -1,0 +1,28 @@
+"""The three stellar parameters, in the order of every array of targets.
+
+Source: Sec. 1 and 2 of Barreto & Eisencraft (2026); SSPP's column names from its data model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Target:
+    """One stellar parameter: its name here, unit and how a person writes it."""
+
+    name: str
+    unit: str
+    symbol: str
+    description: str
+
+
+TEFF = Target("teff", "K", "Teff", "effective temperature")
+FEH = Target("feh", "dex", "[Fe/H]", "metallicity, log10 of iron over hydrogen relative to the Sun")
+LOGG = Target("logg", "dex", "log g", "log10 of the surface gravity in cm/s2")
+
+TARGETS: tuple[Target, ...] = (TEFF, FEH, LOGG)
+"""The targets in the order of the network's outputs."""
+
+TARGET_NAMES: tuple[str, ...] = tuple(target.name for target in TARGETS)
