@@ -1,0 +1,23 @@
+r"""Simulate a survey, written as SDSS files.
+
+On this machine, then on a cluster whose nodes all see /data (all options: ``raystellar simulate --help``):
+
+    python jobs/simulate.py survey --stars 50000 --seed 1
+    ray job submit --address http://127.0.0.1:8265 --working-dir . -- \
+        python jobs/simulate.py survey --stars 50000 --seed 1
+
+Data flow, one input row of the Ray job a plate:
+
+    plates -> [actor: draw stars -> synthesise -> observe -> write spec files] -> spectra/PPPP/spec-*.fits
+                                                                           -> ssppOut.fits, truth.parquet
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as submitted, the package lies beside jobs/
+
+from raystellar.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["simulate", *sys.argv[1:]]))

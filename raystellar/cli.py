@@ -1,0 +1,259 @@
+"""The program ``raystellar``: parse, compose the settings, call a stage, print its summary.
+
+Exit codes: 0 the job did what was asked; 1 it could not, and one sentence on standard error says why; 2 the command
+line is wrong; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import raystellar
+from raystellar.config import to_plain
+from raystellar.errors import RaystellarError
+
+SPECTRA_HELP = "spec files, folders, globs, or lists of them (@FILE or *.txt, one a line); paths or URLs"
+
+EXAMPLES = {
+    "simulate": """examples:
+  raystellar simulate survey --stars 12000 --seed 1
+  raystellar simulate survey --stars 2000 --set simulate.sky_fibres=8 --local""",
+    "preprocess": """examples:
+  raystellar preprocess survey/spectra --labels survey/ssppOut.fits --out dataset
+  raystellar preprocess 'dr12/spectra/lite/2[0-9]*/*.fits' --labels ssppOut-dr12.fits --out dataset --preset paper
+  raystellar preprocess @paths.txt --labels sppParams.csv --out s3://bucket/dataset --set preprocess.passes=one""",
+    "train": """examples:
+  raystellar train dataset --out model
+  raystellar train dataset --out model --preset paper --set fit.seed=3
+  raystellar train dataset --out model --workers 4""",
+    "label": """examples:
+  raystellar label dr12/spectra --model model --out catalog
+  raystellar label survey/spectra/0266 --model model --out catalog --local
+  raystellar label @paths.txt --model model --out catalog --labels ssppOut-dr12.fits""",
+    "demo": """examples:
+  raystellar demo
+  raystellar demo --out /tmp/demo --stars 12000 --seed 1""",
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    top = argparse.ArgumentParser(
+        prog="raystellar",
+        description="From survey spectra to stellar parameters, distributed on Ray.",
+        epilog="Start with: raystellar demo",
+    )
+    top.add_argument("--version", action="version", version=f"raystellar {raystellar.__version__}")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    simulate = _command(commands, "simulate", run_simulate, "simulate a survey, written as SDSS files")
+    simulate.add_argument("out", metavar="OUT", help="folder to write")
+    simulate.add_argument("--stars", type=int, metavar="N", help="number of stars")
+    simulate.add_argument("--seed", type=int, metavar="S", help="seed of all randomness")
+
+    preprocess = _command(commands, "preprocess", run_preprocess, "SDSS files and labels -> preprocessed Parquet")
+    preprocess.add_argument("spectra", nargs="+", metavar="SPECTRA", help=SPECTRA_HELP)
+    preprocess.add_argument("--labels", required=True, metavar="TABLE", help="ssppOut FITS, sppParams CSV, or Parquet")
+    preprocess.add_argument("--out", required=True, metavar="DATASET", help="folder to write")
+
+    train = _command(commands, "train", run_train, "preprocessed Parquet -> model bundle")
+    train.add_argument("dataset", metavar="DATASET", help="folder written by preprocess")
+    train.add_argument("--out", required=True, metavar="BUNDLE", help="folder to write")
+    train.add_argument("--seed", type=int, metavar="S", help="seed of weights, noise and order")
+    train.add_argument("--workers", type=int, metavar="N", help="Ray Train workers; 0 trains in this process")
+    train.add_argument("--overwrite", action="store_true", help="replace a bundle made from other data or settings")
+
+    label = _command(commands, "label", run_label, "SDSS files and a model bundle -> catalogue")
+    label.add_argument("spectra", nargs="+", metavar="SPECTRA", help=SPECTRA_HELP)
+    label.add_argument("--model", required=True, metavar="BUNDLE", help="folder written by train")
+    label.add_argument("--out", required=True, metavar="CATALOG", help="folder to write")
+    label.add_argument("--labels", metavar="TABLE", help="take radial velocities from this table where it has them")
+
+    demo = _command(commands, "demo", run_demo, "the whole job on a simulated survey")
+    demo.add_argument("--out", default="demo", metavar="DIR", help="folder to write (default: demo)")
+    demo.add_argument("--stars", type=int, metavar="N", help="number of stars")
+    demo.add_argument("--seed", type=int, metavar="S", help="seed of all randomness")
+    demo.set_defaults(default_preset="demo")
+    return top
+
+
+def _command(
+    commands: Any, name: str, run: Callable[[argparse.Namespace], int], summary: str
+) -> argparse.ArgumentParser:
+    """Add a sub-command with the options that all of them have."""
+    command = commands.add_parser(
+        name,
+        help=summary,
+        description=f"{summary[0].upper()}{summary[1:]}.",
+        epilog=EXAMPLES[name],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.set_defaults(run=run, default_preset=None)
+    settings = command.add_argument_group("settings")
+    settings.add_argument("--preset", metavar="NAME", help="settings that come with raystellar, e.g. paper")
+    settings.add_argument("--config", metavar="FILE", help="TOML file of settings")
+    settings.add_argument(
+        "--set", action="append", default=[], dest="assignments", metavar="SECTION.KEY=VALUE", help="one setting"
+    )
+    settings.add_argument("--show-settings", action="store_true", help="print the settings as JSON and do nothing")
+    where = command.add_argument_group("where it runs")
+    where.add_argument("--local", action="store_true", help="in this process, without Ray")
+    where.add_argument("--address", metavar="ADDRESS", help="Ray cluster (default: RAY_ADDRESS, else this machine)")
+    where.add_argument("--actors", type=int, metavar="N", help="parallel actors (default: one for each CPU)")
+    return command
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the program; return its exit code."""
+    options = parser().parse_args(arguments)
+    try:
+        return options.run(options)
+    except RaystellarError as error:
+        print(f"raystellar {options.command}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"raystellar {options.command}: interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+def _settings(options: argparse.Namespace, **sections: dict[str, Any]) -> Any:
+    """Compose the settings from the options of the command line; None where they were only to be shown."""
+    from raystellar.settings import compose
+
+    given = {"local": options.local or None, "address": options.address, "actors": options.actors}
+    sections = {**sections, "resources": given}
+    set_here = {
+        name: {key: value for key, value in section.items() if value is not None} for name, section in sections.items()
+    }
+    settings = compose(options.preset or options.default_preset, options.config, options.assignments, set_here)
+    if options.show_settings:
+        print(json.dumps(to_plain(settings), indent=2))
+        return None
+    return settings
+
+
+def run_simulate(options: argparse.Namespace) -> int:
+    """Run ``raystellar simulate``."""
+    settings = _settings(options, simulate={"stars": options.stars, "seed": options.seed})
+    if settings is None:
+        return 0
+    from raystellar.mocksurvey import simulate
+
+    summary = simulate(options.out, settings.simulate, settings.resources)
+    print(f"simulated {summary.stars} stars on {summary.plates} plates", end="")
+    print(f" ({summary.resumed_plates} plates were there)" if summary.resumed_plates else "")
+    _print_end(summary.out, summary.seconds)
+    return 0
+
+
+def run_preprocess(options: argparse.Namespace) -> int:
+    """Run ``raystellar preprocess``."""
+    settings = _settings(options)
+    if settings is None:
+        return 0
+    from raystellar.dataset import preprocess
+
+    summary = preprocess(
+        options.spectra,
+        options.labels,
+        options.out,
+        catalog=settings.catalog,
+        splits=settings.splits,
+        config=settings.preprocess,
+        resources=settings.resources,
+    )
+    _print_labels(summary.labels)
+    _print_job(summary.job)
+    print("splits: " + ", ".join(f"{name} {count}" for name, count in summary.splits.items()))
+    _print_end(summary.out, summary.seconds)
+    return 0
+
+
+def run_train(options: argparse.Namespace) -> int:
+    """Run ``raystellar train``."""
+    workers = 0 if options.local and options.workers is None else options.workers
+    settings = _settings(options, fit={"seed": options.seed}, training={"workers": workers})
+    if settings is None:
+        return 0
+    from raystellar.train import train
+
+    summary = train(
+        options.dataset,
+        options.out,
+        network=settings.network,
+        fit=settings.fit,
+        resources=settings.training,
+        overwrite=options.overwrite,
+    )
+    print(summary)
+    return 0
+
+
+def run_label(options: argparse.Namespace) -> int:
+    """Run ``raystellar label``."""
+    settings = _settings(options)
+    if settings is None:
+        return 0
+    from raystellar.label import label
+
+    summary = label(
+        options.spectra,
+        options.model,
+        options.out,
+        labels=options.labels,
+        catalog=settings.catalog,
+        quality=settings.quality,
+        resources=settings.resources,
+    )
+    _print_job(summary.job)
+    print("flags: " + ", ".join(f"{name} {count}" for name, count in summary.flagged.items()))
+    print(f"model: {summary.model_id}")
+    _print_end(summary.out, summary.seconds)
+    return 0
+
+
+def run_demo(options: argparse.Namespace) -> int:
+    """Run ``raystellar demo``."""
+    settings = _settings(options, simulate={"stars": options.stars, "seed": options.seed})
+    if settings is None:
+        return 0
+    from raystellar.demo import demo, error_table
+
+    summary = demo(options.out, settings)
+    print(f"\n{summary.spectra} held-out stars:")
+    print(error_table(summary))
+    print(f"picture: {summary.picture}")
+    _print_end(options.out, summary.seconds)
+    return 0
+
+
+def _print_labels(labels: dict[str, Any]) -> None:
+    print(
+        f"labels: {labels['rows']} rows, {labels['spectra']} spectra of {labels['stars']} stars, "
+        f"{labels['duplicates']} duplicates dropped, {labels['usable']} usable"
+    )
+    for reason, count in sorted(labels["by_reason"].items(), key=lambda item: -item[1]):
+        print(f"  {count:8d}  {reason}")
+    for note in labels["notes"]:
+        print(f"  note: {note}")
+
+
+def _print_job(job: Any) -> None:
+    accounting = job.accounting
+    print(f"in {accounting.rows_in} = out {accounting.rows_out} + rejected {accounting.rejected.total()}", end="")
+    print(f" ({job.resumed_rows} were done before)" if job.resumed_rows else "")
+    for reason, count in accounting.rejected.most_common():
+        print(f"  {count:8d}  {reason}")
+
+
+def _print_end(out: str, seconds: dict[str, float]) -> None:
+    print("seconds: " + ", ".join(f"{name} {value:.1f}" for name, value in seconds.items()))
+    print(f"written: {out}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

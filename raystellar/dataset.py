@@ -1,0 +1,149 @@
+"""Stage: SDSS files and a label table -> preprocessed spectra with labels and splits, in Parquet.
+
+One input row of the Ray job is one shard of paths: an actor reads, admits, preprocesses and commits it.
+Source: Sec. 2 and 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from raystellar.catalog import CatalogConfig, LabelTable, read_labels
+from raystellar.engine import JobResult, Resources, Stopwatch, run_job
+from raystellar.errors import SpectrumError
+from raystellar.ingest import Admitted, Batch, choose_rv, find_label, ingest, matrix_column
+from raystellar.preprocess.pixels import PreprocessConfig, Preprocessor
+from raystellar.schema import DATASET, SPLITS, arrow_schema
+from raystellar.shards import ShardedOutput, make_manifest
+from raystellar.spectra.record import Spectrum
+from raystellar.splits import NOT_DRAWN, SplitConfig, assign_splits
+from raystellar.targets import TARGET_NAMES
+
+STANDARD_NAME = r"spec-(?P<plate>\d{3,6})-(?P<mjd>\d{5})-(?P<fiberid>\d{1,4})\.fits?(\.gz)?$"
+"""Name of an SDSS spec file, which says whose spectrum it is."""
+
+
+@dataclass(frozen=True)
+class DatasetSummary:
+    """What came of a preprocessing job."""
+
+    out: str
+    job: JobResult
+    splits: dict[str, int]
+    """Rows of each split."""
+    labels: dict[str, Any]
+    """Counts of the label table, see ``LabelTable.summary``."""
+    seconds: dict[str, float]
+
+
+def preprocess(
+    spectra: Iterable[str],
+    labels: str,
+    out: str,
+    *,
+    catalog: CatalogConfig | None = None,
+    splits: SplitConfig | None = None,
+    config: PreprocessConfig | None = None,
+    resources: Resources | None = None,
+) -> DatasetSummary:
+    """Preprocess the labelled stars among ``spectra`` into the folder ``out``; resumes what was interrupted.
+
+    Parameters
+    ----------
+    spectra : files, folders, globs or lists, see ``places.expand``
+    labels : table of labels, see ``catalog.read_labels``
+    out : folder to make, a path or URL
+
+    Raises
+    ------
+    RaystellarError : an input cannot be used, ``out`` cannot be written or holds something else, or rows are missing
+    """
+    catalog, splits, config = catalog or CatalogConfig(), splits or SplitConfig(), config or PreprocessConfig()
+    resources = resources or Resources()
+    watch = Stopwatch()
+    with watch.part("list spectra"):
+        manifest = make_manifest(spectra)
+    with watch.part("read labels"):
+        table = read_labels(labels, catalog)
+        split = draw_splits(table, manifest["path"], splits)
+    identity = {"catalog": catalog, "splits": splits, "preprocess": config, "labels": table.digest()}
+    output = ShardedOutput(out, arrow_schema(DATASET))
+    output.begin("dataset", identity, manifest, resources.rows_per_shard)
+    with watch.part("preprocess"):
+        result = run_job("preprocess", output, DatasetShard, (table, split, config), resources)
+    return DatasetSummary(out, result, count_splits(output), table.summary(), watch.seconds)
+
+
+def draw_splits(table: LabelTable, paths: pa.ChunkedArray, config: SplitConfig) -> np.ndarray:
+    """Return the split (len(table),) int8 of every spectrum in the table; -1 where it is not to be used.
+
+    Exact counts are drawn among the usable spectra whose files are there, by the names of the files. With fractions
+    a star's split depends on nothing but itself and the seed.
+    """
+    drawn_from = table.usable.copy()
+    if config.exact:
+        names = pc.extract_regex(paths.combine_chunks(), STANDARD_NAME).drop_null()
+        present = np.zeros(len(table), dtype=bool)
+        found = table.find(*(names.field(part).cast(pa.int64()).to_numpy() for part in ("plate", "mjd", "fiberid")))
+        present[found[found >= 0]] = True
+        drawn_from &= present
+    split = np.full(len(table), NOT_DRAWN, dtype=np.int8)
+    split[drawn_from] = assign_splits(table.star_id[drawn_from], table.key[drawn_from], config)
+    return split
+
+
+class DatasetShard:
+    """Do one shard: read, admit, preprocess, commit."""
+
+    def __init__(
+        self, output: ShardedOutput, table: LabelTable, split: np.ndarray, config: PreprocessConfig
+    ) -> None:
+        self._output, self._table, self._split, self._config = output, table, split, config
+        self._preprocessor = Preprocessor(config)
+
+    def __call__(self, shard: int) -> dict[str, Any]:
+        paths = self._output.paths(shard)
+        batch = ingest(paths, self._preprocessor, self._admit)
+        self._output.commit(shard, self._rows(batch), batch.rejects)
+        return {"rows": len(paths), "rejected": len(batch.rejects)}
+
+    def _admit(self, spectrum: Spectrum) -> Admitted:
+        """Take stars whose labels can be learned from."""
+        if not spectrum.is_star:
+            raise SpectrumError("class", "sky fibre" if spectrum.is_sky else "not a star", spectrum.object_class)
+        row = find_label(self._table, spectrum)
+        if row < 0:
+            raise SpectrumError("labels", "not in the label table")
+        if not self._table.usable[row]:
+            raise SpectrumError("labels", self._table.reasons[self._table.reason[row]])
+        if self._split[row] == NOT_DRAWN:
+            raise SpectrumError("labels", "not drawn into a split")
+        admitted = choose_rv(spectrum, self._table, row, self._config.max_abs_rv)
+        if admitted.rv_source == "none":
+            raise SpectrumError("rv", "velocity is not a star's", f"z = {spectrum.z:.4f}")
+        return admitted
+
+    def _rows(self, batch: Batch) -> pa.Table:
+        table, rows = batch.identity, batch.rows
+        names = np.array(SPLITS)
+        for name in (*TARGET_NAMES, *(f"e_{name}" for name in TARGET_NAMES)):
+            table = table.append_column(name, pa.array(getattr(self._table, name)[rows], from_pandas=True))
+        table = table.append_column("star_id", pa.array(self._table.star_id[rows]))
+        table = table.append_column("split", pa.array(names[self._split[rows]], type=pa.string()))
+        table = table.append_column("flux", matrix_column(batch.flux))
+        return table.append_column("ivar", matrix_column(batch.ivar))
+
+
+def count_splits(output: ShardedOutput) -> dict[str, int]:
+    """Return the rows of each split in the finished output."""
+    counts = dict.fromkeys(SPLITS, 0)
+    for split in output.column("split"):
+        for value in pc.value_counts(split).to_pylist():
+            counts[value["values"]] += value["counts"]
+    return counts

@@ -1,0 +1,112 @@
+"""The main job, whole, on a simulated survey: simulate -> preprocess -> train -> label -> compare with the truth.
+
+Part of the plates have labels: the network learns from these, labels the others, and is compared with the truth and
+with a Ridge regression on the same spectra (Source: Table 2).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from raystellar import places
+from raystellar.dataset import preprocess
+from raystellar.engine import Stopwatch, session
+from raystellar.errors import IncompleteError
+from raystellar.fit.data import read_dataset
+from raystellar.ingest import choose_rv, ingest
+from raystellar.label import label, preprocess_of
+from raystellar.mocksurvey import simulate
+from raystellar.model.baselines import Ridge
+from raystellar.model.bundle import load_bundle
+from raystellar.preprocess.pixels import Preprocessor
+from raystellar.report.figures import predicted_against_true
+from raystellar.settings import Settings
+from raystellar.simulate.survey import LABELS_NAME, SPECTRA_DIR, TRUTH_NAME
+from raystellar.targets import TARGET_NAMES, TARGETS
+from raystellar.train import train
+
+
+@dataclass(frozen=True)
+class DemoSummary:
+    """Mean absolute errors on the held-out plates against the truth, in the order of ``targets.TARGETS``."""
+
+    spectra: int
+    network: np.ndarray
+    ridge: np.ndarray
+    picture: str
+    seconds: dict[str, float]
+
+
+def demo(out: str, settings: Settings) -> DemoSummary:
+    """Run the main job in the folder ``out``; what is there of an earlier run is not done again."""
+    survey, dataset, model, catalog = (places.join(out, name) for name in ("survey", "dataset", "model", "catalog"))
+    picture = places.join(out, "predicted-against-true.png")
+    watch = Stopwatch()
+    with session(settings.resources):
+        with watch.part("simulate"):
+            simulate(survey, settings.simulate, settings.resources)
+        truth = pq.read_table(places.join(survey, TRUTH_NAME))
+        with watch.part("preprocess"):
+            preprocess(
+                [places.join(survey, SPECTRA_DIR)],
+                places.join(survey, LABELS_NAME),
+                dataset,
+                catalog=settings.catalog,
+                splits=settings.splits,
+                config=settings.preprocess,
+                resources=settings.resources,
+            )
+        with watch.part("train"):
+            train(dataset, model, network=settings.network, fit=settings.fit, resources=settings.training)
+        held_out = _plate_folders(survey, truth, labelled=False)
+        with watch.part("label"):
+            label(held_out, model, catalog, quality=settings.quality, resources=settings.resources)
+    with watch.part("compare"):
+        paths, true, predicted = _join(catalog, survey, truth)
+        linear = _ridge_predictions(dataset, model, paths)
+        predicted_against_true(picture, true, {"network": predicted, "Ridge": linear})
+    errors = [np.abs(values - true).mean(axis=0) for values in (predicted, linear)]
+    return DemoSummary(len(true), *errors, picture, watch.seconds)
+
+
+def _plate_folders(survey: str, truth: pa.Table, *, labelled: bool) -> list[str]:
+    """Return the folders of the plates that have labels, or of those that have none."""
+    chosen = truth.filter(pa.compute.equal(truth["labelled"], labelled))
+    plates = sorted(set(chosen["plate"].to_pylist()))
+    return [places.join(survey, SPECTRA_DIR, f"{plate:04d}") for plate in plates]
+
+
+def _join(catalog: str, survey: str, truth: pa.Table) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Return the paths, true labels and predicted labels (n, 3) of the stars of the catalogue."""
+    rows = pa.concat_tables(
+        pq.read_table(places.join(catalog, name), columns=["path", *TARGET_NAMES])
+        for name in sorted(places.names(catalog))
+        if name.startswith("part-")
+    )
+    true = {places.join(survey, row["path"]): [row[name] for name in TARGET_NAMES] for row in truth.to_pylist()}
+    paths = rows["path"].to_pylist()
+    missing = [path for path in paths if path not in true]
+    if missing:
+        raise IncompleteError(f"{catalog} holds {len(missing)} spectra without truth, such as {missing[0]}")
+    return paths, np.array([true[path] for path in paths]), np.stack([rows[name].to_numpy() for name in TARGET_NAMES], 1)
+
+
+def _ridge_predictions(dataset: str, model: str, paths: list[str]) -> np.ndarray:
+    """Fit Ridge to the training split and return its predictions (n, 3) for the spectra at ``paths``."""
+    training = read_dataset(dataset).split("train")
+    ridge = Ridge().fit(training.flux, training.targets)
+    config = preprocess_of(load_bundle(model))
+    batch = ingest(paths, Preprocessor(config), lambda spectrum: choose_rv(spectrum, None, -1, config.max_abs_rv))
+    return ridge.predict(batch.flux)
+
+
+def error_table(summary: DemoSummary) -> str:
+    """Return the errors as a table for the terminal."""
+    lines = [f"{'':8s} {'network':>10s} {'Ridge':>10s} {'ratio':>7s}   mean absolute error against the truth"]
+    for target, network, ridge in zip(TARGETS, summary.network, summary.ridge, strict=True):
+        lines.append(f"{target.name:8s} {network:10.4g} {ridge:10.4g} {network / ridge:7.2f}   {target.unit}")
+    return "\n".join(lines)

@@ -1,0 +1,192 @@
+"""How shards are run: Ray Data actors, or this process where no cluster is wanted. No arithmetic here."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from raystellar.errors import ConfigError
+from raystellar.progress import Progress
+from raystellar.shards import Accounting, ShardedOutput
+
+ShardWork = Callable[[int], dict[str, Any]]
+"""Do one shard; return its input ``rows`` and how many of them were ``rejected``."""
+
+NO_PROGRESS_TIMEOUT_S = 900
+"""A job in which nothing ends for so long is stuck, and says so (Ray's default is twice that)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """Where and how widely a job runs. Nothing here changes a result."""
+
+    local: bool = False
+    """Run in this process, without Ray."""
+
+    address: str = ""
+    """Ray cluster to join; empty: the one in RAY_ADDRESS, else a new one on this machine, ended with the job."""
+
+    actors: int = 0
+    """Parallel actors; 0: one for each CPU of the cluster."""
+
+    cpus_per_actor: float = 1.0
+    """CPUs that Ray sets aside for each actor."""
+
+    rows_per_shard: int = 512
+    """Spectra in one output file, which is what a killed job may lose."""
+
+    def __post_init__(self) -> None:
+        if self.actors < 0 or self.cpus_per_actor <= 0:
+            raise ValueError(f"actors = {self.actors} must be >= 0 and cpus_per_actor = {self.cpus_per_actor} > 0")
+        if not 1 <= self.rows_per_shard <= 100_000:
+            raise ValueError(f"rows_per_shard = {self.rows_per_shard} must lie in 1 to 100000")
+
+
+def cpus_here() -> int:
+    """Return the number of CPUs this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def session(resources: Resources) -> Iterator[None]:
+    """Join or start Ray for the time of a job; does nothing with ``local``, or where Ray runs already.
+
+    Raises
+    ------
+    ConfigError : the cluster cannot be reached
+    """
+    if resources.local:
+        yield
+        return
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    address = resources.address or os.environ.get("RAY_ADDRESS", "")
+    quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
+    try:
+        if address:
+            ray.init(address=address, **quiet)
+        else:
+            ray.init(address="local", num_cpus=cpus_here(), include_dashboard=False, **quiet)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise ConfigError(f"no Ray cluster at {address or 'this machine'}: {str(error).splitlines()[0]}") from None
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+class _Actor:
+    """Run shards inside a Ray Data actor; large arguments come from the object store, once a node."""
+
+    def __init__(self, make: Callable[..., ShardWork], arguments: Any) -> None:
+        import ray
+
+        self._work = make(*ray.get(arguments))
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
+        done = [self._work(int(shard)) | {"shard": int(shard)} for shard in batch["shard"]]
+        return {key: [figures[key] for figures in done] for key in done[0]}
+
+
+def run_shards(
+    make: Callable[..., ShardWork], arguments: tuple[Any, ...], pending: list[int], resources: Resources
+) -> Iterator[dict[str, Any]]:
+    """Run ``make(*arguments)`` on every pending shard; yield its figures as shards end, in any order.
+
+    ``make`` is called once in each actor, so what it loads is loaded once.
+    """
+    if not pending:
+        return
+    if resources.local:
+        work = make(*arguments)
+        for shard in pending:
+            yield work(shard) | {"shard": shard}
+        return
+    yield from _run_on_ray(make, arguments, pending, resources)
+
+
+def _run_on_ray(
+    make: Callable[..., ShardWork], arguments: tuple[Any, ...], pending: list[int], resources: Resources
+) -> Iterator[dict[str, Any]]:
+    import ray
+    from ray.data import ActorPoolStrategy, DataContext
+
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.execution_no_progress_timeout_s = NO_PROGRESS_TIMEOUT_S
+    actors = min(resources.actors or _actors_that_fit(resources), len(pending))
+    shards = ray.data.from_items([{"shard": shard} for shard in pending], override_num_blocks=len(pending))
+    done = shards.map_batches(
+        _Actor,
+        fn_constructor_args=(make, ray.put(arguments)),
+        batch_size=1,
+        num_cpus=resources.cpus_per_actor,
+        compute=ActorPoolStrategy(size=actors),
+    )
+    yield from done.iter_rows(prefetch_batches=0)
+
+
+def _actors_that_fit(resources: Resources) -> int:
+    import ray
+
+    return max(1, int(ray.cluster_resources().get("CPU", 1) / resources.cpus_per_actor))
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """What a sharded job left behind."""
+
+    accounting: Accounting
+    resumed_rows: int
+    """Input rows that an earlier run had done."""
+
+
+def run_job(
+    name: str,
+    output: ShardedOutput,
+    make: Callable[..., ShardWork],
+    arguments: tuple[Any, ...],
+    resources: Resources,
+) -> JobResult:
+    """Run what is pending of an output that was begun, with progress, and account for every input row.
+
+    Raises
+    ------
+    IncompleteError : rows are missing at the end
+    """
+    total, pending = output.rows_in(), output.pending()
+    done_before = total - sum(pending.values())
+    with Progress(name, total, "spectra") as progress:
+        progress.skip(done_before)
+        if pending:
+            with session(resources):
+                for figures in run_shards(make, (output, *arguments), list(pending), resources):
+                    progress.add(figures["rows"], figures["rejected"])
+    accounting = output.account()
+    accounting.check(output.place)
+    return JobResult(accounting, done_before)
+
+
+class Stopwatch:
+    """Seconds of the parts of a job, by name, in the order in which they ended."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Time one part."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start

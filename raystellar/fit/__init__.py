@@ -1,0 +1,13 @@
+"""The fit of a network to labelled spectra: plain torch, shared by the stages ``tune`` and ``train``.
+
+    config        epochs, optimiser, augmentation as a section of the configuration; knows no torch
+    data          a folder of preprocessed spectra as arrays in memory, in one canonical order
+    scaler        median and interquartile range per target
+    augment       noisy copies of the training spectra, made on the fly
+    schedule      learning rate over the steps
+    metrics       errors per target, in the units of the targets
+    checkpoints   the state after each epoch on disk, and how a fit resumes
+    loop          ``fit``: one network, one or many workers, the same result
+
+Nothing here knows Ray: a worker is (rank, world) and an optional process group of torch.
+"""

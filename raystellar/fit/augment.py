@@ -1,0 +1,89 @@
+"""Noisy copies of the training spectra, made on the fly. Source: Sec. 3 and 5.
+
+A copy is ``x' = x + eta std(x) n`` with ``n`` ~ N(0, 1) per pixel and ``eta`` ~ U(noise_min, noise_max) per copy.
+Both are functions of (seed, spectrum, copy) alone, and of the epoch where noise is fresh: never of worker,
+batch or order. 90,000 copies are never in memory, and 360 million normals are never drawn: one pool of four
+million normals is drawn per fit, and a copy reads it from an offset and with a sign that are hashed from its
+key. Two copies may share stretches of noise, at other pixels; a network cannot tell.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from raystellar.fit.config import FitConfig
+
+POOL_SIZE = 1 << 22
+"""Normals in the pool: 16 MB, which stays in the cache of a server; a copy has 8 million different noises."""
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
+def mix(values: np.ndarray) -> np.ndarray:
+    """Return SplitMix64's finaliser of ``values`` (uint64): each bit of the input moves half of the output."""
+    z = values + _GOLDEN
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+class Augmenter:
+    """The training set with its copies: item ``i`` is copy ``i // n`` of spectrum ``i % n``; copy 0 is noiseless.
+
+    Parameters
+    ----------
+    flux : (n, n_pixels) float32, C-contiguous; may be read-only
+    keys : (n,) uint64, stable identities of the spectra
+    config : copies, noise and seed
+    """
+
+    def __init__(self, flux: np.ndarray, keys: np.ndarray, config: FitConfig) -> None:
+        self._flux, self._keys, self._config = flux, keys, config
+        self._deviation = np.array([row.std() for row in flux], dtype=np.float32)
+        self._seed = np.array([config.seed], dtype=np.uint64)
+        width = max(POOL_SIZE, 4 * flux.shape[1])
+        self._pool = np.random.default_rng(config.seed).standard_normal(width, dtype=np.float32)
+
+    def __len__(self) -> int:
+        return len(self._flux) * (1 + self._config.copies)
+
+    def order(self, epoch: int) -> np.ndarray:
+        """Return the items in the order of ``epoch``, a function of (seed, epoch)."""
+        return np.random.default_rng((self._config.seed, epoch, 1)).permutation(len(self))
+
+    def rows(self, items: np.ndarray) -> np.ndarray:
+        """Return the spectrum of each item."""
+        return items % len(self._flux)
+
+    def fill(self, items: np.ndarray, epoch: int, out: np.ndarray) -> None:
+        """Write the spectra of ``items`` (b,) in ``epoch`` to ``out`` (b, n_pixels) float32."""
+        rows, copies = self.rows(items), items // len(self._flux)
+        amplitude, offset = self._noise(rows, copies, epoch)
+        _add_noise(self._flux, rows, self._pool, offset, amplitude * self._deviation[rows], out)
+
+    def _noise(self, rows: np.ndarray, copies: np.ndarray, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return signed eta (b,) float32, 0 for copy 0, and the offset (b,) into the pool."""
+        state = mix(self._keys[rows] ^ mix(self._seed))
+        state = mix(state ^ copies.astype(np.uint64))
+        state = mix(state ^ np.uint64(epoch if self._config.fresh_noise else 0))
+        bits = mix(state ^ _GOLDEN)
+        unit = (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
+        eta = self._config.noise_min + (self._config.noise_max - self._config.noise_min) * unit
+        sign = 1.0 - 2.0 * (bits & np.uint64(1)).astype(np.float64)
+        places = np.uint64(self._pool.size - self._flux.shape[1])
+        return np.where(copies > 0, sign * eta, 0.0).astype(np.float32), (state % places).astype(np.int64)
+
+
+# One thread on purpose: numba's OpenMP threads and torch's spin against each other and cost ten times the gain.
+@numba.njit(cache=True, nogil=True)
+def _add_noise(
+    flux: np.ndarray, rows: np.ndarray, pool: np.ndarray, offset: np.ndarray, amplitude: np.ndarray, out: np.ndarray
+) -> None:
+    for i in range(rows.size):
+        row, start, scale = rows[i], offset[i], amplitude[i]
+        if scale == 0.0:
+            out[i, :] = flux[row, :]
+        else:
+            for j in range(flux.shape[1]):
+                out[i, j] = flux[row, j] + scale * pool[start + j]

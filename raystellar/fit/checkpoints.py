@@ -1,0 +1,98 @@
+"""The state of a fit after each epoch, on disk.
+
+One file an epoch, in a folder named by what is being fitted (network, settings, data), so that the state of
+another fit is never taken up. A file's name carries the digest of its bytes; it is written aside and renamed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class State:
+    """What a fit needs to go on as if it had never stopped.
+
+    Attributes
+    ----------
+    tensors : parameters, moments of the optimiser, best parameters so far, as flat float32 vectors
+    epoch : epochs done
+    step : optimiser steps done
+    best_epoch : epoch of the best parameters, from 1; 0 for none yet
+    history : one plain dict per epoch done
+    """
+
+    tensors: dict[str, np.ndarray]
+    epoch: int
+    step: int
+    best_epoch: int
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+    def encode(self) -> bytes:
+        """Return the state as the bytes of one safetensors file, the scalars as JSON in its header."""
+        scalars = {name: getattr(self, name) for name in ("epoch", "step", "best_epoch", "history")}
+        return safetensors.numpy.save(self.tensors, metadata={"state": json.dumps(scalars)})
+
+    @classmethod
+    def decode(cls, data: bytes) -> State:
+        """Return the state from the bytes of ``encode``."""
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        return cls(tensors=safetensors.numpy.load(data), **json.loads(header["__metadata__"]["state"]))
+
+
+class Checkpoints:
+    """The checkpoints of one fit.
+
+    Parameters
+    ----------
+    folder : holds the checkpoints of every fit for one output; all workers that may run rank 0 must see it
+    identity : digest of network, settings and data
+    keep : how many of the latest epochs stay on disk
+    """
+
+    def __init__(self, folder: str | Path, identity: str, keep: int = 2) -> None:
+        self._folder, self._keep = Path(folder) / identity, keep
+
+    def save(self, epoch: int, data: bytes) -> None:
+        """Commit the encoded state after ``epoch`` and drop what is older than the kept ones."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        path = self._folder / f"epoch-{epoch:05d}-{_digest(data)}.safetensors"
+        aside = path.with_suffix(f".{os.getpid()}.tmp")
+        with open(aside, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(aside, path)
+        for old in self._paths()[: -self._keep]:
+            old.unlink(missing_ok=True)
+
+    def latest(self) -> bytes | None:
+        """Return the newest state that is whole; damaged files are passed over with a warning."""
+        if not self._folder.is_dir() and self._folder.parent.is_dir():
+            others = [path.name for path in self._folder.parent.glob("*/epoch-*.safetensors")]
+            if others:
+                logger.warning("%s: checkpoints of another fit are ignored", self._folder.parent)
+        for path in reversed(self._paths()):
+            data = path.read_bytes()
+            if path.stem.endswith(_digest(data)):
+                return data
+            logger.warning("%s is damaged and ignored", path)
+        return None
+
+    def _paths(self) -> list[Path]:
+        return sorted(self._folder.glob("epoch-*.safetensors"))
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]

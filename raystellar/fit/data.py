@@ -1,0 +1,165 @@
+"""A folder of preprocessed spectra as arrays in memory.
+
+The folder is what the stage ``dataset`` writes: ``part-*.parquet`` with the columns of ``schema.DATASET`` and
+``_run.json``; its sub-folders (rejects) are not data. Spectra come in the order of (plate, mjd, fiberid, path),
+so that nothing depends on how they were spread over files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from raystellar.errors import DatasetError
+from raystellar.schema import N_PIXELS, RUN_NAME
+from raystellar.targets import TARGET_NAMES
+
+ORDER = ("plate", "mjd", "fiberid", "path")
+"""The canonical order of the spectra of a split."""
+
+BLOCK = 2048
+"""Rows of flux that are decoded at a time: 32 MB."""
+
+
+@dataclass(frozen=True)
+class SpectraSet:
+    """The spectra of one split; arrays may be read-only.
+
+    Attributes
+    ----------
+    flux : (n, n_pixels) float32, standardised
+    targets : (n, 3) float32, in the order and units of ``targets.TARGETS``
+    keys : (n,) uint64, a stable hash of each ``spec_id``
+    extra : further columns of the dataset, where they were asked for
+    """
+
+    flux: np.ndarray
+    targets: np.ndarray
+    keys: np.ndarray
+    extra: dict[str, list[Any]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.flux)
+
+
+def read_run(folder: str | Path) -> dict[str, Any]:
+    """Return what the stage ``dataset`` wrote about itself, with at least ``preprocess`` and ``digest``.
+
+    Raises
+    ------
+    DatasetError : the folder is missing or is not a raystellar dataset
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DatasetError(f"dataset {folder} does not exist; make it with the stage dataset")
+    cure = "make it again with the stage dataset"
+    try:
+        run = json.loads((folder / RUN_NAME).read_text())
+    except FileNotFoundError:
+        raise DatasetError(f"{folder} is not a raystellar dataset: it has no {RUN_NAME}; {cure}") from None
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{folder / RUN_NAME} cannot be read ({error}); {cure}") from None
+    for key, kind in (("preprocess", dict), ("digest", str)):
+        if not isinstance(run, dict) or not isinstance(run.get(key), kind):
+            raise DatasetError(f"{folder} is not a raystellar dataset: {RUN_NAME} has no {key!r}; {cure}")
+    return run
+
+
+def read_splits(
+    folder: str | Path, splits: tuple[str, ...] = ("train", "validation"), extra: tuple[str, ...] = ()
+) -> dict[str, SpectraSet]:
+    """Read the splits of a dataset; each flux array is held once.
+
+    Parameters
+    ----------
+    folder : the dataset
+    splits : of ``schema.SPLITS``
+    extra : further columns to return with each split
+
+    Raises
+    ------
+    DatasetError : files, columns or rows of a split are missing, or labels or flux are not finite
+    """
+    parts = sorted(Path(folder).glob("part-*.parquet"))
+    if not parts:
+        raise DatasetError(f"dataset {folder} has no part-*.parquet; make it with the stage dataset")
+    names = tuple(dict.fromkeys((*ORDER, "spec_id", "split", *TARGET_NAMES, *extra)))
+    table = pa.concat_tables(_read_columns(part, names) for part in parts)
+    table = table.append_column("_row", pa.array(np.arange(len(table))))
+    table = table.sort_by([(name, "ascending") for name in ORDER])
+    place = np.full((len(table), 2), -1, dtype=np.int64)  # split and row in it, per row on disk
+    sets = {}
+    for number, split in enumerate(splits):
+        rows = table.filter(pc.equal(table["split"], split))
+        if not len(rows):
+            raise DatasetError(f"dataset {folder} has no row of split {split!r}; lower its share of the other splits")
+        place[rows["_row"].to_numpy()] = np.column_stack([np.full(len(rows), number), np.arange(len(rows))])
+        sets[split] = _allocate(folder, split, rows, extra)
+    _read_flux(folder, parts, place, [sets[split].flux for split in splits])
+    return sets
+
+
+def _read_columns(part: Path, names: tuple[str, ...]) -> pa.Table:
+    try:
+        with pq.ParquetFile(part) as file:
+            known = file.schema_arrow
+            for name in (*names, "flux"):
+                if name not in known.names:
+                    raise DatasetError(f"{part} has no column {name!r}; make the dataset again with this version")
+            kind = known.field("flux").type
+            if kind != pa.list_(pa.float32(), N_PIXELS):
+                raise DatasetError(f"{part} has flux of type {kind} and needs {N_PIXELS} float32 values a row")
+            return file.read(columns=list(names)).replace_schema_metadata()
+    except (OSError, pa.ArrowInvalid) as error:
+        raise DatasetError(f"{part} cannot be read as Parquet ({error}); make the dataset again") from None
+
+
+def _allocate(folder: str | Path, split: str, rows: pa.Table, extra: tuple[str, ...]) -> SpectraSet:
+    columns = [rows[name].to_numpy().astype(np.float32) for name in TARGET_NAMES]  # null becomes NaN
+    targets = np.column_stack(columns)
+    bad = ~np.isfinite(targets).all(axis=1)
+    if bad.any():
+        first = rows["spec_id"][int(np.flatnonzero(bad)[0])].as_py()
+        raise DatasetError(
+            f"dataset {folder} has {int(bad.sum())} rows of split {split!r} with a label missing or not finite, "
+            f"first {first}; give them labels or drop them from the label table"
+        )
+    flux = np.empty((len(rows), N_PIXELS), dtype=np.float32)
+    return SpectraSet(flux, targets, spectrum_keys(rows["spec_id"].to_pylist()), {n: rows[n].to_pylist() for n in extra})
+
+
+def spectrum_keys(spec_ids: list[str]) -> np.ndarray:
+    """Return a 64-bit BLAKE2b hash (n,) uint64 of each ``plate-mjd-fiberid``, the same on every machine."""
+    digests = b"".join(hashlib.blake2b(str(name).encode(), digest_size=8).digest() for name in spec_ids)
+    return np.frombuffer(digests, dtype="<u8").astype(np.uint64)
+
+
+def _read_flux(folder: str | Path, parts: list[Path], place: np.ndarray, outs: list[np.ndarray]) -> None:
+    """Scatter the flux of every row on disk to its split and row, a block at a time."""
+    start = 0
+    for block in (block for part in parts for block in _flux_blocks(part)):
+        here = place[start : start + len(block)]
+        start += len(block)
+        for number, out in enumerate(outs):
+            mine = here[:, 0] == number
+            out[here[mine, 1]] = block[mine]
+            if not np.isfinite(block[mine]).all():
+                raise DatasetError(f"dataset {folder} has flux that is not finite; make it again")
+
+
+def _flux_blocks(part: Path) -> Iterator[np.ndarray]:
+    with pq.ParquetFile(part) as file:
+        for batch in file.iter_batches(batch_size=BLOCK, columns=["flux"]):
+            column = batch.column("flux")
+            if column.null_count:
+                raise DatasetError(f"{part} has {column.null_count} rows without flux; make the dataset again")
+            yield column.flatten().to_numpy(zero_copy_only=True).reshape(-1, N_PIXELS)

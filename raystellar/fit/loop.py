@@ -1,0 +1,286 @@
+"""The fit of one network, by one worker or many. Source: Sec. 5.
+
+Every worker holds the same arrays and takes its rows of each global batch; gradients are summed over the
+workers and divided by the rows of the global batch. Order of batches, noise and dropout are functions of the
+seed and of places in the global batch, so the number of workers moves nothing but the rounding of sums.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed
+from torch import Tensor, nn
+from torch.nn import functional
+
+from raystellar.errors import DatasetError
+from raystellar.fit.augment import Augmenter
+from raystellar.fit.checkpoints import Checkpoints, State
+from raystellar.fit.config import FitConfig
+from raystellar.fit.data import SpectraSet
+from raystellar.fit.metrics import errors
+from raystellar.fit.scaler import RobustScaler
+from raystellar.fit.schedule import learning_rate
+from raystellar.model.architecture import NetworkConfig
+from raystellar.model.network import DropoutKey, StellarNet, predict
+from raystellar.targets import TARGET_NAMES
+
+ADAM_EPSILON = 1e-7
+"""Keras' default, with which the paper's network was trained (torch: 1e-8)."""
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """One epoch as told to whoever watches; errors in the units of the targets."""
+
+    epoch: int
+    """From 1."""
+    epochs: int
+    train_loss: float
+    """Mean over the augmented training set, with dropout."""
+    validation_loss: float
+    mae: tuple[float, ...]
+    """Mean absolute error on the validation set per target."""
+    seconds: float
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """A fitted network, its best weights by validation loss."""
+
+    network: NetworkConfig
+    weights: dict[str, np.ndarray]
+    scaler: RobustScaler
+    label_ranges: dict[str, tuple[float, float]]
+    """Least and greatest training label per target."""
+    validation: dict[str, dict[str, float]]
+    """Errors of the best weights on the validation set, see ``metrics.errors``."""
+    best_epoch: int
+    history: list[dict[str, Any]]
+
+
+def fit(
+    train: SpectraSet,
+    validation: SpectraSet,
+    network: NetworkConfig,
+    config: FitConfig,
+    *,
+    rank: int = 0,
+    world: int = 1,
+    device: torch.device | str = "cpu",
+    checkpoints: Checkpoints | None = None,
+    report: Callable[[EpochReport], None] | None = None,
+) -> FitResult:
+    """Fit a network and return it with the best weights by validation loss.
+
+    Parameters
+    ----------
+    train, validation : the same arrays on every worker
+    network, config : what to fit, and how
+    rank, world : this worker and their number; above one, torch's process group must be up
+    device : where the network lives
+    checkpoints : rank 0 saves each epoch there, and the fit resumes from the latest; None for neither
+    report : called once an epoch on every worker
+
+    Raises
+    ------
+    DatasetError : the pixels do not fit the network, or a label does not vary
+    """
+    run = _Fit(train, validation, network, config, _Workers(rank, world, torch.device(device)))
+    saved = checkpoints.latest() if checkpoints and rank == 0 else None
+    saved = run.workers.broadcast(saved) if checkpoints else None
+    if saved:
+        run.restore(State.decode(saved))
+    while run.state.epoch < config.epochs:
+        told = run.epoch()
+        if checkpoints and rank == 0:
+            run.capture()
+            checkpoints.save(run.state.epoch, run.state.encode())
+        if report:
+            report(told)
+    return run.result()
+
+
+class _Workers:
+    """The workers of a fit, of which this is ``rank``."""
+
+    def __init__(self, rank: int, world: int, device: torch.device) -> None:
+        self.rank, self.world, self.device = rank, world, device
+
+    def share(self, total: int) -> slice:
+        """Return this worker's rows of ``total``."""
+        return slice(total * self.rank // self.world, total * (self.rank + 1) // self.world)
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """Sum ``tensor`` in place over the workers."""
+        if self.world > 1:
+            torch.distributed.all_reduce(tensor)
+        return tensor
+
+    def broadcast(self, data: bytes | None) -> bytes | None:
+        """Return rank 0's ``data`` on every worker: only rank 0 need see the disk."""
+        if self.world == 1:
+            return data
+        size = torch.tensor([len(data or b"")], device=self.device)
+        torch.distributed.broadcast(size, 0)
+        buffer = torch.zeros(int(size), dtype=torch.uint8, device=self.device)
+        if data:
+            buffer.copy_(torch.frombuffer(bytearray(data), dtype=torch.uint8))
+        torch.distributed.broadcast(buffer, 0)
+        return buffer.cpu().numpy().tobytes() or None
+
+
+class _Fit:
+    """A fit between two epochs."""
+
+    def __init__(
+        self, train: SpectraSet, validation: SpectraSet, network: NetworkConfig, config: FitConfig, workers: _Workers
+    ) -> None:
+        _check(train, validation, network)
+        self.train, self.validation, self.config, self.workers = train, validation, config, workers
+        self.scaler = RobustScaler.fit(train.targets)
+        scaled = self.scaler.transform(train.targets)
+        self.task_weights = torch.tensor(1.0 / scaled.var(axis=0), dtype=torch.float32, device=workers.device)
+        self.scaled = scaled.astype(np.float32)
+        self.items = Augmenter(train.flux, train.keys, config)
+        self.network = StellarNet(network, seed=config.seed).to(workers.device)
+        self.parameters = flatten(self.network)
+        self.optimizer = torch.optim.AdamW(
+            [self.parameters], weight_decay=config.weight_decay, eps=ADAM_EPSILON, fused=True
+        )
+        self.best = self.parameters.detach().clone()
+        self.best_errors: dict[str, dict[str, float]] = {}
+        self.state = State({}, epoch=0, step=0, best_epoch=0)
+        pinned = workers.device.type == "cuda"
+        self._buffer = None if pinned else np.empty((config.batch_size, network.n_pixels), dtype=np.float32)
+
+    def epoch(self) -> EpochReport:
+        """Pass once over the training set, then validate."""
+        began = time.perf_counter()
+        order = self.items.order(self.state.epoch)
+        total = torch.zeros((), dtype=torch.float64, device=self.workers.device)
+        self.network.train()
+        for start in range(0, len(order), self.config.batch_size):
+            total += self.step(order[start : start + self.config.batch_size])
+        self.state.epoch += 1
+        loss = float(self.workers.sum(total)) / len(order)
+        return self._validate(loss, began)
+
+    def step(self, items: np.ndarray) -> Tensor:
+        """Take one optimiser step on the global batch ``items``; return the summed loss of this worker's rows."""
+        mine = self.workers.share(len(items))
+        flux, truth = self._batch(items[mine])
+        self.network.at(DropoutKey(self.config.seed, self.state.step, mine.start, len(items)))
+        loss = huber(self.network(flux), truth, self.task_weights, self.config.huber_delta)
+        assert self.parameters.grad is not None
+        self.parameters.grad.zero_()
+        (loss / len(items)).backward()
+        self.workers.sum(self.parameters.grad)
+        steps = self.config.epochs * -(-len(self.items) // self.config.batch_size)
+        self.optimizer.param_groups[0]["lr"] = learning_rate(self.state.step, steps, self.config)
+        self.optimizer.step()
+        self.state.step += 1
+        return loss.detach()
+
+    def _batch(self, items: np.ndarray) -> tuple[Tensor, Tensor]:
+        device, rows = self.workers.device, self.items.rows(items)
+        truth = torch.from_numpy(self.scaled[rows])
+        if self._buffer is not None:  # a new buffer each step would cost its page faults
+            flux = torch.from_numpy(self._buffer[: len(items)])
+        else:  # torch's cache gives pinned memory out again only when the copy from it is done
+            flux = torch.empty(len(items), self.train.flux.shape[1], pin_memory=True)
+        self.items.fill(items, self.state.epoch, flux.numpy())
+        return flux.to(device, non_blocking=True), truth.to(device, non_blocking=True)
+
+    def _validate(self, train_loss: float, began: float) -> EpochReport:
+        scaled = np.zeros((len(self.validation), len(TARGET_NAMES)), dtype=np.float32)
+        mine = self.workers.share(len(self.validation))
+        scaled[mine] = predict(self.network, self.validation.flux[mine], self.workers.device)
+        predicted = self.workers.sum(torch.from_numpy(scaled).to(self.workers.device))
+        truth = torch.from_numpy(self.scaler.transform(self.validation.targets)).float().to(self.workers.device)
+        loss = float(huber(predicted, truth, self.task_weights, self.config.huber_delta)) / len(truth)
+        found = errors(self.scaler.inverse(predicted.cpu().numpy()), self.validation.targets)
+        mae = tuple(found[name]["mae"] for name in TARGET_NAMES)
+        told = EpochReport(
+            self.state.epoch, self.config.epochs, train_loss, loss, mae, time.perf_counter() - began
+        )
+        if loss < min((past["validation_loss"] for past in self.state.history), default=float("inf")):
+            self.best.copy_(self.parameters.detach())
+            self.state.best_epoch = self.state.epoch
+        self.state.history.append({**asdict(told), "mae": list(mae), "errors": found})
+        return told
+
+    def capture(self) -> None:
+        """Copy parameters, moments and best parameters to the state."""
+        moments = self.optimizer.state[self.parameters]
+        tensors = {"parameters": self.parameters, "best": self.best}
+        tensors |= {name: moments[name] for name in ("exp_avg", "exp_avg_sq")}
+        self.state.tensors = {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
+
+    def restore(self, state: State) -> None:
+        """Go on from ``state``."""
+        self.state = state
+        tensors = {name: torch.from_numpy(array.copy()) for name, array in state.tensors.items()}
+        self.parameters.data.copy_(tensors["parameters"])
+        self.best.copy_(tensors["best"])
+        moments = {name: tensors[name].to(self.workers.device) for name in ("exp_avg", "exp_avg_sq")}
+        step = torch.tensor(float(state.step), device=self.workers.device)
+        self.optimizer.state[self.parameters] = {"step": step, **moments}
+
+    def result(self) -> FitResult:
+        """Return the network with its best weights."""
+        if not self.state.best_epoch:
+            raise DatasetError(
+                "the validation loss was never finite; lower fit.learning_rate or look for extreme flux in the dataset"
+            )
+        self.parameters.data.copy_(self.best)
+        weights = {name: tensor.cpu().numpy().copy() for name, tensor in self.network.state_dict().items()}
+        low, high = self.train.targets.min(axis=0), self.train.targets.max(axis=0)
+        ranges = {name: (float(low[t]), float(high[t])) for t, name in enumerate(TARGET_NAMES)}
+        found = self.state.history[self.state.best_epoch - 1]["errors"]
+        return FitResult(
+            self.network.config, weights, self.scaler, ranges, found, self.state.best_epoch, self.state.history
+        )
+
+
+def huber(predicted: Tensor, truth: Tensor, task_weights: Tensor, delta: float) -> Tensor:
+    """Return the weighted Huber loss summed over rows: ``sum_b sum_t w_t H(predicted_bt - truth_bt)``.
+
+    ``H(r)`` is ``r^2 / 2`` up to ``delta`` and ``delta (|r| - delta / 2)`` beyond; ``w_t`` is 1 over the variance
+    of the scaled target in the training set. Source: Sec. 5.
+    """
+    return (functional.huber_loss(predicted, truth, reduction="none", delta=delta) * task_weights).sum()
+
+
+def flatten(network: nn.Module) -> nn.Parameter:
+    """Lay parameters and gradients of ``network`` into one vector each, of which they become views.
+
+    One vector is one call of the optimiser, one all-reduce and one tensor in a checkpoint.
+    """
+    parameters = list(network.parameters())
+    flat = nn.Parameter(torch.cat([parameter.detach().reshape(-1) for parameter in parameters]))
+    flat.grad = torch.zeros_like(flat)
+    start = 0
+    for parameter in parameters:
+        here = slice(start, start + parameter.numel())
+        parameter.data = flat.data[here].view_as(parameter)
+        parameter.grad = flat.grad[here].view_as(parameter)
+        start = here.stop
+    return flat
+
+
+def _check(train: SpectraSet, validation: SpectraSet, network: NetworkConfig) -> None:
+    for name, spectra in (("train", train), ("validation", validation)):
+        if not len(spectra) or spectra.flux.shape[1] != network.n_pixels:
+            raise DatasetError(
+                f"split {name!r} has flux of shape {spectra.flux.shape} and the network needs (n, {network.n_pixels}), "
+                "n > 0; make the dataset and the network of one size"
+            )
+    for t, name in enumerate(TARGET_NAMES):
+        if np.ptp(train.targets[:, t]) == 0.0:
+            raise DatasetError(f"label {name} is {train.targets[0, t]} in every training row; a fit needs it to vary")

@@ -1,0 +1,147 @@
+"""One shard of paths -> preprocessed spectra and rejects; shared by the stages dataset and label.
+
+Pure: it knows no Ray and writes nothing. Each spectrum passes read -> admit -> preprocess, and one that cannot be
+used becomes a reject with its stage and reason, never an exception.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from raystellar.catalog import LabelTable
+from raystellar.errors import SpectrumError
+from raystellar.preprocess.pixels import SPEED_OF_LIGHT_KM_S, Preprocessor
+from raystellar.schema import IDENTITY, N_NOISE, N_PIXELS, Column, arrow_schema
+from raystellar.spectra import read_spectrum
+from raystellar.spectra.record import Spectrum
+
+
+@dataclass(slots=True)
+class Admitted:
+    """What the stage knows of a spectrum that it takes."""
+
+    rv: float
+    """Radial velocity to take out [km/s]; NaN where there is none, then nothing is shifted."""
+
+    rv_source: str
+    """``table``, ``pipeline`` or ``none``."""
+
+    row: int = -1
+    """Its row in the label table; -1 where it has none."""
+
+
+Admit = Callable[[Spectrum], Admitted]
+"""Take a spectrum, or raise SpectrumError."""
+
+
+@dataclass
+class Batch:
+    """The spectra of one shard, in the order of the paths."""
+
+    flux: np.ndarray
+    """(n, 4000) float32, standardised."""
+
+    ivar: np.ndarray
+    """(n, 500) float32."""
+
+    identity: pa.Table
+    """Columns ``schema.IDENTITY``."""
+
+    is_sky: np.ndarray
+    """(n,) bool."""
+
+    rows: np.ndarray
+    """(n,) int64, rows in the label table; -1 where there is none."""
+
+    rejects: list[tuple[str, SpectrumError]] = field(default_factory=list)
+
+
+def ingest(paths: Iterable[str], preprocessor: Preprocessor, admit: Admit) -> Batch:
+    """Read, admit and preprocess the spectra at ``paths``."""
+    paths = list(paths)
+    flux = np.empty((len(paths), N_PIXELS), dtype=np.float32)
+    ivar = np.empty((len(paths), N_NOISE), dtype=np.float32)
+    taken: list[tuple[Any, ...]] = []
+    rejects: list[tuple[str, SpectrumError]] = []
+    for path in paths:
+        try:
+            spectrum = read_spectrum(path)
+            admitted = admit(spectrum)
+            shift_rv = 0.0 if math.isnan(admitted.rv) else admitted.rv
+            n = len(taken)
+            good = preprocessor(spectrum.loglam, spectrum.flux, spectrum.ivar, shift_rv, flux[n], ivar[n])
+        except SpectrumError as error:
+            rejects.append((path, error))
+            continue
+        taken.append((*_identity(spectrum, admitted, good), spectrum.is_sky, admitted.row))
+    columns = list(zip(*taken, strict=True)) if taken else [()] * (len(IDENTITY) + 2)
+    n = len(taken)
+    return Batch(
+        flux=flux[:n],
+        ivar=ivar[:n],
+        identity=pa.table([_array(c, v) for c, v in zip(IDENTITY, columns, strict=False)], schema=arrow_schema(IDENTITY)),
+        is_sky=np.array(columns[-2], dtype=bool),
+        rows=np.array(columns[-1], dtype=np.int64),
+        rejects=rejects,
+    )
+
+
+def choose_rv(spectrum: Spectrum, labels: LabelTable | None, row: int, max_abs_rv: float) -> Admitted:
+    """Choose the radial velocity: the label table's where it has one, else c z of the pipeline.
+
+    A velocity beyond ``max_abs_rv`` [km/s] is not a star's: the spectrum is taken as it is, source ``none``.
+
+    Raises
+    ------
+    SpectrumError : there is neither
+    """
+    if labels is not None and row >= 0 and np.isfinite(labels.rv[row]):
+        return Admitted(float(labels.rv[row]), "table", row)
+    if not math.isfinite(spectrum.z):
+        raise SpectrumError("rv", "no radial velocity", "neither in the label table nor from the pipeline")
+    rv = SPEED_OF_LIGHT_KM_S * spectrum.z
+    if abs(rv) > max_abs_rv:
+        return Admitted(math.nan, "none", row)
+    return Admitted(rv, "pipeline", row)
+
+
+def find_label(labels: LabelTable | None, spectrum: Spectrum) -> int:
+    """Return the row of the spectrum in the label table, -1 where it has none."""
+    return -1 if labels is None else int(labels.find(spectrum.plate, spectrum.mjd, spectrum.fiberid))
+
+
+def matrix_column(values: np.ndarray) -> pa.FixedSizeListArray:
+    """Return the rows of a contiguous (n, m) float32 matrix as a list column, without copying."""
+    return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1])
+
+
+def _identity(spectrum: Spectrum, admitted: Admitted, good: float) -> tuple[Any, ...]:
+    """Return the values of ``schema.IDENTITY``."""
+    return (
+        spectrum.path,
+        f"{spectrum.plate}-{spectrum.mjd}-{spectrum.fiberid}",
+        spectrum.plate,
+        spectrum.mjd,
+        spectrum.fiberid,
+        spectrum.run2d,
+        spectrum.ra,
+        spectrum.dec,
+        spectrum.object_class,
+        spectrum.subclass,
+        spectrum.zwarning,
+        spectrum.sn,
+        admitted.rv,
+        admitted.rv_source,
+        good,
+    )
+
+
+def _array(column: Column, values: Iterable[Any]) -> pa.Array:
+    """Return an Arrow array; an unknown number (NaN) is null."""
+    return pa.array(values, type=column.type, from_pandas=pa.types.is_floating(column.type))

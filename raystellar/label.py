@@ -1,0 +1,163 @@
+"""Stage: SDSS files and a model bundle -> a catalogue of stellar parameters with quality bits, in Parquet.
+
+One input row of the Ray job is one shard of paths: an actor reads, preprocesses as the bundle says, predicts, judges
+and commits it. Nothing is left out: stars, galaxies and sky fibres all get a row, and the flags say what they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from raystellar.catalog import CatalogConfig, LabelTable, read_labels
+from raystellar.config import build
+from raystellar.engine import JobResult, Resources, Stopwatch, run_job
+from raystellar.errors import BundleError, ConfigError
+from raystellar.ingest import Admitted, Batch, choose_rv, find_label, ingest
+from raystellar.preprocess.pixels import PreprocessConfig, Preprocessor
+from raystellar.quality import BAD, WARN, QualityConfig, flag_rows
+from raystellar.schema import CATALOG, arrow_schema
+from raystellar.shards import ShardedOutput, make_manifest
+from raystellar.spectra.record import Spectrum
+from raystellar.targets import TARGET_NAMES
+
+if TYPE_CHECKING:
+    from raystellar.model.bundle import Bundle
+
+
+@dataclass(frozen=True)
+class LabelSummary:
+    """What came of a labelling job."""
+
+    out: str
+    job: JobResult
+    model_id: str
+    flagged: dict[str, int]
+    """Rows that are bad, to be used with care, or good."""
+    seconds: dict[str, float]
+
+
+def label(
+    spectra: Iterable[str],
+    model: str,
+    out: str,
+    *,
+    labels: str | None = None,
+    catalog: CatalogConfig | None = None,
+    quality: QualityConfig | None = None,
+    resources: Resources | None = None,
+) -> LabelSummary:
+    """Label all ``spectra`` with the bundle ``model`` into the folder ``out``; resumes what was interrupted.
+
+    Parameters
+    ----------
+    spectra : files, folders, globs or lists, see ``places.expand``
+    model : folder of a model bundle
+    out : folder to make, a path or URL
+    labels : table whose radial velocities are used where it has them; else the pipeline's redshifts
+
+    Raises
+    ------
+    RaystellarError : an input cannot be used, ``out`` cannot be written or holds something else, or rows are missing
+    """
+    from raystellar.model.bundle import load_bundle
+
+    quality, resources = quality or QualityConfig(), resources or Resources()
+    watch = Stopwatch()
+    with watch.part("load model"):
+        bundle = load_bundle(model)
+        preprocess_of(bundle)  # refuses here rather than in every actor
+    with watch.part("list spectra"):
+        manifest = make_manifest(spectra)
+    table = None
+    if labels:
+        with watch.part("read labels"):
+            table = read_labels(labels, catalog or CatalogConfig(), required=["rv"])
+    identity = {"model": bundle.model_id, "quality": quality, "labels": table.digest() if table else None}
+    output = ShardedOutput(out, arrow_schema(CATALOG))
+    output.begin("catalog", identity, manifest, resources.rows_per_shard)
+    with watch.part("label"):
+        result = run_job("label", output, LabelShard, (model, bundle.model_id, table, quality), resources)
+    return LabelSummary(out, result, bundle.model_id, count_flags(output), watch.seconds)
+
+
+def preprocess_of(bundle: Bundle) -> PreprocessConfig:
+    """Return the preprocessing the bundle was trained with.
+
+    Raises
+    ------
+    BundleError : this version of raystellar cannot do it
+    """
+    try:
+        return build(PreprocessConfig, bundle.preprocess, "preprocess")
+    except ConfigError as error:
+        raise BundleError(f"model {bundle.model_id} was trained with a preprocessing unknown here: {error}") from None
+
+
+class LabelShard:
+    """Do one shard: read, preprocess, predict, judge, commit."""
+
+    def __init__(
+        self, output: ShardedOutput, model: str, model_id: str, table: LabelTable | None, quality: QualityConfig
+    ) -> None:
+        from raystellar.model.bundle import load_bundle
+
+        self._output, self._table, self._quality = output, table, quality
+        self._bundle = load_bundle(model)
+        if self._bundle.model_id != model_id:
+            raise BundleError(f"model {model} changed while it was in use, from {model_id} to {self._bundle.model_id}")
+        self._config = preprocess_of(self._bundle)
+        self._preprocessor = Preprocessor(self._config)
+
+    def __call__(self, shard: int) -> dict[str, Any]:
+        paths = self._output.paths(shard)
+        batch = ingest(paths, self._preprocessor, self._admit)
+        self._output.commit(shard, self._rows(batch), batch.rejects)
+        return {"rows": len(paths), "rejected": len(batch.rejects)}
+
+    def _admit(self, spectrum: Spectrum) -> Admitted:
+        """Take everything that has a velocity."""
+        return choose_rv(spectrum, self._table, find_label(self._table, spectrum), self._config.max_abs_rv)
+
+    def _rows(self, batch: Batch) -> pa.Table:
+        labels = self._bundle.predict(batch.flux)
+        bits = self._judge(batch, labels)
+        table = batch.identity
+        for k, name in enumerate(TARGET_NAMES):
+            table = table.append_column(name, pa.array(labels[:, k], type=pa.float32()))
+        table = table.append_column("flags", pa.array(bits))
+        table = table.append_column("flag_warn", pa.array((bits & WARN) != 0))
+        table = table.append_column("flag_bad", pa.array((bits & BAD) != 0))
+        return table.append_column("model_id", pa.array([self._bundle.model_id] * len(bits), type=pa.string()))
+
+    def _judge(self, batch: Batch, labels: np.ndarray) -> np.ndarray:
+        def column(name: str) -> np.ndarray:
+            return batch.identity[name].to_numpy()
+
+        return flag_rows(
+            self._quality,
+            is_sky=batch.is_sky,
+            object_class=column("object_class").astype(str),
+            zwarning=column("zwarning"),
+            sn=column("sn"),
+            good_fraction=column("good_fraction"),
+            has_rv=column("rv_source") != "none",
+            labels=labels,
+            label_ranges=self._bundle.label_ranges,
+        )
+
+
+def count_flags(output: ShardedOutput) -> dict[str, int]:
+    """Return how many rows of the finished catalogue are good, ask for care, or are bad."""
+    counts = {"good": 0, "warn": 0, "bad": 0}
+    for flags in output.column("flags"):
+        bits = flags.to_numpy()
+        bad, warn = (bits & BAD) != 0, (bits & WARN) != 0
+        counts["bad"] += int(bad.sum())
+        counts["warn"] += int((warn & ~bad).sum())
+        counts["good"] += int((~warn & ~bad).sum())
+    return counts

@@ -1,0 +1,9 @@
+"""The model: what the network is, what it is compared with, and how it lies on disk.
+
+    architecture   the shape of the network as a section of the configuration; knows no torch
+    network        the residual multitask network and its dropout
+    baselines      ordinary least squares and ridge regression, the paper's linear comparisons
+    bundle         a folder that describes itself: weights, grid, scaler, provenance; never a pickle
+
+Write a new architecture beside ``network``; whoever only applies a model needs ``bundle.load_bundle`` alone.
+"""

@@ -1,0 +1,287 @@
+"""The model bundle: a folder that describes itself.
+
+``weights.safetensors`` holds the weights, ``bundle.json`` everything else that is needed to apply and to judge
+them: architecture, grid and preprocessing, scaler, label ranges, configuration, provenance, errors. Written to
+a temporary folder and renamed; refused with the reason where it does not fit. Nothing in it is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+import raystellar
+from raystellar.config import build, digest, to_plain
+from raystellar.errors import BundleError, ConfigError, OutputError
+from raystellar.model.architecture import NetworkConfig
+from raystellar.schema import BUNDLE_NAME, WEIGHTS_NAME
+from raystellar.targets import TARGET_NAMES, TARGETS
+
+if TYPE_CHECKING:
+    from raystellar.model.network import StellarNet
+
+FORMAT_VERSION = 1
+"""Raised when a reader of the old format would go wrong."""
+
+GRID_KEYS = {"start": "loglam_start", "stop": "loglam_stop"}
+"""The grid's ends and where the preprocessing settings name them."""
+
+
+def _versions() -> dict[str, str]:
+    """Return the versions of what the numbers rest on."""
+    return {name: importlib.metadata.version(name) for name in ("numpy", "torch", "ray")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bundle:
+    """A fitted network with all that is needed to apply it; every field but the weights is plain JSON."""
+
+    network: NetworkConfig
+    """Architecture."""
+
+    weights: Mapping[str, np.ndarray] = field(repr=False)
+    """The network's state by name, float32."""
+
+    preprocess: dict[str, Any]
+    """Settings of the preprocessing that made the training spectra, as plain values."""
+
+    centre: tuple[float, ...]
+    """Median of the training labels per target, in the units of the targets."""
+
+    scale: tuple[float, ...]
+    """Interquartile range of the training labels per target, in the units of the targets."""
+
+    label_ranges: dict[str, tuple[float, float]]
+    """Least and greatest training label per target."""
+
+    validation: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Errors on the validation set per target, see ``fit.metrics``."""
+
+    history: list[dict[str, Any]] = field(default_factory=list, repr=False)
+    """One entry per epoch."""
+
+    config: dict[str, Any] = field(default_factory=dict, repr=False)
+    """The resolved configuration of the run."""
+
+    data_hash: str = ""
+    """Digest of the dataset."""
+
+    fit_id: str = ""
+    """Digest of network, fit settings and dataset: who asks for the same again gets this bundle."""
+
+    seed: int = 0
+    """Of the fit."""
+
+    raystellar_version: str = raystellar.__version__
+    """That made the bundle."""
+
+    versions: dict[str, str] = field(default_factory=_versions)
+    """Of the libraries that made the bundle."""
+
+    created: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"))
+    """When the bundle was made, UTC."""
+
+    @property
+    def grid(self) -> dict[str, Any]:
+        """The grid of the spectra: ``start`` and ``stop`` [log10 angstrom], both included, and ``n``."""
+        return {**{end: self.preprocess[key] for end, key in GRID_KEYS.items()}, "n": self.network.n_pixels}
+
+    @cached_property
+    def weights_sha256(self) -> str:
+        """SHA-256 of the weights: names, shapes and values, in the order of names."""
+        total = hashlib.sha256()
+        for name, array in sorted(self.weights.items()):
+            total.update(f"{name} {array.dtype} {array.shape} ".encode())
+            total.update(np.ascontiguousarray(array).tobytes())
+        return total.hexdigest()
+
+    @property
+    def model_id(self) -> str:
+        """Digest of all that decides a prediction: weights, architecture, scaler, preprocessing."""
+        return digest([self.weights_sha256, self.network, self.centre, self.scale, self.preprocess])
+
+    @cached_property
+    def module(self) -> StellarNet:
+        """The network as a torch module on the CPU, in evaluation mode."""
+        import torch
+
+        from raystellar.model.network import StellarNet
+
+        module = StellarNet(self.network)
+        module.load_state_dict({name: torch.tensor(array) for name, array in self.weights.items()})
+        return module.eval()
+
+    def predict(self, flux: np.ndarray) -> np.ndarray:
+        """Return targets (n, 3) float64 in their own units for standardised ``flux`` (n, n_pixels).
+
+        Raises
+        ------
+        ValueError : the spectra are not on the grid of the model
+        """
+        from raystellar.model.network import predict
+
+        if flux.ndim != 2 or flux.shape[1] != self.network.n_pixels:
+            raise ValueError(f"flux has shape {flux.shape} and must be (n, {self.network.n_pixels})")
+        return predict(self.module, flux).astype(np.float64) * self.scale + self.centre
+
+
+def save_bundle(path: str | Path, bundle: Bundle) -> None:
+    """Write ``bundle`` to the folder ``path``, in place of an older bundle if there is one.
+
+    Raises
+    ------
+    OutputError : there is something else at ``path``, or it cannot be written
+    """
+    path = Path(path)
+    if path.exists() and not is_bundle(path) and not (path.is_dir() and not any(path.iterdir())):
+        raise OutputError(f"{path} exists and is not a model bundle; name another output or remove it")
+    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        aside.mkdir(parents=True)
+        _write(aside / WEIGHTS_NAME, safetensors.numpy.save(dict(bundle.weights)))
+        _write(aside / BUNDLE_NAME, json.dumps(_describe(bundle), indent=1, allow_nan=False).encode())
+        _replace(aside, path)
+    except OSError as error:
+        raise OutputError(f"model bundle {path} cannot be written: {error}") from None
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def is_bundle(path: str | Path) -> bool:
+    """Return whether ``path`` is a folder that looks like a bundle, whole or not."""
+    return (Path(path) / BUNDLE_NAME).is_file()
+
+
+def load_bundle(path: str | Path) -> Bundle:
+    """Read the bundle in the folder ``path`` and check that it is whole.
+
+    Raises
+    ------
+    BundleError : it is missing, damaged, of another format, or for other targets or another grid
+    """
+    path = Path(path)
+    text = _read(path, BUNDLE_NAME)
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise _damaged(path, f"{BUNDLE_NAME} is not JSON ({error})") from None
+    if not isinstance(found, dict):
+        raise _damaged(path, f"{BUNDLE_NAME} is not a table")
+    if found.get("format") != FORMAT_VERSION:
+        raise BundleError(
+            f"model bundle {path} has format {found.get('format')!r} and raystellar {raystellar.__version__} reads "
+            f"format {FORMAT_VERSION}; train the model again or use the raystellar that made it"
+        )
+    names = [target.get("name") for target in found.get("targets") or []]
+    if names != list(TARGET_NAMES):
+        raise BundleError(f"model bundle {path} predicts {names} and {list(TARGET_NAMES)} are needed; train it again")
+    bundle = _rebuild(path, found, _load_weights(path, _read(path, WEIGHTS_NAME)))
+    _check(path, found, bundle)
+    return bundle
+
+
+def _describe(bundle: Bundle) -> dict[str, Any]:
+    """Return the content of ``bundle.json``."""
+    plain = {f.name: to_plain(getattr(bundle, f.name)) for f in dataclasses.fields(bundle) if f.name != "weights"}
+    return {
+        "format": FORMAT_VERSION,
+        "model_id": bundle.model_id,
+        "targets": [{"name": target.name, "unit": target.unit} for target in TARGETS],
+        "grid": bundle.grid,
+        "weights_sha256": bundle.weights_sha256,
+        **plain,
+    }
+
+
+def _rebuild(path: Path, found: dict[str, Any], weights: Mapping[str, np.ndarray]) -> Bundle:
+    kinds = {f.name: f for f in dataclasses.fields(Bundle) if f.name != "weights"}
+    missing = [name for name in kinds if name not in found]
+    if missing:
+        raise _damaged(path, f"{BUNDLE_NAME} lacks {', '.join(missing)}")
+    values = {name: found[name] for name in kinds}
+    try:
+        values["network"] = build(NetworkConfig, values["network"], "network")
+        values |= {name: tuple(float(number) for number in values[name]) for name in ("centre", "scale")}
+        values["label_ranges"] = {name: (float(low), float(high)) for name, (low, high) in values["label_ranges"].items()}
+    except (ConfigError, TypeError, ValueError, AttributeError) as error:
+        raise _damaged(path, f"{BUNDLE_NAME} holds what it should not ({error})") from None
+    return Bundle(weights=weights, **values)
+
+
+def _check(path: Path, found: dict[str, Any], bundle: Bundle) -> None:
+    """Refuse a bundle whose parts do not belong together."""
+    if not isinstance(bundle.preprocess, dict) or not set(GRID_KEYS.values()) <= set(bundle.preprocess):
+        raise _damaged(path, f"{BUNDLE_NAME} has preprocess without {' and '.join(GRID_KEYS.values())}")
+    if found.get("grid") != bundle.grid:
+        raise BundleError(
+            f"model bundle {path} names the grid {found.get('grid')} but its network and preprocessing have "
+            f"{bundle.grid}; train it again"
+        )
+    if not len(bundle.centre) == len(bundle.scale) == len(TARGETS):
+        raise _damaged(path, f"its scaler has {len(bundle.scale)} targets and needs {len(TARGETS)}")
+    if found.get("weights_sha256") != bundle.weights_sha256:
+        raise _damaged(path, f"{WEIGHTS_NAME} does not hold the weights that {BUNDLE_NAME} was written with")
+    if found.get("model_id") != bundle.model_id:
+        raise _damaged(path, f"{BUNDLE_NAME} was changed after it was written")
+    try:
+        bundle.module
+    except RuntimeError as error:
+        raise _damaged(path, f"its weights do not fit its architecture ({str(error).splitlines()[-1].strip()})") from None
+
+
+def _load_weights(path: Path, data: bytes) -> dict[str, np.ndarray]:
+    try:
+        return dict(safetensors.numpy.load(data))
+    except (safetensors.SafetensorError, ValueError, KeyError) as error:
+        raise _damaged(path, f"{WEIGHTS_NAME} cannot be read ({error})") from None
+
+
+def _read(path: Path, name: str) -> bytes:
+    try:
+        return (path / name).read_bytes()
+    except FileNotFoundError:
+        what = f"{name} is not in it" if path.is_dir() else "there is no such folder"
+        raise BundleError(f"model bundle {path} is missing: {what}; make it with the stage train") from None
+    except OSError as error:
+        raise BundleError(f"model bundle {path} cannot be read ({error}); check its path and permissions") from None
+
+
+def _damaged(path: Path, what: str) -> BundleError:
+    return BundleError(f"model bundle {path} is damaged: {what}; copy it again from where it was made, or train it again")
+
+
+def _write(path: Path, data: bytes) -> None:
+    with open(path, "wb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _replace(aside: Path, path: Path) -> None:
+    """Rename ``aside`` to ``path``; an older bundle there steps aside first and is put back if that fails."""
+    if not is_bundle(path):
+        os.rename(aside, path)
+        return
+    older = path.with_name(f"{aside.name}.old")
+    os.rename(path, older)
+    try:
+        os.rename(aside, path)
+    except OSError:
+        os.rename(older, path)
+        raise
+    shutil.rmtree(older, ignore_errors=True)

@@ -1,0 +1,205 @@
+"""The residual multitask network. Source: Sec. 4.
+
+Shapes: B spectra of a batch, P pixels, D units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from raystellar.model.architecture import NetworkConfig
+from raystellar.targets import TARGET_NAMES
+
+LAYER_NORM_EPSILON = 1e-3
+"""Keras' default, with which the paper's network was trained (torch: 1e-5)."""
+
+PREDICT_BATCH = 2048
+"""Spectra per batch of inference: 32 MB of input, beyond which nothing gets faster."""
+
+
+class DropoutKey(NamedTuple):
+    """What the masks of one step depend on, and which rows of the global batch are here."""
+
+    seed: int
+    step: int
+    start: int
+    """First row of the global batch that this worker holds."""
+    total: int
+    """Rows of the global batch."""
+
+
+class KeyedDropout(nn.Module):
+    r"""Dropout whose mask knows the spectrum's place in the global batch, not the worker that holds it.
+
+    .. math:: y_{bd} = x_{bd} \, m_{bd} / (1 - p), \qquad m_{bd} \sim \mathrm{Bernoulli}(1 - p)
+
+    The mask is drawn for the whole global batch from (seed, step, layer) and cut to the rows at hand, so
+    that one worker and many train the same network.
+
+    Arguments:
+        p: rate :math:`p` in [0, 1)
+        layer: number of this layer in the network, part of the key
+    """
+
+    def __init__(self, p: float, layer: int = 0) -> None:
+        super().__init__()
+        self.p, self.layer = p, layer
+        self.key: DropoutKey | None = None
+
+    def extra_repr(self) -> str:
+        """Show the rate where torch prints the network."""
+        return f"p={self.p}"
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Drop units of ``x`` (B, D) in training; the identity otherwise."""
+        if not self.training or self.p == 0.0:
+            return x
+        if self.key is None:
+            raise RuntimeError("StellarNet.at(...) must name the step before a forward pass in training")
+        return x * self.mask(self.key, x.shape[0], x.shape[1]).to(x.device, non_blocking=True)
+
+    def mask(self, key: DropoutKey, rows: int, width: int) -> Tensor:
+        """Return the mask (rows, width): 0 where dropped, 1 / (1 - p) where kept."""
+        words = np.random.SeedSequence((key.seed, key.step, self.layer)).generate_state(1, np.uint64)
+        # Always a CPU generator: the streams of CPU and GPU differ.
+        generator = torch.Generator().manual_seed(int(words[0]) >> 1)
+        keep = torch.rand(key.total, width, generator=generator)[key.start : key.start + rows] >= self.p
+        return keep.float() / (1.0 - self.p)
+
+
+class Residual(nn.Module):
+    r"""Residual block, normalised before each linear map.
+
+    .. math:: y = S(x) + W_2 \, \mathrm{LN}(\phi(W_1 \, \mathrm{LN}(x) + b_1)) + b_2
+
+    with the shortcut :math:`S` the identity, or LN and a linear map where the width changes.
+
+    Arguments:
+        body: what is learned beside the shortcut
+        shortcut: :math:`S`; None for no shortcut at all
+    """
+
+    def __init__(self, body: nn.Module, shortcut: nn.Module | None) -> None:
+        super().__init__()
+        self.body, self.shortcut = body, shortcut
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, D) to (B, D')."""
+        return self.body(x) if self.shortcut is None else self.shortcut(x) + self.body(x)
+
+
+class StellarNet(nn.Module):
+    r"""Residual multitask perceptron from a spectrum to three scaled stellar parameters.
+
+    A stem, a trunk of residual blocks, and a head per target, of which each is a small perceptron:
+
+    .. math::
+        h_0 &= \phi(\mathrm{LN}(W_0 x + b_0)) \\
+        h_k &= \mathrm{Residual}_k(h_{k-1}) \\
+        y_t &= \mathrm{Head}_t(\mathrm{LN}(h_K)) \qquad t \in \{T_\mathrm{eff}, \mathrm{[Fe/H]}, \log g\}
+
+    with :math:`\phi` the GELU. 542,771 parameters in the paper's selection. Linear maps start from Glorot's
+    uniform distribution and zero bias, the defaults of the paper's Keras.
+
+    Arguments:
+        config: widths, dropouts, ablations
+        seed: of the initial weights
+
+    Example:
+        >>> network = StellarNet(NetworkConfig()).eval()
+        >>> network(torch.zeros(2, 4000)).shape
+        torch.Size([2, 3])
+    """
+
+    def __init__(self, config: NetworkConfig, seed: int = 0) -> None:
+        super().__init__()
+        self.config = config
+        trunks = 1 if config.multitask else len(TARGET_NAMES)
+        self.trunks = nn.ModuleList(nn.Sequential(*_trunk(config)) for _ in range(trunks))
+        self.heads = nn.ModuleDict(
+            {name: nn.Sequential(*_head(config.blocks[-1], *config.head(name))) for name in TARGET_NAMES}
+        )
+        for layer, dropout in enumerate(self._dropouts()):
+            dropout.layer = layer
+        self.reset(seed)
+
+    def reset(self, seed: int) -> None:
+        """Draw the initial weights as a function of ``seed`` alone."""
+        generator = torch.Generator().manual_seed(seed)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight, generator=generator)
+                nn.init.zeros_(module.bias)
+
+    def forward(self, flux: Tensor) -> Tensor:
+        """Map standardised flux (B, P) to scaled targets (B, 3) in the order of ``targets.TARGETS``."""
+        hidden = [trunk(flux) for trunk in self.trunks]
+        if self.config.multitask:
+            hidden *= len(self.heads)
+        return torch.cat([head(h) for head, h in zip(self.heads.values(), hidden, strict=True)], dim=1)
+
+    def at(self, key: DropoutKey) -> StellarNet:
+        """Name the step and the rows of the global batch for the next forward pass in training."""
+        for dropout in self._dropouts():
+            dropout.key = key
+        return self
+
+    def _dropouts(self) -> Iterator[KeyedDropout]:
+        return (module for module in self.modules() if isinstance(module, KeyedDropout))
+
+
+@torch.inference_mode()
+def predict(network: StellarNet, flux: np.ndarray, device: torch.device | str = "cpu") -> np.ndarray:
+    """Return the network's scaled targets (n, 3) float32 for ``flux`` (n, P), batch by batch."""
+    network.eval()
+    out = np.empty((len(flux), len(TARGET_NAMES)), dtype=np.float32)
+    for start in range(0, len(flux), PREDICT_BATCH):
+        rows = slice(start, start + PREDICT_BATCH)
+        # A copy per batch: arrays from Ray's object store are read-only, and torch has no such tensors.
+        batch = torch.from_numpy(np.array(flux[rows], dtype=np.float32, order="C"))
+        out[rows] = network(batch.to(device)).cpu().numpy()
+    return out
+
+
+def _norm(config: NetworkConfig, width: int) -> Iterator[nn.Module]:
+    if config.layer_norm:
+        yield nn.LayerNorm(width, eps=LAYER_NORM_EPSILON)
+
+
+def _trunk(config: NetworkConfig) -> Iterator[nn.Module]:
+    yield nn.Linear(config.n_pixels, config.stem)
+    yield from _norm(config, config.stem)
+    yield nn.GELU()
+    yield KeyedDropout(config.stem_dropout)
+    for width_in, width in zip((config.stem, *config.blocks), config.blocks, strict=False):
+        yield _residual(config, width_in, width)
+    yield from _norm(config, config.blocks[-1])
+
+
+def _residual(config: NetworkConfig, width_in: int, width: int) -> Residual:
+    body = nn.Sequential(
+        *_norm(config, width_in),
+        nn.Linear(width_in, width),
+        nn.GELU(),
+        *_norm(config, width),
+        nn.Linear(width, width),
+        KeyedDropout(config.trunk_dropout),
+    )
+    if not config.skip:
+        return Residual(body, None)
+    if width == width_in:
+        return Residual(body, nn.Identity())
+    return Residual(body, nn.Sequential(*_norm(config, width_in), nn.Linear(width_in, width)))
+
+
+def _head(width_in: int, hidden: tuple[int, ...], dropout: float) -> Iterator[nn.Module]:
+    for before, after in zip((width_in, *hidden), hidden, strict=False):
+        yield nn.Linear(before, after)
+        yield nn.GELU()
+        yield KeyedDropout(dropout)
+    yield nn.Linear((width_in, *hidden)[-1], 1)

@@ -1,0 +1,269 @@
+"""Grid, rest frame, standardisation and noise of one spectrum.
+
+The paper's way (Source: Sec. 3) is two interpolations: on to the grid in the observed frame, then, shifted by
+``log10(sqrt((1 + b) / (1 - b)))`` with ``b = rv / c``, back on to the grid in the rest frame; clamped to the
+nearest flux outside coverage both times; at last every spectrum to mean 0 and standard deviation 1.
+The ``one-pass`` way goes straight from the pixels to the rest-frame grid: one interpolation, less smoothing.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numba
+import numpy as np
+
+from raystellar.errors import SpectrumError
+from raystellar.preprocess import spline
+from raystellar.schema import N_NOISE, N_PIXELS, NOISE_BLOCK
+from raystellar.spectra.record import LATTICE_STEP
+
+SPEED_OF_LIGHT_KM_S = 299_792.458
+
+LATTICE_FIRST, LATTICE_LAST = 34_000, 44_000
+"""Range of k in loglam = k * 1e-4 whose spline factors are tabled (2512 to 25119 angstrom)."""
+
+MIN_PIXELS = 100
+"""Fewer pixels are no spectrum."""
+
+REASONS = {
+    1: "non-finite flux",
+    2: "constant flux",
+    3: "no overlap with the grid",
+    4: "wavelengths not increasing",
+    5: "too few pixels",
+}
+"""Why the kernel refuses a spectrum, by its status."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreprocessConfig:
+    """How spectra become the network's input; part of every model bundle, so that labelling cannot drift."""
+
+    loglam_start: float = 3.5754
+    """First point of the grid, log10 of vacuum wavelength [angstrom]. Source: Sec. 3."""
+
+    loglam_stop: float = 3.9670
+    """Last point of the grid, included. Source: Sec. 3."""
+
+    passes: Literal["two", "one"] = "two"
+    """``two``: on to the grid, then to the rest frame, as the paper; ``one``: both in one interpolation."""
+
+    repair_bad_pixels: bool = False
+    """Bridge pixels with ivar <= 0 linearly before interpolating; the paper does not."""
+
+    min_coverage: float = 0.1
+    """Smallest share of the grid that the spectrum must cover; below, it is rejected."""
+
+    max_abs_rv: float = 1500.0
+    """Largest credible |rv| of a star [km/s]; beyond, the spectrum has no usable velocity."""
+
+    def __post_init__(self) -> None:
+        if not 3.0 <= self.loglam_start < self.loglam_stop <= 4.7:
+            raise ValueError(
+                f"loglam_start = {self.loglam_start} and loglam_stop = {self.loglam_stop} must increase within 3.0 to 4.7"
+            )
+        if not 0.0 < self.min_coverage <= 1.0:
+            raise ValueError(f"min_coverage = {self.min_coverage} must lie in (0, 1]")
+        if not 0.0 < self.max_abs_rv <= 30_000.0:
+            raise ValueError(f"max_abs_rv = {self.max_abs_rv} km/s must lie in (0, 30000]")
+
+    def grid(self) -> np.ndarray:
+        """Return the grid (4000,), log10 of vacuum wavelength [angstrom], uniform."""
+        return np.linspace(self.loglam_start, self.loglam_stop, N_PIXELS)
+
+
+def doppler_shift(rv: float) -> float:
+    """Return log10 of the relativistic Doppler factor, ``log10(sqrt((1 + b) / (1 - b)))``, b = rv / c.
+
+    Parameters
+    ----------
+    rv : heliocentric radial velocity [km/s], |rv| < c
+
+    Source: Sec. 3.
+    """
+    b = rv / SPEED_OF_LIGHT_KM_S
+    return 0.5 * math.log10((1.0 + b) / (1.0 - b))
+
+
+def lattice_knots() -> np.ndarray:
+    """Return the tabled lattice as every SDSS file stores it: k * 1e-4 rounded to float32."""
+    return (np.arange(LATTICE_FIRST, LATTICE_LAST + 1) * LATTICE_STEP).astype(np.float32).astype(np.float64)
+
+
+class Preprocessor:
+    """Preprocess spectra one by one, without allocating: buffers and spline factors are made once.
+
+    Not for several threads at a time.
+    """
+
+    def __init__(self, config: PreprocessConfig) -> None:
+        self.config = config
+        self._grid = config.grid()
+        self._lattice = lattice_knots()
+        self._lattice_table = spline.factorise(self._lattice)
+        self._grid_table = spline.factorise(self._grid)
+        self._scratch = np.empty((4, 16_384))
+        self._factors = np.empty((16_384, 5))
+
+    def __call__(
+        self, loglam: np.ndarray, flux: np.ndarray, ivar: np.ndarray, rv: float, out: np.ndarray, out_ivar: np.ndarray
+    ) -> float:
+        """Preprocess one spectrum.
+
+        Parameters
+        ----------
+        loglam, flux, ivar : (n,) float32, as in ``Spectrum``
+        rv : radial velocity to take out [km/s]
+        out : (4000,) float32, receives the standardised rest-frame flux
+        out_ivar : (500,) float32, receives the mean inverse variance of ``out`` in blocks of 8 pixels
+
+        Returns
+        -------
+        Share of the grid covered by pixels with ivar > 0.
+
+        Raises
+        ------
+        SpectrumError : the flux is not finite or constant, or does not reach the grid
+        """
+        if loglam.size > self._factors.shape[0]:
+            raise SpectrumError("preprocess", "unreasonable size", f"{loglam.size} pixels")
+        status, good = _preprocess(
+            loglam, flux, ivar, doppler_shift(rv), self.config.passes == "one", self.config.repair_bad_pixels,
+            self.config.min_coverage, self._grid, self._grid_table, self._lattice, self._lattice_table,
+            self._factors, self._scratch, out, out_ivar,
+        )  # fmt: skip
+        if status:
+            raise SpectrumError("preprocess", REASONS[status], f"{loglam.size} pixels")
+        return float(good)
+
+
+@numba.njit(cache=True, nogil=True)
+def _bridge_bad_pixels(y, ivar):  # noqa: ANN001, ANN202
+    """Replace values where ivar <= 0 by the straight line between their good neighbours, in place."""
+    n = ivar.size
+    last = -1
+    for i in range(n):
+        if not ivar[i] > 0.0:
+            continue
+        if last < 0:
+            y[:i] = y[i]
+        for j in range(last + 1, i):
+            if last >= 0:
+                y[j] = y[last] + (y[i] - y[last]) * (j - last) / (i - last)
+        last = i
+    if last >= 0:
+        y[last + 1 : n] = y[last]
+
+
+@numba.njit(cache=True, nogil=True)
+def _solve(x, y, n, lattice, lattice_table, factors, d):  # noqa: ANN001, ANN202
+    """Solve the spline of the observed pixels, with tabled factors where they lie on the lattice."""
+    start = int(np.rint(x[0] / LATTICE_STEP)) - LATTICE_FIRST
+    on_lattice = start >= spline.FORGOTTEN and start + n <= lattice.size and n > 2 * spline.FORGOTTEN
+    if on_lattice:
+        for i in range(n):
+            on_lattice &= x[i] == lattice[start + i]
+    rows = spline.FORGOTTEN if on_lattice else n - 1
+    spline.factorise_head(factors, x, rows)
+    spline.derivatives(x, y, n, factors, rows, lattice_table, start, d)
+
+
+@numba.njit(cache=True, nogil=True)
+def _standardise(values, out):  # noqa: ANN001, ANN202
+    """Write ``(values - mean) / std`` to ``out``; return the standard deviation, 0 for a constant."""
+    n = values.size
+    mean = 0.0
+    for j in range(n):
+        mean += values[j]
+    mean /= n
+    total = 0.0
+    for j in range(n):
+        total += (values[j] - mean) ** 2
+    std = np.sqrt(total / n)
+    if not std > 1e-9 * abs(mean):
+        return 0.0
+    scale = 1.0 / std
+    for j in range(n):
+        out[j] = (values[j] - mean) * scale
+    return std
+
+
+@numba.njit(cache=True, nogil=True)
+def _block_noise(x, ivar, n, grid, shift, std, out_ivar):  # noqa: ANN001, ANN202
+    """Average the inverse variance over blocks of grid pixels; return the share of good grid pixels."""
+    good = 0
+    i = 0
+    variance_scale = std * std
+    for block in range(N_NOISE):
+        total = 0.0
+        for j in range(block * NOISE_BLOCK, (block + 1) * NOISE_BLOCK):
+            position = grid[j] + shift
+            if position < x[0] or position > x[n - 1]:
+                continue
+            while i < n - 1 and x[i + 1] - position < position - x[i]:
+                i += 1
+            value = ivar[i]  # of the nearest observed pixel
+            if value > 0.0 and np.isfinite(value):
+                total += value
+                good += 1
+        out_ivar[block] = total / NOISE_BLOCK * variance_scale
+    return good / grid.size
+
+
+@numba.njit(cache=True, nogil=True)
+def _coverage(x, n, grid, shift):  # noqa: ANN001, ANN202
+    """Return the share of the shifted grid that lies within the pixels."""
+    inside = 0
+    for j in range(grid.size):
+        position = grid[j] + shift
+        inside += x[0] <= position <= x[n - 1]
+    return inside / grid.size
+
+
+@numba.njit(cache=True, nogil=True)
+def _load(loglam, flux, x, y):  # noqa: ANN001, ANN202
+    """Copy the pixels to float64; return a status of ``REASONS``, 0 where all is well."""
+    if loglam.size < MIN_PIXELS:
+        return 5
+    for i in range(loglam.size):
+        x[i] = loglam[i]
+        y[i] = flux[i]
+        if i and not x[i] > x[i - 1]:
+            return 4
+        if not np.isfinite(y[i]):
+            return 1
+    return 0
+
+
+@numba.njit(cache=True, nogil=True)
+def _preprocess(  # noqa: ANN202
+    loglam, flux, ivar, shift, one_pass, repair, min_coverage, grid, grid_table, lattice, lattice_table,  # noqa: ANN001
+    factors, scratch, out, out_ivar,  # noqa: ANN001
+):  # fmt: skip
+    """Preprocess one spectrum; return (status, share of good grid pixels)."""
+    n = loglam.size
+    x, y, d, observed = scratch[0], scratch[1], scratch[2], scratch[3]
+    status = _load(loglam, flux, x, y)
+    if status:
+        return status, 0.0
+    if _coverage(x, n, grid, shift) < min_coverage:
+        return 3, 0.0
+    if repair:
+        _bridge_bad_pixels(y[:n], ivar)
+    _solve(x, y, n, lattice, lattice_table, factors, d)
+    values = observed[: grid.size]
+    if one_pass:
+        spline.evaluate(x, y, d, n, grid, shift, values)
+        std = _standardise(values, out)
+    else:
+        spline.evaluate(x, y, d, n, grid, 0.0, values)
+        spline.derivatives(grid, values, grid.size, grid_table, grid.size - 1, grid_table, 0, d)
+        step = (grid[-1] - grid[0]) / (grid.size - 1)
+        spline.evaluate_uniform(values, d, grid.size, step, shift, y)
+        std = _standardise(y[: grid.size], out)
+    if not std > 0.0:
+        return 2, 0.0
+    return 0, _block_noise(x, ivar, n, grid, shift, std, out_ivar)

@@ -1,0 +1,91 @@
+"""Quality bits of a catalogue row: what may be wrong with it, as one integer.
+
+flags      the bits below, added up
+flag_warn  some bit of WARN is set: use with care
+flag_bad   some bit of BAD is set: do not use
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntFlag
+
+import numpy as np
+
+
+class Flag(IntFlag):
+    """One bit for each thing that may be wrong with a row; values never change their meaning."""
+
+    SKY = 1 << 0  # the fibre looked at the sky
+    NOT_STAR = 1 << 1  # the pipeline calls it a galaxy or quasar, or gives it no class
+    ZWARNING = 1 << 2  # the pipeline doubts its redshift
+    LOW_SN = 1 << 3  # median signal-to-noise below QualityConfig.min_sn
+    FEW_GOOD_PIXELS = 1 << 4  # share of good grid pixels below QualityConfig.min_good_fraction
+    NO_RV = 1 << 5  # no credible velocity: labelled as if at rest
+    TEFF_RANGE = 1 << 6  # teff outside the labels the model was trained on
+    FEH_RANGE = 1 << 7  # feh outside the labels the model was trained on
+    LOGG_RANGE = 1 << 8  # logg outside the labels the model was trained on
+
+
+BAD = Flag.SKY | Flag.NOT_STAR | Flag.NO_RV
+"""Bits that forbid use."""
+
+WARN = Flag.ZWARNING | Flag.LOW_SN | Flag.FEW_GOOD_PIXELS | Flag.TEFF_RANGE | Flag.FEH_RANGE | Flag.LOGG_RANGE
+"""Bits that ask for care."""
+
+ZWARNING_MANY_OUTLIERS = 1 << 4
+"""SDSS sets this bit on many good bright stars, so alone it does not count as a doubt of the redshift."""
+
+RANGE_BITS = (Flag.TEFF_RANGE, Flag.FEH_RANGE, Flag.LOGG_RANGE)
+"""The range bits in the order of ``targets.TARGETS``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class QualityConfig:
+    """Limits of the quality bits."""
+
+    min_sn: float = 10.0
+    """Median signal-to-noise per pixel below which LOW_SN is set; SSPP gives no labels below 10."""
+
+    min_good_fraction: float = 0.7
+    """Share of good grid pixels below which FEW_GOOD_PIXELS is set."""
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.min_good_fraction <= 1.0:
+            raise ValueError(f"min_good_fraction = {self.min_good_fraction} must lie in 0 to 1")
+
+
+def flag_rows(
+    config: QualityConfig,
+    *,
+    is_sky: np.ndarray,
+    object_class: np.ndarray,
+    zwarning: np.ndarray,
+    sn: np.ndarray,
+    good_fraction: np.ndarray,
+    has_rv: np.ndarray,
+    labels: np.ndarray,
+    label_ranges: np.ndarray,
+) -> np.ndarray:
+    """Return the quality bits (n,) int32 of n rows.
+
+    Parameters
+    ----------
+    is_sky, has_rv : (n,) bool
+    object_class : (n,) str
+    zwarning : (n,) int
+    sn, good_fraction : (n,) float; a NaN counts as too low
+    labels : (n, 3) predicted, in the order of ``targets.TARGETS``
+    label_ranges : (3, 2) smallest and largest label of the training set
+    """
+    bits = np.zeros(is_sky.size, dtype=np.int32)
+    bits[is_sky] |= Flag.SKY
+    bits[object_class != "STAR"] |= Flag.NOT_STAR
+    bits[(zwarning & ~ZWARNING_MANY_OUTLIERS) != 0] |= Flag.ZWARNING
+    bits[~(sn >= config.min_sn)] |= Flag.LOW_SN
+    bits[~(good_fraction >= config.min_good_fraction)] |= Flag.FEW_GOOD_PIXELS
+    bits[~has_rv] |= Flag.NO_RV
+    inside = (labels >= label_ranges[:, 0]) & (labels <= label_ranges[:, 1])
+    for k, bit in enumerate(RANGE_BITS):
+        bits[~inside[:, k]] |= bit
+    return bits

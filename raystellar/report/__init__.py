@@ -1,0 +1,1 @@
+"""Figures and pages for those who would rather look than read."""

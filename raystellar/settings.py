@@ -1,0 +1,82 @@
+"""All sections of the configuration, in one list; each is owned by the module that uses it.
+
+Laid on each other, later over earlier: the defaults, a preset, a TOML file, ``--set section.key=value``, options.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields
+from importlib import resources as package
+from typing import Any
+
+from raystellar.catalog import CatalogConfig
+from raystellar.config import build, merge, nearest, parse_setting, read_toml
+from raystellar.engine import Resources
+from raystellar.errors import ConfigError
+from raystellar.fit.config import FitConfig
+from raystellar.model.architecture import NetworkConfig
+from raystellar.preprocess.pixels import PreprocessConfig
+from raystellar.quality import QualityConfig
+from raystellar.simulate.survey import SimulateConfig
+from raystellar.splits import SplitConfig
+from raystellar.train import TrainResources
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The whole configuration, one field a section."""
+
+    simulate: SimulateConfig = field(default_factory=SimulateConfig)
+    catalog: CatalogConfig = field(default_factory=CatalogConfig)
+    splits: SplitConfig = field(default_factory=SplitConfig)
+    preprocess: PreprocessConfig = field(default_factory=PreprocessConfig)
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    fit: FitConfig = field(default_factory=FitConfig)
+    quality: QualityConfig = field(default_factory=QualityConfig)
+    resources: Resources = field(default_factory=Resources)
+    training: TrainResources = field(default_factory=TrainResources)
+
+
+def presets() -> list[str]:
+    """Return the names of the presets that come with raystellar."""
+    folder = package.files("raystellar") / "presets"
+    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def compose(
+    preset: str | None = None,
+    config: str | None = None,
+    assignments: Iterable[str] = (),
+    options: dict[str, Any] | None = None,
+) -> Settings:
+    """Compose the settings.
+
+    Parameters
+    ----------
+    preset : name of one of ``presets()``
+    config : TOML file
+    assignments : texts ``section.key=value``
+    options : nested mapping of what the command line's own options say
+
+    Raises
+    ------
+    ConfigError : an unknown preset, section or key, or a value that does not fit
+    """
+    values: dict[str, Any] = {}
+    if preset is not None:
+        if preset not in presets():
+            raise ConfigError(f"unknown preset {preset}{nearest(preset, presets())}")
+        with package.as_file(package.files("raystellar") / "presets" / f"{preset}.toml") as path:
+            values = read_toml(path)
+    if config is not None:
+        values = merge(values, read_toml(config))
+    for text in assignments:
+        values = merge(values, parse_setting(text))
+    values = merge(values, options or {})
+    known = {entry.name for entry in fields(Settings)}
+    for name in values:
+        if name not in known:
+            raise ConfigError(f"unknown section [{name}]{nearest(name, known)}")
+    owners = Settings.__dataclass_fields__
+    return Settings(**{name: build(owners[name].default_factory, section, name) for name, section in values.items()})

@@ -1,0 +1,17 @@
+"""Physical constants in cgs, the unit in every name (CODATA 2018, IAU 2015)."""
+
+PLANCK_ERG_S = 6.62607015e-27
+LIGHT_CM_S = 2.99792458e10
+LIGHT_KM_S = 2.99792458e5
+BOLTZMANN_ERG_K = 1.380649e-16
+BOLTZMANN_EV_K = 8.617333262e-5
+ELECTRON_MASS_G = 9.1093837015e-28
+ATOMIC_MASS_G = 1.66053906660e-24
+STEFAN_BOLTZMANN_CGS = 5.670374419e-5
+HC_OVER_K_ANGSTROM_K = 1.438776877e8
+"""hc/k [angstrom K]: the exponent of the Planck function is this over (lambda T)."""
+RYDBERG_EV = 13.605693
+HYDROGEN_LIMIT_ANGSTROM = 911.7633
+"""Lyman limit of hydrogen with its reduced mass [angstrom, vacuum]."""
+CLASSICAL_CROSS_SECTION_CM = 8.8528e-13
+"""pi e^2 / (m_e c^2) [cm]: integrated cross section of a line per unit f, in wave number."""

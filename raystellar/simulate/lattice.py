@@ -1,0 +1,72 @@
+"""Wavelength lattices: the output, the fine one that resolves line cores, the coarse one between.
+
+Output pixels are far wider (17 km/s) than a metal line core (2-4 km/s). The fine lattice has
+every pixel edge plus a fixed pattern of points around each line; a pixel is the exact integral
+of the piecewise linear flux. The coarse lattice carries what is smooth: continuum, hydrogen, bands.
+None depends on the stellar parameters, so the spectrum is smooth in them.
+"""
+
+import numpy as np
+
+from raystellar.simulate.constants import LIGHT_KM_S
+from raystellar.simulate.hydrogen import HYDROGEN_LINES
+from raystellar.simulate.lines import LINES
+
+STEP_DEX = 2.5e-5
+FIRST, LAST = 142_058, 159_381
+"""Integers k such that log10(lambda) = k * STEP_DEX: 3560 to 9650 angstrom."""
+LOGLAM = np.arange(FIRST, LAST + 1) * STEP_DEX
+CORE_KM_S = (0.0, 1.3, 2.6, 4.0, 6.0)
+"""Offsets of fine points from a line centre."""
+CLOSEST_KM_S = 0.8
+HYDROGEN_KM_S = (0.0, 5.0, 10.0, 16.0, 23.0, 32.0, 45.0, 65.0, 100.0, 150.0, 220.0, 320.0)
+COARSE_DEX = 2.5e-4
+REFINED_LEVEL = 16
+
+
+def _around(centres, offsets_km_s):
+    """Wavelengths at +- the offsets from every centre."""
+    beta = np.array(offsets_km_s) / LIGHT_KM_S
+    return np.concatenate([np.outer(centres, 1.0 + beta).ravel(), np.outer(centres, 1.0 - beta).ravel()])
+
+
+def _thin(fixed, extra, closest_km_s):
+    """Sorted union of fixed and extra points, dropping extra ones closer than closest_km_s."""
+    low, high = fixed.min(), fixed.max()
+    extra = np.unique(extra[(extra > low) & (extra < high)])
+    wave = np.concatenate([fixed, extra])
+    keep = np.concatenate([np.ones(fixed.size, bool), np.zeros(extra.size, bool)])
+    order = np.argsort(wave, kind="stable")
+    wave, keep = wave[order], keep[order]
+    kept = []
+    for w, must in zip(wave, keep):
+        near = bool(kept) and (w / kept[-1][0] - 1.0) * LIGHT_KM_S < closest_km_s
+        if near and must and not kept[-1][1]:
+            kept[-1] = (w, True)
+        elif must or not near:
+            kept.append((w, must))
+    return np.array([w for w, _ in kept])
+
+
+def fine_lattice(loglam, line_centres, core_km_s=CORE_KM_S, closest_km_s=CLOSEST_KM_S, split=1):
+    """(wavelengths, index of each pixel's lower edge): pixel i spans fine[index[i]:index[i + 1] + 1]."""
+    edges = 10.0 ** (loglam[0] + STEP_DEX * (np.arange(loglam.size * split + 1) / split - 0.5))
+    wave = _thin(edges, _around(line_centres, core_km_s), closest_km_s)
+    return wave, np.searchsorted(wave, edges[::split])
+
+
+def coarse_lattice():
+    """Wavelengths for the smooth opacity: regular in log10, refined at the hydrogen cores."""
+    base = 10.0 ** np.arange(LOGLAM[0] - 4 * COARSE_DEX, LOGLAM[-1] + 5 * COARSE_DEX, COARSE_DEX)
+    low = HYDROGEN_LINES[HYDROGEN_LINES[:, 1] <= REFINED_LEVEL, 2]
+    return _thin(base, _around(low, HYDROGEN_KM_S), 2.0)
+
+
+def interpolation(coarse, points):
+    """(index, fraction) of linear interpolation from coarse to points."""
+    index = np.clip(np.searchsorted(coarse, points) - 1, 0, coarse.size - 2)
+    return index, (points - coarse[index]) / (coarse[index + 1] - coarse[index])
+
+
+FINE_WAVE, PIXEL_EDGE = fine_lattice(LOGLAM, LINES[:, 0])
+COARSE_WAVE = coarse_lattice()

@@ -1,0 +1,295 @@
+"""Write spec-PLATE-MJD-FIBER.fits files in the layout of the SDSS "lite" spectra of run2d 26.
+
+Headers are rendered once; each file patches its values in the bytes, and is written by one call. The traps of
+the real files are kept: RA and DEC of the primary header are the plate's centre, the target is PLUG_RA and
+PLUG_DEC, and RUN2D stands in HDU2 only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import math
+import os
+from importlib import resources
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+
+from raystellar.errors import OutputError
+from raystellar.simulate.instrument import Spectrum
+from raystellar.simulate.spectro1d import Target, specobj_id
+
+BLOCK, CARD = 2880, 80
+
+COADD = (("flux", "E"), ("loglam", "E"), ("ivar", "E"), ("and_mask", "J"), ("or_mask", "J"), ("wdisp", "E"),
+         ("sky", "E"), ("model", "E"))
+
+PRIMARY: tuple[tuple[str, Any, str], ...] = (
+    ("TAI", 0.0, "1st row - Number of seconds since Nov 17 1858"),
+    ("RA", 0.0, "1st row - Right ascension of telescope boresigh"),
+    ("DEC", 0.0, "1st row - Declination of telescope boresight (d"),
+    ("EQUINOX", 2000.0, ""), ("RADECSYS", "FK5", ""), ("TIMESYS", "tai", "TAI, not UTC"),
+    ("MJD", 0, "MJD of observation"), ("MJDLIST", "00000", ""), ("VERSION", "simulated", "version of IOP"),
+    ("CAMVER", "SPEC2 v4_5", "Camera code version"), ("OBSERVER", "raystellar", ""),
+    ("SIMULATE", True, "Made by a simulator, not by a telescope"),
+    ("TELESCOP", "SDSS 2.5-M", "Sloan Digital Sky Survey"),
+    ("NEXP_B1", 4, "b1 camera number of exposures"), ("NEXP_R1", 4, "r1 camera number of exposures"),
+    ("EXPT_B1", 5200.0, "b1 camera exposure time (seconds)"),
+    ("EXPT_R1", 5200.0, "r1 camera exposure time (seconds)"),
+    ("EXPTIME", 5200.0, "Minimum of exposure times for all cameras"),
+    ("FLAVOR", "science", "Flavor of this sequence (e.g., dome flat, etc."),
+    ("QUALITY", "excellent", "night/image quality"),
+    ("RADEG", 0.0, "Right Ascension. (degrees)"), ("DECDEG", 0.0, "Declination. (degrees)"),
+    ("PLATEID", 0, "Plate Id"), ("TILEID", 0, "Tile Id"), ("CARTID", 4, "Cartridge used in this plugging"),
+    ("MAPID", 0, "Map Id"), ("NAME", "0000-00000-01", "Name of target; PlateId-MJD-Mapper ReRun"),
+    ("COLBIN", 1, "Binning factor perpendicular to the columns"),
+    ("ROWBIN", 1, "Binning factor perpendicular to the rows"),
+    ("AIRTEMP", 9.35, "Temperature reported by TCC"), ("PRESSURE", 72012.75, "Atmospheric Pressure as reported by TCC"),
+    ("VERSIDL", "6.3", "Version of IDL"), ("VERSUTIL", "v5_3_0", "Version of idlutils"),
+    ("VERSREAD", "v5_3_12", "Version of idlspec2d for pre-processing raw dat"),
+    ("VERS2D", "v5_3_12", "Version of idlspec2d for 2D reduction"),
+    ("VERSCOMB", "v5_3_12", "Version of idlspec2d for combining multiple spe"),
+    ("HELIO_RV", 4.97, "Heliocentric correction (added to velocities)"),
+    ("VACUUM", True, "Wavelengths are in vacuum"), ("SFLATTEN", True, "Superflat has been applied"),
+    ("PSFSKY", 3, "Order of PSF skysubtraction"), ("SKYCHI2", 1.0, "Mean chi^2 of sky-subtraction"),
+    ("NSTD", 14, "Number of (good) std stars"), ("LOWREJ", 5, "Extraction: low rejection"),
+    ("HIGHREJ", 8, "Extraction: high rejection"), ("PROFTYPE", 3, "Extraction profile: 1=Gaussian"),
+    ("NWORDER", 2, "Linear-log10 coefficients"), ("WFITTYPE", "LOG-LINEAR", "Linear-log10 dispersion"),
+    ("COEFF0", 3.5785, "Central wavelength (log10) of first pixel"), ("COEFF1", 0.0001, "Log10 dispersion per pixel"),
+    ("FBADPIX", 0.0015, "Fraction of bad pixels"), ("WAT0_001", "system=linear", ""),
+    ("WAT1_001", "wtype=linear label=Wavelength units=Angstroms", ""), ("DC-FLAG", 1, "Log-linear flag"),
+    ("BUNIT", "1E-17 erg/cm^2/s/Ang", ""),
+    ("PLUG_RA", 0.0, "RA of object [deg]"), ("PLUG_DEC", 0.0, "dec of object [deg]"),
+    ("SPEC_ID", " " * 22, "Unique object identifier"), ("FIBERID", 1, "Fiber number (1-640)"),
+    ("NEXP", 8, "Number of individual exposures"),
+    *((f"EXPID{i + 1:02d}", f"{'br'[i // 4]}1-{2591 + i % 4:08d}-00002595-00002596", "") for i in range(8)),
+)
+"""Cards of the primary header: name, value of the template, comment. Those which differ are patched."""
+
+BANDS = ((3800.0, 4000.0), (4000.0, 5500.0), (5500.0, 6900.0), (6900.0, 8200.0), (8200.0, 9220.0))
+"""Where SN_MEDIAN is taken, about ugriz [A]."""
+
+
+class Template:
+    """A header in bytes, padded to blocks, whose values can be changed in place."""
+
+    def __init__(self, cards: list[tuple[str, Any, str]]) -> None:
+        header = fits.Header([fits.Card(*card) for card in cards])
+        self.text = header.tostring().encode("ascii")
+        self.places = {name: CARD * i for i, name in enumerate(header) if name != "COMMENT"}
+
+    def fill(self, values: dict[str, Any]) -> bytes:
+        """Return the header with these values; a string must be as long as that of the template."""
+        text = bytearray(self.text)
+        for name, value in values.items():
+            start = self.places[name] + 10
+            field = f"'{value:<8}'" if isinstance(value, str) else f"{value!r:>20}".replace("e", "E")
+            text[start : start + len(field)] = field.encode("ascii")
+        return bytes(text)
+
+
+@functools.lru_cache(maxsize=1)
+def layout() -> dict[str, Any]:
+    """Return ``specobj.json``: the columns of HDU2 ("specobj") and HDU3 ("spzline"), and the fitted lines."""
+    text = resources.files("raystellar.simulate").joinpath("specobj.json").read_text(encoding="utf-8")
+    content: dict[str, Any] = json.loads(text)
+    return content
+
+
+def spec_name(plate: int, mjd: int, fiberid: int) -> str:
+    """Return the file name of one spectrum."""
+    return f"spec-{plate:04d}-{mjd:05d}-{fiberid:04d}.fits"
+
+
+def write_spec(path: str, target: Target, spectrum: Spectrum) -> int:
+    """Write one spectrum, complete or not at all, and return the bytes of the file.
+
+    Raises
+    ------
+    OutputError : the file cannot be written
+    """
+    return write_atomic(path, spec_bytes(target, spectrum))
+
+
+def spec_bytes(target: Target, spectrum: Spectrum) -> bytes:
+    """Return the whole file of one spectrum."""
+    coadd, specobj, spzline = coadd_table(spectrum), specobj_row(target, spectrum), _spzline_rows(target)
+    primary, coadd_header, specobj_header, spzline_header = _templates()
+    return b"".join((
+        primary.fill(primary_values(target, spectrum.k0)),
+        coadd_header.fill({"NAXIS2": len(coadd)}), _padded(coadd.tobytes()),
+        specobj_header.text, _padded(specobj.tobytes()), spzline_header.text, _padded(spzline.tobytes()),
+    ))
+
+
+def coadd_table(spectrum: Spectrum) -> np.ndarray:
+    """Return HDU1 as a big-endian record array."""
+    table = np.empty(len(spectrum.flux), dtype=[(name, _dtype(form)) for name, form in COADD])
+    for name, _ in COADD:
+        table[name] = getattr(spectrum, name)
+    return table
+
+
+def primary_values(target: Target, k0: int) -> dict[str, Any]:
+    """Return the cards of the primary header that differ from file to file."""
+    return {
+        "TAI": (target.mjd + 0.25) * 86400.0, "RA": round(target.plate_ra, 6), "DEC": round(target.plate_dec, 6),
+        "RADEG": round(target.plate_ra, 4), "DECDEG": round(target.plate_dec, 4), "MJD": target.mjd,
+        "MJDLIST": f"{target.mjd:05d}", "PLATEID": target.plate, "TILEID": target.plate, "MAPID": target.mjd,
+        "NAME": f"{target.plate:04d}-{target.mjd:05d}-01", "COEFF0": round(k0 * 1e-4, 4),
+        "PLUG_RA": round(target.ra, 6), "PLUG_DEC": round(target.dec, 6), "FIBERID": target.fiberid,
+        "SPEC_ID": f"{specobj_id(target):>22}",
+    }
+
+
+def specobj_row(target: Target, spectrum: Spectrum | None) -> np.ndarray:
+    """Return HDU2: one big-endian record; without a spectrum, what only depends on the target."""
+    row = _empty_row().copy()
+    one = row[0]
+    for name, value in _target_values(target).items():
+        one[name] = _spaced(value, row.dtype[name].itemsize) if isinstance(value, str) else value
+    if spectrum is not None:
+        for name, value in _spectrum_values(spectrum).items():
+            one[name] = value
+    return row
+
+
+def write_atomic(path: str, content: bytes) -> int:
+    """Write ``content`` to a temporary name in the same folder, rename it, and return the bytes.
+
+    Raises
+    ------
+    OutputError : the file cannot be written
+    """
+    folder, name = os.path.split(path)
+    temporary = os.path.join(folder, f".{name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb", buffering=0) as stream:
+            stream.write(content)
+        os.replace(temporary, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        reason = error.strerror or error
+        raise OutputError(f"cannot write {path} ({reason}); choose a folder that is writable and has space") from None
+    return len(content)
+
+
+def _target_values(target: Target) -> dict[str, Any]:
+    ra, dec = math.radians(target.ra), math.radians(target.dec)
+    elodie, kind = target.elodie, "SKY" if target.sky else "NONLEGACY"
+    return {
+        "PLATE": target.plate, "TILE": target.plate, "MJD": target.mjd, "FIBERID": target.fiberid,
+        "PLUG_RA": target.ra, "PLUG_DEC": target.dec, "CX": math.cos(dec) * math.cos(ra),
+        "CY": math.cos(dec) * math.sin(ra), "CZ": math.sin(dec), "SPECPRIMARY": int(target.primary),
+        "SPECSEGUE": int(target.primary), "SPECSEGUE1": int(target.primary),
+        "SPECOBJID": f"{specobj_id(target):>22}", "PLATEID": f"{specobj_id(target, with_fibre=False):>19}",
+        "SOURCETYPE": kind, "TARGETTYPE": "SKY" if target.sky else "SCIENCE", "SECTARGET": 16 if target.sky else 2,
+        "SPECTROGRAPHID": 1 if target.fiberid <= 320 else 2, "CLASS": target.object_class,
+        "SUBCLASS": target.subclass, "Z": target.z, "Z_ERR": target.z_err, "ZWARNING": target.zwarning,
+        "ELODIE_FILENAME": elodie.name + ".fits", "ELODIE_OBJECT": elodie.name, "ELODIE_TEFF": elodie.teff,
+        "ELODIE_LOGG": elodie.logg, "ELODIE_FEH": elodie.feh, "ELODIE_Z": elodie.z, "ELODIE_Z_ERR": elodie.z_err,
+    }
+
+
+def _spectrum_values(spectrum: Spectrum) -> dict[str, Any]:
+    good = spectrum.ivar > 0
+    loglam = spectrum.loglam[good]
+    sn = spectrum.flux[good] * np.sqrt(spectrum.ivar[good])
+    edges = np.searchsorted(loglam, np.log10(BANDS))
+    ends = 10.0 ** loglam[[0, -1]].astype(np.float64) if len(loglam) else np.zeros(2)
+    return {
+        "WAVEMIN": ends[0], "WAVEMAX": ends[1], "WCOVERAGE": 1e-4 * len(loglam),
+        "SN_MEDIAN_ALL": np.median(sn) if len(sn) else 0.0,
+        "SN_MEDIAN": [np.median(sn[a:b]) if b > a else 0.0 for a, b in edges], "DOF": max(len(loglam) - 10, 0),
+        "ANYANDMASK": np.bitwise_or.reduce(spectrum.and_mask), "ANYORMASK": np.bitwise_or.reduce(spectrum.or_mask),
+    }
+
+
+@functools.lru_cache(maxsize=1)
+def _empty_row() -> np.ndarray:
+    """One row of HDU2 with what is the same in all files."""
+    row = np.zeros(1, dtype=[(name, *_array_type(form)) for name, form in layout()["specobj"]])
+    constant = {
+        "SURVEY": "segue1", "INSTRUMENT": "SDSS", "CHUNK": "simulated", "PROGRAMNAME": "simulated",
+        "PLATERUN": "simulated", "PLATEQUALITY": "good", "FIRSTRELEASE": "dr7", "RUN2D": "26", "RUN1D": "",
+        "TFILE": "spEigenStar-54474.fits", "ELODIE_SPTYPE": "unknown",
+    }
+    for name in row.dtype.names or ():
+        if row.dtype[name].kind == "S":
+            row[name] = _spaced(constant.get(name, ""), row.dtype[name].itemsize)
+    numbers = {"PLATESN2": 20.0, "LAMBDA_EFF": 5000.0, "BLUEFIBER": -1, "SNTURNOFF": -9999.0, "NTURNOFF": -1,
+               "NSPECOBS": 1, "DESIGNID": -1, "TCOLUMN": -1, "NPOLY": 4, "RCHI2": 1.0, "CHI68P": 1.0,
+               "ELODIE_RCHI2": 1.0, "ELODIE_DOF": 2147, "SPEC1_G": 25.0, "SPEC1_R": 22.0, "SPEC1_I": 20.0,
+               "SPEC2_G": 25.0, "SPEC2_R": 22.0, "SPEC2_I": 20.0}
+    for name, value in numbers.items():
+        row[name] = value
+    return row
+
+
+@functools.lru_cache(maxsize=1)
+def _spzline_template() -> np.ndarray:
+    lines = layout()["lines"]
+    rows = np.zeros(len(lines), dtype=[(name, *_array_type(form)) for name, form in layout()["spzline"]])
+    rows["LINENAME"] = [name.ljust(13).encode() for name, _ in lines]
+    rows["LINEWAVE"] = [wave for _, wave in lines]
+    for name in rows.dtype.names or ():
+        if name.endswith("_ERR") or name == "LINECHI2":
+            rows[name] = -1.0  # not fitted: there is no emission in these stars
+    return rows
+
+
+def _spzline_rows(target: Target) -> np.ndarray:
+    rows = _spzline_template().copy()
+    rows["PLATE"], rows["MJD"], rows["FIBERID"] = target.plate, target.mjd, target.fiberid
+    rows["LINEZ"] = target.z
+    return rows
+
+
+@functools.lru_cache(maxsize=1)
+def _templates() -> tuple[Template, Template, Template, Template]:
+    primary: list[tuple[str, Any, str]] = [
+        ("SIMPLE", True, "conforms to FITS standard"), ("BITPIX", 8, "array data type"),
+        ("NAXIS", 0, "number of array dimensions"), ("EXTEND", True, ""),
+    ]
+    spzline, specobj = layout()["spzline"], layout()["specobj"]
+    return (Template([*primary, *PRIMARY]), Template(_table_cards(COADD, 0, "COADD")),
+            Template(_table_cards(specobj, 1, "SPECOBJ")),
+            Template(_table_cards(spzline, len(layout()["lines"]), "SPZLINE")))
+
+
+def _table_cards(columns: Any, rows: int, name: str) -> list[tuple[str, Any, str]]:
+    width = sum(np.dtype(_array_type(form)).itemsize for _, form in columns)
+    cards: list[tuple[str, Any, str]] = [
+        ("XTENSION", "BINTABLE", "binary table extension"), ("BITPIX", 8, "array data type"),
+        ("NAXIS", 2, "number of array dimensions"), ("NAXIS1", width, "length of dimension 1"),
+        ("NAXIS2", rows, "length of dimension 2"), ("PCOUNT", 0, "number of group parameters"),
+        ("GCOUNT", 1, "number of groups"), ("TFIELDS", len(columns), "number of table fields"),
+    ]
+    for i, (column, form) in enumerate(columns, start=1):
+        cards += [(f"TTYPE{i}", column, ""), (f"TFORM{i}", form, "")]
+    return [*cards, ("EXTNAME", name, "")]
+
+
+def _array_type(form: str) -> tuple[str, tuple[int, ...]]:
+    """Return NumPy type and shape of one FITS column format."""
+    count = int(form[:-1] or 1)
+    if form.endswith("A"):
+        return f"S{count}", ()
+    return _dtype(form[-1]), (count,) if count > 1 else ()
+
+
+def _dtype(code: str) -> str:
+    return {"E": ">f4", "D": ">f8", "J": ">i4", "I": ">i2", "K": ">i8", "B": "u1"}[code]
+
+
+def _spaced(text: str, width: int) -> bytes:
+    """Pad with spaces, as IDL does; astropy strips them."""
+    return text[:width].ljust(width).encode("ascii")
+
+
+def _padded(data: bytes) -> bytes:
+    return data + b"\0" * (-len(data) % BLOCK)

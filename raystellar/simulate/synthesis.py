@@ -1,0 +1,153 @@
+"""Synthetic spectra: atmosphere, opacity, emergent flux, on one fixed lattice.
+
+The public face of the sub-package: `LOGLAM` and `synthesize`.
+"""
+
+import math
+
+import numpy as np
+from numba import njit
+
+from raystellar.simulate import lattice
+from raystellar.simulate.atmosphere import LN_STEP, TAU_ROSS, structure
+from raystellar.simulate.atoms import abundances
+from raystellar.simulate.hydrogen import HYDROGEN_LINES, add_hydrogen_lines
+from raystellar.simulate.ionisation import gas_state, stage_fractions
+from raystellar.simulate.lattice import LOGLAM
+from raystellar.simulate.lines import LINE_MASS_G, LINES, add_lines
+from raystellar.simulate.molecules import absorbers, band_table
+from raystellar.simulate.opacity import continuum, depth_factors, h_minus_table
+from raystellar.simulate.radiation import emergent_flux, planck
+
+__all__ = ["LOGLAM", "microturbulence", "synthesize"]
+
+LIMITS = {
+    "teff": (3900.0, 11000.0, "K"),
+    "logg": (0.0, 5.2, "dex (cgs)"),
+    "feh": (-4.5, 0.8, "dex"),
+    "alpha": (-0.2, 0.6, "dex"),
+    "vmicro": (0.3, 6.0, "km/s"),
+}
+"""Parameter ranges within which the physics was checked."""
+
+COARSE_TABLE = h_minus_table(lattice.COARSE_WAVE)
+BAND_TABLE = band_table(lattice.COARSE_WAVE)
+FINE_INDEX, FINE_FRACTION = lattice.interpolation(lattice.COARSE_WAVE, lattice.FINE_WAVE)
+LINE_INDEX, LINE_FRACTION = lattice.interpolation(lattice.COARSE_WAVE, LINES[:, 0])
+LINE_DEPTHS = np.searchsorted(TAU_ROSS, [1e-4, 3.0])
+"""Depths between which the strength of a line against the continuum is judged."""
+
+
+def microturbulence(teff: float, logg: float) -> float:
+    """Microturbulence [km/s] from teff [K] and logg: about 1 in the Sun, 2 in giants and A stars.
+
+    A smooth relation through the values used for dwarfs (Bruntt et al. 2010), red giants
+    (Holtzman et al. 2018) and A stars (Landstreet et al. 2009).
+    """
+    giants = 1.0 / (1.0 + math.exp((logg - 2.3) / 0.6))
+    warm = 1.0 / (1.0 + math.exp((6900.0 - teff) / 450.0))
+    hot = 1.0 / (1.0 + math.exp((teff - 9300.0) / 500.0))
+    return 1.0 + 0.9 * giants + 1.6 * warm * (0.35 + 0.65 * hot)
+
+
+def _check(**values: float) -> None:
+    """Refuse a parameter outside LIMITS, or not finite."""
+    for name, value in values.items():
+        low, high, unit = LIMITS[name]
+        if not low <= value <= high:
+            raise ValueError(f"{name} = {value} is outside [{low}, {high}] {unit}")
+
+
+@njit(cache=True, nogil=True)
+def _populations(model, abundance):
+    """(n/U of every element and stage [cm-3] (elements, 3, depths), band absorbers (depths, 6))."""
+    depths = model.shape[1]
+    populations = np.empty((abundance.size, 3, depths))
+    bands = np.empty((depths, 6))
+    for d in range(depths):
+        _, nuclei, neutral, u, saha = gas_state(model[0, d], model[1, d], abundance)
+        fractions = stage_fractions(saha, model[2, d])
+        bands[d] = absorbers(model[0, d], nuclei, neutral, abundance, u, fractions)
+        for e in range(abundance.size):
+            for s in range(3):
+                populations[e, s, d] = nuclei * abundance[e] * fractions[e, s] / u[e, s]
+    return populations, bands
+
+
+@njit(cache=True, nogil=True)
+def _smooth_opacity(wavelength, table, band_cross_section, bands, model):
+    """Continuum and bands [cm-1], shape (wavelengths, depths)."""
+    out = np.empty((wavelength.size, model.shape[1]))
+    for d in range(model.shape[1]):
+        factors = depth_factors(model[0, d], model[2, d])
+        for j in range(wavelength.size):
+            alpha = continuum(wavelength[j], table[j], model[0, d], model[2, d], model[4, d], factors)
+            for b in range(bands.shape[1]):
+                alpha += band_cross_section[j, b] * bands[d, b]
+            out[j, d] = alpha
+    return out
+
+
+@njit(cache=True, nogil=True)
+def _interpolate(table, index, fraction):
+    """Rows of table (coarse, depths) at index + fraction."""
+    out = np.empty((index.size, table.shape[1]))
+    for j in range(index.size):
+        low, high, t = table[index[j]], table[index[j] + 1], fraction[j]
+        for d in range(table.shape[1]):
+            out[j, d] = low[d] + t * (high[d] - low[d])
+    return out
+
+
+@njit(cache=True, nogil=True)
+def _flux(ratio, wavelength, temperature):
+    """Emergent flux at every wavelength from opacity over the Rosseland mean (wavelengths, depths)."""
+    out = np.empty(wavelength.size)
+    source = np.empty(temperature.size)
+    for j in range(wavelength.size):
+        for d in range(temperature.size):
+            source[d] = planck(wavelength[j], temperature[d])
+        out[j] = emergent_flux(ratio[j], source, TAU_ROSS, 0.5 * LN_STEP)
+    return out
+
+
+@njit(cache=True, nogil=True)
+def _pixels(wavelength, flux, edge):
+    """Mean flux of every pixel: trapezia over the fine points between its edges."""
+    out = np.empty(edge.size - 1)
+    for i in range(out.size):
+        total = 0.0
+        for j in range(edge[i], edge[i + 1]):
+            total += 0.5 * (flux[j] + flux[j + 1]) * (wavelength[j + 1] - wavelength[j])
+        out[i] = total / (wavelength[edge[i + 1]] - wavelength[edge[i]])
+    return out
+
+
+def _emergent(teff, logg, feh, alpha, vmicro, wavelength, index, fraction):
+    """Flux on any fine lattice that interpolates from the coarse one."""
+    abundance = abundances(feh, alpha)
+    model = structure(teff, logg, feh, abundance)
+    populations, bands = _populations(model, abundance)
+    coarse = lattice.COARSE_WAVE
+    smooth = _smooth_opacity(coarse, COARSE_TABLE, BAND_TABLE, bands, model)
+    add_hydrogen_lines(smooth, coarse, HYDROGEN_LINES, TAU_ROSS, model[0], model[2], model[4], vmicro)
+    smooth /= model[5]
+    ratio = _interpolate(smooth, index, fraction)
+    reference = _interpolate(smooth, LINE_INDEX, LINE_FRACTION)
+    add_lines(ratio, wavelength, LINES, LINE_MASS_G, populations, model[0], model[2], model[4],
+              reference, model[5], vmicro, LINE_DEPTHS[0], LINE_DEPTHS[1])
+    return _flux(ratio, wavelength, model[0])
+
+
+def synthesize(teff, logg, feh, alpha=0.0, vmicro=None) -> np.ndarray:
+    """Return the surface flux F_lambda [erg/s/cm2/A] on LOGLAM, at rest, pixel-averaged.
+
+    teff [K], logg [dex, cgs], feh and alpha [dex], vmicro [km/s] (None: `microturbulence`).
+    Raises ValueError outside LIMITS.
+    """
+    teff, logg, feh, alpha = float(teff), float(logg), float(feh), float(alpha)
+    _check(teff=teff, logg=logg, feh=feh, alpha=alpha)
+    vmicro = microturbulence(teff, logg) if vmicro is None else float(vmicro)
+    _check(vmicro=vmicro)
+    flux = _emergent(teff, logg, feh, alpha, vmicro, lattice.FINE_WAVE, FINE_INDEX, FINE_FRACTION)
+    return _pixels(lattice.FINE_WAVE, flux, lattice.PIXEL_EDGE)

@@ -1,0 +1,353 @@
+"""Decode the part of FITS that SDSS tables use, straight from bytes.
+
+A survey job reads millions of small files, and a general FITS library spends nearly all of its time on cards
+that nobody looks at: 240 columns are declared to store one row. This decoder reads headers, the layout of
+binary tables, and single columns. Layouts are remembered, because the files of a survey share few of them:
+a known header costs one comparison of bytes.
+
+It is strict on purpose. Whatever is not written as the surveys write it raises ``NotStandard``, and the
+caller hands the file to astropy; nothing is guessed. Every size that a header claims is checked against the
+bytes at hand before anything is allocated.
+
+Source: FITS standard 4.0, Sec. 3 (blocks), 4 (cards), 7.3 (binary tables),
+https://fits.gsfc.nasa.gov/fits_standard.html
+"""
+
+from __future__ import annotations
+
+import re
+from itertools import accumulate
+from operator import mul
+from struct import Struct
+from typing import NamedTuple
+
+import numpy as np
+
+from raystellar.errors import SpectrumError
+
+BLOCK = 2880
+"""Headers and data are padded to this many bytes."""
+
+CARD = 80
+"""Bytes of one header card."""
+
+MAX_HEADER_BYTES = 1 << 20
+"""Longest header [bytes]. The longest of SDSS, of an SPALL row, has 40 kB."""
+
+MAX_FIELDS = 999
+"""Columns of a table, the limit of the standard."""
+
+MAX_LAYOUTS = 16
+"""Table headers remembered. All reductions of SDSS-I to IV together have about ten."""
+
+Value = bool | int | float | str | None
+
+_END = b"END" + b" " * (CARD - 3)
+_AFTER_END = re.compile(rb"[A-Z0-9_-]")
+_PRINTABLE = re.compile(rb"[ -~]*")
+_KEYWORD = re.compile(rb"[A-Z0-9_-]+ *")
+_COMMENTARY = (b"COMMENT ", b"HISTORY ", b"        ")
+_VALUE = re.compile(
+    rb" *(?:(?P<text>'(?:[^']|'')*')|(?P<logical>[TF])|(?P<integer>[+-]?\d{1,19})"
+    rb"|(?P<real>[+-]?(?:\d+\.?\d*|\.\d+)(?:[ED][+-]?\d{1,3})?))? *(?:/.*)?"
+)
+_MANDATORY = ("XTENSION", "BITPIX", "NAXIS", "NAXIS1", "NAXIS2", "PCOUNT", "GCOUNT", "TFIELDS")
+_FIXED = {"XTENSION": "BINTABLE", "BITPIX": 8, "NAXIS": 2, "PCOUNT": 0, "GCOUNT": 1}
+_ROW_BYTES_CARD, _ROWS_CARD = 3, 4  # NAXIS1 and NAXIS2; the standard fixes the order of the first eight
+_ROW_BYTES = re.compile(rb"NAXIS1  = +(\d{1,9}) *(?:/[ -~]*)?")
+_ROWS = re.compile(rb"NAXIS2  = +(\d{1,18}) *(?:/[ -~]*)?")
+_FORM = re.compile(r"(\d{0,9})([LBIJKEDCMA]) *")
+_TEXT_FORM = re.compile(rb"TFORM([1-9]\d{0,2}) *= '(\d{0,6})A *' *(?:/[ -~]*)?")
+_COLUMN_KEY = re.compile(r"(T[A-Z]+)([1-9]\d*)")
+_PLAIN_KEYS = ("TTYPE", "TFORM", "TUNIT", "TDISP", "TUCD", "TCOMM")
+_WIDTH = {"L": 1, "B": 1, "A": 1, "I": 2, "J": 4, "K": 8, "E": 4, "D": 8, "C": 8, "M": 16}
+_DTYPE = {"B": "u1", "I": ">i2", "J": ">i4", "K": ">i8", "E": ">f4", "D": ">f8"}
+_STRUCT = {"B": Struct(">B"), "I": Struct(">h"), "J": Struct(">i"), "K": Struct(">q"), "E": Struct(">f"),
+           "D": Struct(">d")}
+
+
+class NotStandard(Exception):
+    """Raised where the bytes may be valid FITS, but not the part of it that is decoded here."""
+
+
+class Field(NamedTuple):
+    """One column of a binary table."""
+
+    code: str  # letter of TFORM
+    repeat: int  # elements in one row; bytes for text
+    offset: int  # bytes from the start of the row
+    plain: bool  # no scaling, null value or shape is declared: the bytes are the values
+
+
+class Layout:
+    """The columns of a binary table, as its header declares them.
+
+    Parameters
+    ----------
+    names : lower-case column names, mapped to positions
+    codes : letters of TFORM
+    repeats : elements of each column in one row
+    odd : positions of the columns with TSCAL, TZERO, TNULL, TDIM or another key that changes their meaning
+    """
+
+    __slots__ = ("codes", "names", "odd", "offsets", "repeats", "row_bytes")
+
+    def __init__(
+        self, names: dict[str, int], codes: list[str], repeats: list[int], odd: frozenset[int]
+    ) -> None:
+        self.names, self.codes, self.repeats, self.odd = names, codes, repeats, odd
+        widths = map(_WIDTH.__getitem__, codes)
+        *self.offsets, self.row_bytes = accumulate(map(mul, repeats, widths), initial=0)
+
+    def field(self, name: str) -> Field | None:
+        """Return the column of this lower-case ``name``, or None."""
+        i = self.names.get(name)
+        if i is None:
+            return None
+        return Field(self.codes[i], self.repeats[i], self.offsets[i], i not in self.odd)
+
+
+class Table(NamedTuple):
+    """A binary table among bytes."""
+
+    layout: Layout
+    rows: int
+    start: int  # first byte of the rows
+    end: int  # first byte after the padding, where the next HDU starts
+
+    def column(self, data: bytes, name: str) -> np.ndarray | None:
+        """Return a numeric column as a big-endian view of ``data``, or None where there is no such column.
+
+        Raises
+        ------
+        NotStandard : where the column is not one plain number a row
+        """
+        field = self.layout.field(name)
+        if field is None:
+            return None
+        if not field.plain or field.repeat != 1 or field.code not in _DTYPE:
+            raise NotStandard(f"column {name}")
+        return np.ndarray((self.rows,), _DTYPE[field.code], data, self.start + field.offset,
+                          (self.layout.row_bytes,))
+
+    def first(self, data: bytes, name: str) -> int | float | str | None:
+        """Return a column's value in the first row, or None where there is no such column.
+
+        Raises
+        ------
+        NotStandard : where the column is neither one plain number nor plain text
+        """
+        field = self.layout.field(name)
+        if field is None:
+            return None
+        at = self.start + field.offset
+        if not field.plain or (field.code != "A" and field.repeat != 1):
+            raise NotStandard(f"column {name}")
+        if field.code == "A":
+            return _text(bytes(data[at : at + field.repeat]))
+        if field.code not in _STRUCT:
+            raise NotStandard(f"column {name}")
+        value: int | float = _STRUCT[field.code].unpack_from(data, at)[0]
+        return value
+
+
+def padded(size: int) -> int:
+    """Return ``size`` [bytes] rounded up to whole blocks."""
+    return -(-size // BLOCK) * BLOCK
+
+
+def header_end(data: bytes, start: int) -> int:
+    """Return the offset after the header that begins at ``start``, a whole number of blocks later.
+
+    Raises
+    ------
+    SpectrumError : where no END card follows, or an END card holds something else
+    """
+    limit = start + MAX_HEADER_BYTES
+    at = data.find(b"END", start, limit)
+    while at >= 0:
+        if (at - start) % CARD == 0:
+            if data.startswith(_END, at):
+                break
+            if not _AFTER_END.match(data, at + 3):  # another keyword may begin with END
+                raise SpectrumError("read", "damaged header", f"END card at byte {at}")
+        at = data.find(b"END", at + 1, limit)
+    if at < 0 and limit < len(data):
+        raise SpectrumError("read", "damaged header", f"no end within {MAX_HEADER_BYTES} bytes from byte {start}")
+    end = start + padded(at + CARD - start)
+    if at < 0 or end > len(data):
+        raise SpectrumError("read", "truncated", f"no end of the header at byte {start} in {len(data)} bytes")
+    return end
+
+
+def cards(header: bytes) -> list[tuple[str, Value]]:
+    """Return keywords and values of a header, in order and without commentary.
+
+    Raises
+    ------
+    NotStandard : where a card is not a plain ``KEYWORD = value / comment``
+    """
+    found: list[tuple[str, Value]] = []
+    for at in range(0, len(header), CARD):
+        card = header[at : at + CARD]
+        if card == _END:
+            return found
+        if not card.startswith(_COMMENTARY):
+            found.append(_card(card))
+    return found
+
+
+def read_table(data: bytes, start: int, max_rows: int) -> Table:
+    """Return the binary table whose header begins at ``start``.
+
+    Raises
+    ------
+    NotStandard : where it is no binary table, or not a plain one
+    SpectrumError : where it claims more than ``max_rows`` rows, or more bytes than there are
+    """
+    layout, data_start = _layout(data, start)
+    at = start + _ROWS_CARD * CARD
+    match = _ROWS.fullmatch(data, at, at + CARD)
+    if match is None:
+        raise NotStandard("NAXIS2")
+    rows = int(match[1])
+    if rows > max_rows:
+        raise SpectrumError("read", "unreasonable size", f"a table of {rows} rows, the most is {max_rows}")
+    size = rows * layout.row_bytes
+    if data_start + size > len(data):
+        raise SpectrumError("read", "truncated", f"a table of {size} bytes, {len(data) - data_start} follow")
+    return Table(layout, rows, data_start, data_start + padded(size))
+
+
+def _text(raw: bytes) -> str:
+    """Return a text field without its padding; raise ``NotStandard`` for what is not plain ASCII."""
+    raw = raw.rstrip(b"\0").strip(b" ")
+    if not _PRINTABLE.fullmatch(raw):
+        raise NotStandard("text")
+    return raw.decode("ascii")
+
+
+def _card(card: bytes) -> tuple[str, Value]:
+    """Return keyword and value of one card."""
+    value = _VALUE.fullmatch(card, 10) if _PRINTABLE.fullmatch(card) else None
+    if value is None or card[8:10] != b"= " or len(card) != CARD or not _KEYWORD.fullmatch(card, 0, 8):
+        raise NotStandard(f"card {card!r}")
+    return card[:8].decode().rstrip(), _value(value)
+
+
+def _value(match: re.Match[bytes]) -> Value:
+    """Return the value of a card as a Python object; None where it is left blank."""
+    kind = match.lastgroup
+    if kind is None:
+        return None
+    raw = match[kind].decode()
+    if kind == "text":
+        return raw[1:-1].replace("''", "'").rstrip()
+    if kind == "logical":
+        return raw == "T"
+    return int(raw) if kind == "integer" else float(raw.replace("D", "E"))
+
+
+class _Known(NamedTuple):
+    """A table header seen before: its bytes around NAXIS2, and what they mean."""
+
+    before: bytes
+    after: bytes
+    layout: Layout
+    text_cards: dict[int, int]  # number of the card with a text column's TFORM -> position of the column
+
+
+_known: tuple[_Known, ...] = ()  # the last used first; replaced, never changed, so that threads may share it
+
+
+def _layout(data: bytes, start: int) -> tuple[Layout, int]:
+    """Return the layout declared by the header at ``start``, and the offset after that header."""
+    global _known
+    rest = start + (_ROWS_CARD + 1) * CARD
+    for i, known in enumerate(_known):
+        if data.startswith(known.before, start) and data.startswith(known.after, rest):
+            if i:
+                _known = (known, *_known[:i], *_known[i + 1 :])
+            return known.layout, rest + len(known.after)
+    end = header_end(data, start)
+    header = bytes(data[start:end])
+    for known in _known:
+        revised = _revise(known, header)
+        if revised is not None:
+            return revised, end
+    known = _parse(header)
+    _known = (known, *_known[: MAX_LAYOUTS - 1])
+    return known.layout, end
+
+
+def _revise(known: _Known, header: bytes) -> Layout | None:
+    """Return the layout of a header that differs from a known one in widths of text columns only, else None.
+
+    Most plates of DR16 and DR17 store every text as wide as it is: each star has a header of its own.
+    """
+    cut = _ROWS_CARD * CARD
+    same_writer = header.startswith(known.before[: _ROW_BYTES_CARD * CARD])
+    if not same_writer or len(header) != len(known.before) + CARD + len(known.after):
+        return None
+    old_header = known.before + header[cut : cut + CARD] + known.after
+    old, new = (np.frombuffer(h, np.uint64).reshape(-1, CARD // 8) for h in (old_header, header))
+    repeats, row_bytes = known.layout.repeats.copy(), known.layout.row_bytes
+    for card in np.unique(np.nonzero(old != new)[0]).tolist():
+        at = card * CARD
+        if card == _ROW_BYTES_CARD and (match := _ROW_BYTES.fullmatch(header, at, at + CARD)):
+            row_bytes = int(match[1])
+        elif (position := known.text_cards.get(card)) is not None and (
+            match := _TEXT_FORM.fullmatch(header, at, at + CARD)
+        ) and int(match[1]) == position + 1:
+            repeats[position] = int(match[2] or 1)
+        else:
+            return None
+    layout = Layout(known.layout.names, known.layout.codes, repeats, known.layout.odd)
+    return layout if layout.row_bytes == row_bytes else None
+
+
+def _parse(header: bytes) -> _Known:
+    """Return the layout that a whole table header declares, with the bytes by which to know it again."""
+    pairs = cards(header)
+    keys = dict(pairs)
+    if len(keys) != len(pairs) or tuple(key for key, _ in pairs[:8]) != _MANDATORY:
+        raise NotStandard("duplicate or misplaced keywords")
+    fixed, fields = [keys[key] for key in _FIXED], keys["TFIELDS"]
+    if fixed != list(_FIXED.values()) or type(fields) is not int or not 0 <= fields <= MAX_FIELDS:
+        raise NotStandard("no plain binary table")
+    if not keys.keys().isdisjoint(("THEAP", "ZIMAGE", "ZTABLE")):
+        raise NotStandard("heap or compression")
+    layout = _columns(keys, fields)
+    if layout.row_bytes != keys["NAXIS1"]:
+        raise NotStandard("NAXIS1 is not the width of the columns")
+    cut = _ROWS_CARD * CARD
+    return _Known(header[:cut], header[cut + CARD :], layout, _text_cards(header, layout))
+
+
+def _columns(keys: dict[str, Value], fields: int) -> Layout:
+    """Return the layout that the TTYPE and TFORM cards declare."""
+    names: dict[str, int] = {}
+    codes, repeats = [], []
+    for i in range(fields):
+        name, form = keys.get(f"TTYPE{i + 1}"), keys.get(f"TFORM{i + 1}")
+        match = _FORM.fullmatch(form) if isinstance(form, str) else None
+        if match is None or not isinstance(name, str) or name.strip().lower() in names or not name.strip():
+            raise NotStandard(f"column {i + 1}")
+        repeat = int(match[1] or 1)
+        if repeat == 0 and match[2] != "A":
+            raise NotStandard(f"column {i + 1} is empty")
+        names[name.strip().lower()] = i
+        codes.append(match[2])
+        repeats.append(repeat)
+    found = [m for m in map(_COLUMN_KEY.fullmatch, keys) if m and m[1] not in _PLAIN_KEYS]
+    return Layout(names, codes, repeats, frozenset(int(m[2]) - 1 for m in found))
+
+
+def _text_cards(header: bytes, layout: Layout) -> dict[int, int]:
+    """Return which card declares the width of each text column."""
+    found = {}
+    for at in range(0, len(header), CARD):
+        match = _TEXT_FORM.fullmatch(header, at, at + CARD)
+        if match and int(match[1]) <= len(layout.codes):
+            found[at // CARD] = int(match[1]) - 1
+    return found

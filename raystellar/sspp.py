@@ -1,0 +1,100 @@
+"""The SSPP's columns and flags: what a label table may call its columns, and what its flag letters mean.
+
+The SSPP's own file (``ssppOut``) says ``TEFF_ADOP`` and ``FIBER``; its copy in the CAS data base
+(``sppParams``) says ``TEFFADOP`` and ``FIBERID``; our own tables say ``teff`` and ``fiberid``. Case and
+underscores never matter.
+
+Source: SDSS data model of ``ssppOut``; CAS schema of ``sppParams``; SSPP flag page of DR10.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raystellar.errors import LabelTableError
+
+KEY = ("plate", "mjd", "fiberid")
+
+SPELLINGS: Mapping[str, tuple[str, ...]] = {
+    "plate": ("plate",),
+    "mjd": ("mjd",),
+    "fiberid": ("fiberid", "FIBER"),
+    "teff": ("teff", "TEFF_ADOP", "TEFFA", "catalog_teff"),
+    "logg": ("logg", "LOGG_ADOP", "LOGGA", "catalog_logg"),
+    "feh": ("feh", "FEH_ADOP", "FEHA", "catalog_feh"),
+    "e_teff": ("e_teff", "TEFF_ADOP_UNC", "TEFFAERR", "catalog_teff_unc"),
+    "e_logg": ("e_logg", "LOGG_ADOP_UNC", "LOGGAERR", "catalog_logg_unc"),
+    "e_feh": ("e_feh", "FEH_ADOP_UNC", "FEHAERR", "catalog_feh_unc"),
+    "n_teff": ("TEFF_ADOP_N", "TEFFAN"),
+    "n_logg": ("LOGG_ADOP_N", "LOGGAN"),
+    "n_feh": ("FEH_ADOP_N", "FEHAN"),
+    # not RV_ELODIE: it is 7.3 km/s too low, as are the pipeline's ELODIE velocities; ELODIERVFINAL is mended
+    "rv": ("rv", "RV_ADOP", "ELODIERVFINAL"),
+    "e_rv": ("e_rv", "RV_ADOP_UNC", "ELODIERVFINALERR"),
+    "sn": ("sn", "SNR"),
+    "ra": ("ra", "PLUG_RA"),
+    "dec": ("dec", "PLUG_DEC"),
+    "flag": ("FLAG",),
+}
+"""Accepted column names of every quantity, the preferred one first."""
+
+FLAG_LENGTH = 5
+
+
+def flag_letters(flags: NDArray[np.bytes_]) -> NDArray[np.uint8]:
+    """Return the letters of SSPP flags, shape (rows, 5); zeros where a flag is not five letters."""
+    flags = np.strings.strip(flags).astype(f"S{FLAG_LENGTH + 1}")
+    letters = np.ascontiguousarray(flags).view(np.uint8).reshape(len(flags), FLAG_LENGTH + 1)
+    lower = letters[:, :FLAG_LENGTH] | 0x20
+    whole = ((lower >= ord("a")) & (lower <= ord("z"))).all(axis=1) & (letters[:, FLAG_LENGTH] == 0)
+    return np.where(whole[:, None], letters[:, :FLAG_LENGTH], 0).astype(np.uint8)
+
+
+def flag_raised(letters: NDArray[np.uint8], critical: Sequence[str]) -> NDArray[np.bool_]:
+    """Tell which rows of ``letters`` hold a letter of ``critical`` (one text per position) at its position.
+
+    Letters stand for different things in different places: B is critical in the fifth, harmless in the third.
+    """
+    raised = np.zeros(len(letters), bool)
+    for position, wanted in enumerate(critical):
+        raised |= np.isin(letters[:, position], np.frombuffer(wanted.encode(), np.uint8))
+    return raised
+
+
+def choose(names: Sequence[str], path: str, required: Sequence[str]) -> dict[str, int]:
+    """Return the position in ``names`` of the column of every quantity that the table has.
+
+    Raises
+    ------
+    LabelTableError : a quantity of ``required`` has no column
+    """
+    places: dict[str, int] = {}
+    for place, name in enumerate(names):
+        places.setdefault(_fold(name), place)
+    chosen = {}
+    for quantity, spellings in SPELLINGS.items():
+        known = [places[_fold(spelling)] for spelling in spellings if _fold(spelling) in places]
+        if known:
+            chosen[quantity] = known[0]
+    missing = [quantity for quantity in required if quantity not in chosen]
+    if missing:
+        if {"flux", "loglam"} <= places.keys():
+            raise LabelTableError(f"label table {path} is a spectrum, not a table of labels")
+        if len(missing) == len(required):
+            raise LabelTableError(f"{path} is not a table of labels: it has {_shorten(names)}, and none of "
+                                  f"{', '.join(missing)}")
+        wanted = "; ".join(f"{quantity} (accepted: {', '.join(SPELLINGS[quantity])})" for quantity in missing)
+        raise LabelTableError(f"label table {path} has no column for {wanted}; it has {_shorten(names)}")
+    return chosen
+
+
+def _fold(name: str) -> str:
+    return name.strip().lower().replace("_", "")
+
+
+def _shorten(names: Sequence[str], most: int = 12) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(name.strip()[:30] for name in names[:most]) + more
