@@ -144,7 +144,8 @@ def run_simulate(options: argparse.Namespace) -> int:
     from raystellar.mocksurvey import simulate
 
     summary = simulate(options.out, settings.simulate, settings.resources)
-    print(f"simulated {summary.stars} stars on {summary.plates} plates", end="")
+    survey = summary.survey
+    print(f"{survey.stars} spectra of stars on {survey.plates} plates, {survey.labelled} in the label table", end="")
     print(f" ({summary.resumed_plates} plates were there)" if summary.resumed_plates else "")
     _print_end(summary.out, summary.seconds)
     return 0

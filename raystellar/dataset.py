@@ -108,6 +108,7 @@ class DatasetShard:
         self._preprocessor = Preprocessor(config)
 
     def __call__(self, shard: int) -> dict[str, Any]:
+        """Do this shard and commit it."""
         paths = self._output.paths(shard)
         batch = ingest(paths, self._preprocessor, self._admit)
         self._output.commit(shard, self._rows(batch), batch.rejects)

@@ -16,7 +16,7 @@ from raystellar import places
 from raystellar.dataset import preprocess
 from raystellar.engine import Stopwatch, session
 from raystellar.errors import IncompleteError
-from raystellar.fit.data import read_dataset
+from raystellar.fit.data import read_splits
 from raystellar.ingest import choose_rv, ingest
 from raystellar.label import label, preprocess_of
 from raystellar.mocksurvey import simulate
@@ -25,7 +25,7 @@ from raystellar.model.bundle import load_bundle
 from raystellar.preprocess.pixels import Preprocessor
 from raystellar.report.figures import predicted_against_true
 from raystellar.settings import Settings
-from raystellar.simulate.survey import LABELS_NAME, SPECTRA_DIR, TRUTH_NAME
+from raystellar.simulate.survey import SPECTRA_DIR, SSPP_NAME, TRUTH_NAME
 from raystellar.targets import TARGET_NAMES, TARGETS
 from raystellar.train import train
 
@@ -53,7 +53,7 @@ def demo(out: str, settings: Settings) -> DemoSummary:
         with watch.part("preprocess"):
             preprocess(
                 [places.join(survey, SPECTRA_DIR)],
-                places.join(survey, LABELS_NAME),
+                places.join(survey, SSPP_NAME),
                 dataset,
                 catalog=settings.catalog,
                 splits=settings.splits,
@@ -97,7 +97,7 @@ def _join(catalog: str, survey: str, truth: pa.Table) -> tuple[list[str], np.nda
 
 def _ridge_predictions(dataset: str, model: str, paths: list[str]) -> np.ndarray:
     """Fit Ridge to the training split and return its predictions (n, 3) for the spectra at ``paths``."""
-    training = read_dataset(dataset).split("train")
+    training = read_splits(dataset, ("train",))["train"]
     ridge = Ridge().fit(training.flux, training.targets)
     config = preprocess_of(load_bundle(model))
     batch = ingest(paths, Preprocessor(config), lambda spectrum: choose_rv(spectrum, None, -1, config.max_abs_rv))

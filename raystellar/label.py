@@ -114,6 +114,7 @@ class LabelShard:
         self._preprocessor = Preprocessor(self._config)
 
     def __call__(self, shard: int) -> dict[str, Any]:
+        """Do this shard and commit it."""
         paths = self._output.paths(shard)
         batch = ingest(paths, self._preprocessor, self._admit)
         self._output.commit(shard, self._rows(batch), batch.rejects)
@@ -147,7 +148,7 @@ class LabelShard:
             good_fraction=column("good_fraction"),
             has_rv=column("rv_source") != "none",
             labels=labels,
-            label_ranges=self._bundle.label_ranges,
+            label_ranges=np.array([self._bundle.label_ranges[name] for name in TARGET_NAMES]),
         )
 
 

@@ -13,7 +13,7 @@ from raystellar import places
 from raystellar.engine import Resources, Stopwatch, run_shards, session
 from raystellar.errors import OutputError
 from raystellar.progress import Progress
-from raystellar.simulate.survey import SimulateConfig, finish, pending_plates, write_plate
+from raystellar.simulate.survey import SimulateConfig, SurveySummary, finish, pending_plates, write_plate
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,9 @@ class SimulateSummary:
     """What came of a simulation."""
 
     out: str
-    stars: int
-    plates: int
+    survey: SurveySummary
     resumed_plates: int
+    """Plates that an earlier run had written."""
     seconds: dict[str, float]
 
 
@@ -47,8 +47,8 @@ def simulate(out: str, config: SimulateConfig, resources: Resources | None = Non
                 for figures in run_shards(PlateWriter, (config, out), list(pending), resources):
                     progress.add(figures["rows"])
     with watch.part("label table"):
-        plates = finish(config, out)
-    return SimulateSummary(out, config.stars, plates, plates - len(pending), watch.seconds)
+        survey = finish(config, out)
+    return SimulateSummary(out, survey, survey.plates - len(pending), watch.seconds)
 
 
 class PlateWriter:
@@ -58,4 +58,5 @@ class PlateWriter:
         self._config, self._out = config, out
 
     def __call__(self, plate: int) -> dict[str, Any]:
+        """Do the plate of this index."""
         return {"rows": write_plate(self._config, self._out, plate).stars, "rejected": 0}

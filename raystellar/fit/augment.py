@@ -1,7 +1,7 @@
 """Noisy copies of the training spectra, made on the fly. Source: Sec. 3 and 5.
 
-A copy is ``x' = x + eta std(x) n`` with ``n`` ~ N(0, 1) per pixel and ``eta`` ~ U(noise_min, noise_max) per copy.
-Both are functions of (seed, spectrum, copy) alone, and of the epoch where noise is fresh: never of worker,
+A copy is ``x' = x + eta std(x) n`` with ``n`` ~ N(0, 1) per pixel and ``eta`` ~ U(noise_min, noise_max) per
+copy. Both are functions of (seed, spectrum, copy) alone, and of the epoch where noise is fresh: never of worker,
 batch or order. 90,000 copies are never in memory, and 360 million normals are never drawn: one pool of four
 million normals is drawn per fit, and a copy reads it from an offset and with a sign that are hashed from its
 key. Two copies may share stretches of noise, at other pixels; a network cannot tell.
@@ -21,7 +21,7 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 def mix(values: np.ndarray) -> np.ndarray:
-    """Return SplitMix64's finaliser of ``values`` (uint64): each bit of the input moves half of the output."""
+    """Return SplitMix64's finaliser of ``values`` (uint64): each bit put in moves half of those that come out."""
     z = values + _GOLDEN
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -29,7 +29,7 @@ def mix(values: np.ndarray) -> np.ndarray:
 
 
 class Augmenter:
-    """The training set with its copies: item ``i`` is copy ``i // n`` of spectrum ``i % n``; copy 0 is noiseless.
+    """The training set with its copies: item ``i`` is copy ``i // n`` of spectrum ``i % n``; copy 0 has no noise.
 
     Parameters
     ----------
@@ -75,10 +75,15 @@ class Augmenter:
         return np.where(copies > 0, sign * eta, 0.0).astype(np.float32), (state % places).astype(np.int64)
 
 
-# One thread on purpose: numba's OpenMP threads and torch's spin against each other and cost ten times the gain.
+# One thread on purpose: numba's OpenMP threads and torch's spin against each other, ten times the gain.
 @numba.njit(cache=True, nogil=True)
 def _add_noise(
-    flux: np.ndarray, rows: np.ndarray, pool: np.ndarray, offset: np.ndarray, amplitude: np.ndarray, out: np.ndarray
+    flux: np.ndarray,
+    rows: np.ndarray,
+    pool: np.ndarray,
+    offset: np.ndarray,
+    amplitude: np.ndarray,
+    out: np.ndarray,
 ) -> None:
     for i in range(rows.size):
         row, start, scale = rows[i], offset[i], amplitude[i]

@@ -28,7 +28,7 @@ class FitConfig:
     """Last learning rate as a share of the peak. Source: Sec. 5."""
 
     huber_delta: float = 1.0
-    """Residual, in units of the scaled target, at which the loss turns from square to linear. Source: Sec. 5."""
+    """Residual [scaled target] at which the loss turns from square to linear. Source: Sec. 5."""
 
     copies: int = 2
     """Noisy copies of each training spectrum, beside the spectrum itself. Source: Sec. 5."""
@@ -58,4 +58,4 @@ class FitConfig:
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"{name} = {getattr(self, name)} must lie in [0, 1]")
         if not 0.0 <= self.noise_min <= self.noise_max < float("inf"):
-            raise ValueError(f"noise_min = {self.noise_min} and noise_max = {self.noise_max} must increase from 0")
+            raise ValueError(f"noise_min = {self.noise_min}, noise_max = {self.noise_max} must increase from 0")

@@ -1,8 +1,8 @@
 """A folder of preprocessed spectra as arrays in memory.
 
-The folder is what the stage ``dataset`` writes: ``part-*.parquet`` with the columns of ``schema.DATASET`` and
-``_run.json``; its sub-folders (rejects) are not data. Spectra come in the order of (plate, mjd, fiberid, path),
-so that nothing depends on how they were spread over files.
+The folder is what ``raystellar preprocess`` writes: ``part-*.parquet`` with the columns of ``schema.DATASET`` and
+``_run.json``; its sub-folders (rejects) are not data. Spectra come in the order of (plate, mjd, fiberid,
+path), so that nothing depends on how they were spread over files.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from raystellar.errors import DatasetError
-from raystellar.schema import N_PIXELS, RUN_NAME
+from raystellar.schema import MANIFEST_NAME, N_PIXELS, RUN_NAME
 from raystellar.targets import TARGET_NAMES
 
 ORDER = ("plate", "mjd", "fiberid", "path")
@@ -51,61 +51,84 @@ class SpectraSet:
         return len(self.flux)
 
 
-def read_run(folder: str | Path) -> dict[str, Any]:
-    """Return what the stage ``dataset`` wrote about itself, with at least ``preprocess`` and ``digest``.
+@dataclass(frozen=True)
+class Dataset:
+    """A complete dataset on disk; nothing of its spectra is in memory yet.
+
+    Attributes
+    ----------
+    folder : where it is
+    about : what the stage wrote about itself, with at least ``preprocess`` and ``digest``
+    """
+
+    folder: Path
+    about: dict[str, Any]
+
+    def split(self, name: str, extra: tuple[str, ...] = ()) -> SpectraSet:
+        """Read one split, see ``splits``."""
+        return self.splits((name,), extra)[name]
+
+    def splits(self, names: tuple[str, ...], extra: tuple[str, ...] = ()) -> dict[str, SpectraSet]:
+        """Read the splits ``names`` in the canonical order, with ``extra`` columns; flux is held once.
+
+        Raises
+        ------
+        DatasetError : columns or rows of a split are missing, or labels or flux are not finite
+        """
+        parts = _parts(self.folder)
+        columns = tuple(dict.fromkeys((*ORDER, "spec_id", "split", *TARGET_NAMES, *extra)))
+        table = pa.concat_tables(_read_columns(part, columns) for part in parts)
+        table = table.append_column("_row", pa.array(np.arange(len(table))))
+        table = table.sort_by([(name, "ascending") for name in ORDER])
+        place = np.full((len(table), 2), -1, dtype=np.int64)  # split and row in it, per row on disk
+        sets = {}
+        for number, name in enumerate(names):
+            rows = table.filter(pc.equal(table["split"], name))
+            if not len(rows):
+                raise DatasetError(f"dataset {self.folder} has no row of split {name!r}; make it with larger splits")
+            place[rows["_row"].to_numpy()] = np.column_stack([np.full(len(rows), number), np.arange(len(rows))])
+            sets[name] = _allocate(self.folder, name, rows, extra)
+        _read_flux(self.folder, parts, place, [sets[name].flux for name in names])
+        return sets
+
+
+def read_dataset(folder: str | Path) -> Dataset:
+    """Open a dataset and check that it is one, and complete.
 
     Raises
     ------
-    DatasetError : the folder is missing or is not a raystellar dataset
+    DatasetError : the folder is missing, is not a raystellar dataset, or lacks parts
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise DatasetError(f"dataset {folder} does not exist; make it with the stage dataset")
-    cure = "make it again with the stage dataset"
+        raise DatasetError(f"dataset {folder} does not exist; make it with raystellar preprocess")
+    cure = "make it with raystellar preprocess"
     try:
-        run = json.loads((folder / RUN_NAME).read_text())
+        about = json.loads((folder / RUN_NAME).read_text())
     except FileNotFoundError:
         raise DatasetError(f"{folder} is not a raystellar dataset: it has no {RUN_NAME}; {cure}") from None
     except (OSError, ValueError) as error:
         raise DatasetError(f"{folder / RUN_NAME} cannot be read ({error}); {cure}") from None
     for key, kind in (("preprocess", dict), ("digest", str)):
-        if not isinstance(run, dict) or not isinstance(run.get(key), kind):
+        if not isinstance(about, dict) or not isinstance(about.get(key), kind):
             raise DatasetError(f"{folder} is not a raystellar dataset: {RUN_NAME} has no {key!r}; {cure}")
-    return run
+    _parts(folder)
+    return Dataset(folder, about)
 
 
-def read_splits(
-    folder: str | Path, splits: tuple[str, ...] = ("train", "validation"), extra: tuple[str, ...] = ()
-) -> dict[str, SpectraSet]:
-    """Read the splits of a dataset; each flux array is held once.
-
-    Parameters
-    ----------
-    folder : the dataset
-    splits : of ``schema.SPLITS``
-    extra : further columns to return with each split
-
-    Raises
-    ------
-    DatasetError : files, columns or rows of a split are missing, or labels or flux are not finite
-    """
-    parts = sorted(Path(folder).glob("part-*.parquet"))
+def _parts(folder: Path) -> list[Path]:
+    """Return the parts; the manifest, where there is one, has a row group for each."""
+    parts = sorted(folder.glob("part-*.parquet"))
     if not parts:
-        raise DatasetError(f"dataset {folder} has no part-*.parquet; make it with the stage dataset")
-    names = tuple(dict.fromkeys((*ORDER, "spec_id", "split", *TARGET_NAMES, *extra)))
-    table = pa.concat_tables(_read_columns(part, names) for part in parts)
-    table = table.append_column("_row", pa.array(np.arange(len(table))))
-    table = table.sort_by([(name, "ascending") for name in ORDER])
-    place = np.full((len(table), 2), -1, dtype=np.int64)  # split and row in it, per row on disk
-    sets = {}
-    for number, split in enumerate(splits):
-        rows = table.filter(pc.equal(table["split"], split))
-        if not len(rows):
-            raise DatasetError(f"dataset {folder} has no row of split {split!r}; lower its share of the other splits")
-        place[rows["_row"].to_numpy()] = np.column_stack([np.full(len(rows), number), np.arange(len(rows))])
-        sets[split] = _allocate(folder, split, rows, extra)
-    _read_flux(folder, parts, place, [sets[split].flux for split in splits])
-    return sets
+        raise DatasetError(f"dataset {folder} has no part-*.parquet; make it with raystellar preprocess")
+    manifest = folder / MANIFEST_NAME
+    wanted = pq.read_metadata(manifest).num_row_groups if manifest.exists() else len(parts)
+    if len(parts) < wanted:
+        raise DatasetError(
+            f"dataset {folder} is not complete: {wanted - len(parts)} of {wanted} parts are missing; "
+            "give its command again and it goes on where it was"
+        )
+    return parts
 
 
 def _read_columns(part: Path, names: tuple[str, ...]) -> pa.Table:
@@ -114,10 +137,10 @@ def _read_columns(part: Path, names: tuple[str, ...]) -> pa.Table:
             known = file.schema_arrow
             for name in (*names, "flux"):
                 if name not in known.names:
-                    raise DatasetError(f"{part} has no column {name!r}; make the dataset again with this version")
+                    raise DatasetError(f"{part} has no column {name!r}; make the dataset again")
             kind = known.field("flux").type
             if kind != pa.list_(pa.float32(), N_PIXELS):
-                raise DatasetError(f"{part} has flux of type {kind} and needs {N_PIXELS} float32 values a row")
+                raise DatasetError(f"{part} has flux of {kind} and needs {N_PIXELS} float32 values a row")
             return file.read(columns=list(names)).replace_schema_metadata()
     except (OSError, pa.ArrowInvalid) as error:
         raise DatasetError(f"{part} cannot be read as Parquet ({error}); make the dataset again") from None
@@ -130,11 +153,12 @@ def _allocate(folder: str | Path, split: str, rows: pa.Table, extra: tuple[str, 
     if bad.any():
         first = rows["spec_id"][int(np.flatnonzero(bad)[0])].as_py()
         raise DatasetError(
-            f"dataset {folder} has {int(bad.sum())} rows of split {split!r} with a label missing or not finite, "
-            f"first {first}; give them labels or drop them from the label table"
+            f"dataset {folder} has {int(bad.sum())} rows of split {split!r} with a label missing or not "
+            f"finite, first {first}; give them labels or drop them from the label table"
         )
     flux = np.empty((len(rows), N_PIXELS), dtype=np.float32)
-    return SpectraSet(flux, targets, spectrum_keys(rows["spec_id"].to_pylist()), {n: rows[n].to_pylist() for n in extra})
+    keys = spectrum_keys(rows["spec_id"].to_pylist())
+    return SpectraSet(flux, targets, keys, {name: rows[name].to_pylist() for name in extra})
 
 
 def spectrum_keys(spec_ids: list[str]) -> np.ndarray:
@@ -161,5 +185,5 @@ def _flux_blocks(part: Path) -> Iterator[np.ndarray]:
         for batch in file.iter_batches(batch_size=BLOCK, columns=["flux"]):
             column = batch.column("flux")
             if column.null_count:
-                raise DatasetError(f"{part} has {column.null_count} rows without flux; make the dataset again")
+                raise DatasetError(f"{part} has {column.null_count} rows without flux; make it again")
             yield column.flatten().to_numpy(zero_copy_only=True).reshape(-1, N_PIXELS)

@@ -139,9 +139,14 @@ class _Fit:
     """A fit between two epochs."""
 
     def __init__(
-        self, train: SpectraSet, validation: SpectraSet, network: NetworkConfig, config: FitConfig, workers: _Workers
+        self,
+        train: SpectraSet,
+        validation: SpectraSet,
+        network: NetworkConfig,
+        config: FitConfig,
+        workers: _Workers,
     ) -> None:
-        _check(train, validation, network)
+        check(train, validation, network)
         self.train, self.validation, self.config, self.workers = train, validation, config, workers
         self.scaler = RobustScaler.fit(train.targets)
         scaled = self.scaler.transform(train.targets)
@@ -172,7 +177,7 @@ class _Fit:
         return self._validate(loss, began)
 
     def step(self, items: np.ndarray) -> Tensor:
-        """Take one optimiser step on the global batch ``items``; return the summed loss of this worker's rows."""
+        """Take a step on the global batch ``items``; return the summed loss of this worker's rows."""
         mine = self.workers.share(len(items))
         flux, truth = self._batch(items[mine])
         self.network.at(DropoutKey(self.config.seed, self.state.step, mine.start, len(items)))
@@ -198,17 +203,16 @@ class _Fit:
         return flux.to(device, non_blocking=True), truth.to(device, non_blocking=True)
 
     def _validate(self, train_loss: float, began: float) -> EpochReport:
+        device, mine = self.workers.device, self.workers.share(len(self.validation))
         scaled = np.zeros((len(self.validation), len(TARGET_NAMES)), dtype=np.float32)
-        mine = self.workers.share(len(self.validation))
-        scaled[mine] = predict(self.network, self.validation.flux[mine], self.workers.device)
-        predicted = self.workers.sum(torch.from_numpy(scaled).to(self.workers.device))
-        truth = torch.from_numpy(self.scaler.transform(self.validation.targets)).float().to(self.workers.device)
+        scaled[mine] = predict(self.network, self.validation.flux[mine], device)
+        predicted = self.workers.sum(torch.from_numpy(scaled).to(device))
+        truth = torch.from_numpy(self.scaler.transform(self.validation.targets)).float().to(device)
         loss = float(huber(predicted, truth, self.task_weights, self.config.huber_delta)) / len(truth)
         found = errors(self.scaler.inverse(predicted.cpu().numpy()), self.validation.targets)
         mae = tuple(found[name]["mae"] for name in TARGET_NAMES)
-        told = EpochReport(
-            self.state.epoch, self.config.epochs, train_loss, loss, mae, time.perf_counter() - began
-        )
+        seconds = time.perf_counter() - began
+        told = EpochReport(self.state.epoch, self.config.epochs, train_loss, loss, mae, seconds)
         if loss < min((past["validation_loss"] for past in self.state.history), default=float("inf")):
             self.best.copy_(self.parameters.detach())
             self.state.best_epoch = self.state.epoch
@@ -236,23 +240,22 @@ class _Fit:
         """Return the network with its best weights."""
         if not self.state.best_epoch:
             raise DatasetError(
-                "the validation loss was never finite; lower fit.learning_rate or look for extreme flux in the dataset"
+                "the validation loss was never finite; lower fit.learning_rate or look for extreme flux"
             )
         self.parameters.data.copy_(self.best)
         weights = {name: tensor.cpu().numpy().copy() for name, tensor in self.network.state_dict().items()}
         low, high = self.train.targets.min(axis=0), self.train.targets.max(axis=0)
         ranges = {name: (float(low[t]), float(high[t])) for t, name in enumerate(TARGET_NAMES)}
         found = self.state.history[self.state.best_epoch - 1]["errors"]
-        return FitResult(
-            self.network.config, weights, self.scaler, ranges, found, self.state.best_epoch, self.state.history
-        )
+        state, shape = self.state, self.network.config
+        return FitResult(shape, weights, self.scaler, ranges, found, state.best_epoch, state.history)
 
 
 def huber(predicted: Tensor, truth: Tensor, task_weights: Tensor, delta: float) -> Tensor:
     """Return the weighted Huber loss summed over rows: ``sum_b sum_t w_t H(predicted_bt - truth_bt)``.
 
-    ``H(r)`` is ``r^2 / 2`` up to ``delta`` and ``delta (|r| - delta / 2)`` beyond; ``w_t`` is 1 over the variance
-    of the scaled target in the training set. Source: Sec. 5.
+    ``H(r)`` is ``r^2 / 2`` up to ``delta`` and ``delta (|r| - delta / 2)`` beyond; ``w_t`` is 1 over the
+    variance of the scaled target in the training set. Source: Sec. 5.
     """
     return (functional.huber_loss(predicted, truth, reduction="none", delta=delta) * task_weights).sum()
 
@@ -274,13 +277,19 @@ def flatten(network: nn.Module) -> nn.Parameter:
     return flat
 
 
-def _check(train: SpectraSet, validation: SpectraSet, network: NetworkConfig) -> None:
+def check(train: SpectraSet, validation: SpectraSet, network: NetworkConfig) -> None:
+    """Refuse spectra that the network cannot be fitted to.
+
+    Raises
+    ------
+    DatasetError : there are no spectra, their pixels do not fit the network, or a label does not vary
+    """
     for name, spectra in (("train", train), ("validation", validation)):
         if not len(spectra) or spectra.flux.shape[1] != network.n_pixels:
             raise DatasetError(
-                f"split {name!r} has flux of shape {spectra.flux.shape} and the network needs (n, {network.n_pixels}), "
-                "n > 0; make the dataset and the network of one size"
+                f"split {name!r} has flux of shape {spectra.flux.shape} and the network needs "
+                f"(n, {network.n_pixels}), n > 0; make the dataset and the network of one size"
             )
     for t, name in enumerate(TARGET_NAMES):
         if np.ptp(train.targets[:, t]) == 0.0:
-            raise DatasetError(f"label {name} is {train.targets[0, t]} in every training row; a fit needs it to vary")
+            raise DatasetError(f"label {name} is {train.targets[0, t]} in every training row and must vary")

@@ -11,7 +11,8 @@ def learning_rate(step: int, steps: int, config: FitConfig) -> float:
     """Return the learning rate of ``step`` = 0 ... ``steps`` - 1.
 
     With ``w`` warm-up steps and the peak ``p``: ``p (step + 1) / w`` in the warm-up, then
-    ``p (f + (1 - f) (1 + cos(pi t)) / 2)`` with ``t`` from 0 to 1 at the last step and ``f`` the final fraction.
+    ``p (f + (1 - f) (1 + cos(pi t)) / 2)`` with ``t`` from 0 to 1 at the last step and ``f`` the final
+    fraction.
     """
     warmup = round(config.warmup_fraction * steps)
     if step < warmup:

@@ -4,6 +4,7 @@
     network        the residual multitask network and its dropout
     baselines      ordinary least squares and ridge regression, the paper's linear comparisons
     bundle         a folder that describes itself: weights, grid, scaler, provenance; never a pickle
+    commit         a folder written whole or not at all
 
 Write a new architecture beside ``network``; whoever only applies a model needs ``bundle.load_bundle`` alone.
 """

@@ -1,7 +1,7 @@
 """The paper's linear baselines: ordinary least squares and ridge regression. Source: Sec. 6, Table 2.
 
 Both have 4000 x 3 weights and 3 intercepts, 12,003 parameters, and the same interface:
-``fit(flux, targets)``, then ``predict(flux)`` in the units of the targets.
+``Ridge().fit(flux, targets)``, then ``predict(flux)`` in the units of the targets.
 """
 
 from __future__ import annotations
@@ -35,58 +35,58 @@ class Linear:
     alpha: float = 0.0
 
     def predict(self, flux: np.ndarray) -> np.ndarray:
-        """Return the targets (n, n_targets) of ``flux`` (n, n_pixels), in the units of the training targets."""
+        """Return the targets (n, n_targets) of ``flux`` (n, n_pixels), in the units of the fitted ones."""
         return np.concatenate([chunk @ self.weights + self.intercept for chunk in _chunks(flux)])
 
 
-def fit_ols(flux: np.ndarray, targets: np.ndarray) -> Linear:
-    """Fit ordinary least squares, of least norm where the pixels are collinear.
+class OLS:
+    """Ordinary least squares, of least norm where the pixels are collinear.
 
     Standardised spectra always are: every row sums to zero.
-
-    Parameters
-    ----------
-    flux : (n, n_pixels) standardised flux
-    targets : (n, n_targets) in any units
     """
-    x_mean, y_mean = flux.mean(axis=0, dtype=np.float64), targets.mean(axis=0, dtype=np.float64)
-    weights = scipy.linalg.lstsq(flux - x_mean, targets - y_mean, overwrite_a=True, check_finite=False)[0]
-    return Linear(weights, y_mean - x_mean @ weights)
+
+    def fit(self, flux: np.ndarray, targets: np.ndarray) -> Linear:
+        """Fit ``flux`` (n, n_pixels) to ``targets`` (n, n_targets), in any units."""
+        x_mean, y_mean = flux.mean(axis=0, dtype=np.float64), targets.mean(axis=0, dtype=np.float64)
+        solved = scipy.linalg.lstsq(flux - x_mean, targets - y_mean, overwrite_a=True, check_finite=False)
+        return Linear(solved[0], y_mean - x_mean @ solved[0])
 
 
-def fit_ridge(flux: np.ndarray, targets: np.ndarray, alphas: tuple[float, ...] = ALPHAS) -> Linear:
-    """Fit ridge regression, its strength chosen by leave-one-out cross-validation.
+@dataclass(frozen=True)
+class Ridge:
+    """Ridge regression, its strength chosen among ``alphas`` > 0 by leave-one-out cross-validation.
 
-    With ``X = U S V^T`` centred, the residual of row i of a fit without row i is ``r_i / (1 - h_i)`` where
+    With ``X = U S V^T`` centred, row i's residual of a fit without row i is ``r_i / (1 - h_i)`` where
     ``h_i = 1/n + sum_k (X V)_ik^2 / (s_k^2 + alpha)``: one eigendecomposition of ``X^T X`` serves all alphas.
-    The result is that of scikit-learn's ``RidgeCV``, which takes four times as long.
-    Targets are robust-scaled for the choice, so that one alpha weighs them alike.
-
-    Parameters
-    ----------
-    flux : (n, n_pixels) standardised flux
-    targets : (n, n_targets) in any units
-    alphas : strengths > 0 to choose from
+    The result is that of scikit-learn's ``RidgeCV``, which takes four times as long. Targets are robust-scaled
+    for the choice, so that one alpha weighs them alike.
     """
-    low, centre, high = np.percentile(targets.astype(np.float64), (25, 50, 75), axis=0)
-    scale = np.where(high > low, high - low, 1.0)
-    scaled = (targets - centre) / scale
-    x_mean, y_mean = flux.mean(axis=0, dtype=np.float64), scaled.mean(axis=0)
-    values, vectors, projected = _decompose(flux, scaled - y_mean, x_mean)
-    filters = 1.0 / (values[:, None] + np.asarray(alphas))  # (n_pixels, n_alphas)
-    errors = np.zeros(len(alphas))
-    for chunk, truth in zip(_chunks(flux), _chunks(scaled - y_mean), strict=True):
-        z = (chunk - x_mean) @ vectors
-        leverage = 1.0 / len(flux) + z**2 @ filters
-        for a in range(len(alphas)):
-            residual = truth - z @ (filters[:, a, None] * projected)
-            errors[a] += np.sum((residual / (1.0 - leverage[:, a, None])) ** 2)
-    best = int(np.argmin(errors))
-    weights = vectors @ (filters[:, best, None] * projected)
-    return Linear(weights * scale, (y_mean - x_mean @ weights) * scale + centre, float(alphas[best]))
+
+    alphas: tuple[float, ...] = ALPHAS
+
+    def fit(self, flux: np.ndarray, targets: np.ndarray) -> Linear:
+        """Fit ``flux`` (n, n_pixels) to ``targets`` (n, n_targets), in any units."""
+        low, centre, high = np.percentile(targets.astype(np.float64), (25, 50, 75), axis=0)
+        scale = np.where(high > low, high - low, 1.0)
+        scaled = (targets - centre) / scale
+        x_mean, y_mean = flux.mean(axis=0, dtype=np.float64), scaled.mean(axis=0)
+        values, vectors, projected = _decompose(flux, scaled - y_mean, x_mean)
+        filters = 1.0 / (values[:, None] + np.asarray(self.alphas))  # (n_pixels, n_alphas)
+        squares = np.zeros(len(self.alphas))
+        for chunk, truth in zip(_chunks(flux), _chunks(scaled - y_mean), strict=True):
+            z = (chunk - x_mean) @ vectors
+            kept = 1.0 - 1.0 / len(flux) - z**2 @ filters  # 1 - h, (rows, n_alphas)
+            for a in range(len(self.alphas)):
+                residual = truth - z @ (filters[:, a, None] * projected)
+                squares[a] += np.sum((residual / kept[:, a, None]) ** 2)
+        best = int(np.argmin(squares))
+        weights = vectors @ (filters[:, best, None] * projected)
+        return Linear(weights * scale, (y_mean - x_mean @ weights) * scale + centre, float(self.alphas[best]))
 
 
-def _decompose(flux: np.ndarray, targets: np.ndarray, mean: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _decompose(
+    flux: np.ndarray, targets: np.ndarray, mean: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return eigenvalues and eigenvectors of ``X^T X``, and ``V^T X^T y``, for X the centred flux."""
     gram = np.zeros((flux.shape[1], flux.shape[1]))
     moment = np.zeros((flux.shape[1], targets.shape[1]))

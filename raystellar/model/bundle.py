@@ -11,9 +11,8 @@ import dataclasses
 import hashlib
 import importlib.metadata
 import json
+import math
 import os
-import shutil
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -29,8 +28,9 @@ import raystellar
 from raystellar.config import build, digest, to_plain
 from raystellar.errors import BundleError, ConfigError, OutputError
 from raystellar.model.architecture import NetworkConfig
+from raystellar.model.commit import commit_folder
 from raystellar.schema import BUNDLE_NAME, WEIGHTS_NAME
-from raystellar.targets import TARGET_NAMES, TARGETS
+from raystellar.targets import TARGETS
 
 if TYPE_CHECKING:
     from raystellar.model.network import StellarNet
@@ -74,6 +74,9 @@ class Bundle:
 
     history: list[dict[str, Any]] = field(default_factory=list, repr=False)
     """One entry per epoch."""
+
+    best_epoch: int = 0
+    """Epoch of the weights, from 1."""
 
     config: dict[str, Any] = field(default_factory=dict, repr=False)
     """The resolved configuration of the run."""
@@ -147,19 +150,23 @@ def save_bundle(path: str | Path, bundle: Bundle) -> None:
     ------
     OutputError : there is something else at ``path``, or it cannot be written
     """
-    path = Path(path)
-    if path.exists() and not is_bundle(path) and not (path.is_dir() and not any(path.iterdir())):
+    path = Path(os.path.abspath(path))
+    check_output(path)
+    text = json.dumps(_finite(_describe(bundle)), indent=1, allow_nan=False)
+    files = {WEIGHTS_NAME: safetensors.numpy.save(dict(bundle.weights)), BUNDLE_NAME: text.encode()}
+    commit_folder(path, files)
+
+
+def check_output(path: Path) -> None:
+    """Refuse to put a bundle where something else is.
+
+    Raises
+    ------
+    OutputError : ``path`` exists and is neither a bundle nor an empty folder
+    """
+    empty = path.is_dir() and not any(path.iterdir())
+    if path.exists() and not empty and not is_bundle(path):
         raise OutputError(f"{path} exists and is not a model bundle; name another output or remove it")
-    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    try:
-        aside.mkdir(parents=True)
-        _write(aside / WEIGHTS_NAME, safetensors.numpy.save(dict(bundle.weights)))
-        _write(aside / BUNDLE_NAME, json.dumps(_describe(bundle), indent=1, allow_nan=False).encode())
-        _replace(aside, path)
-    except OSError as error:
-        raise OutputError(f"model bundle {path} cannot be written: {error}") from None
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def is_bundle(path: str | Path) -> bool:
@@ -175,9 +182,22 @@ def load_bundle(path: str | Path) -> Bundle:
     BundleError : it is missing, damaged, of another format, or for other targets or another grid
     """
     path = Path(path)
-    text = _read(path, BUNDLE_NAME)
+    found = describe(path)
+    bundle = _rebuild(path, found, _load_weights(path, _read(path, WEIGHTS_NAME)))
+    _check(path, found, bundle)
+    return bundle
+
+
+def describe(path: str | Path) -> dict[str, Any]:
+    """Return ``bundle.json`` of the bundle ``path``, without the weights and without torch.
+
+    Raises
+    ------
+    BundleError : it is missing, damaged, of another format, or for other targets
+    """
+    path = Path(path)
     try:
-        found = json.loads(text)
+        found = json.loads(_read(path, BUNDLE_NAME))
     except ValueError as error:
         raise _damaged(path, f"{BUNDLE_NAME} is not JSON ({error})") from None
     if not isinstance(found, dict):
@@ -187,12 +207,15 @@ def load_bundle(path: str | Path) -> Bundle:
             f"model bundle {path} has format {found.get('format')!r} and raystellar {raystellar.__version__} reads "
             f"format {FORMAT_VERSION}; train the model again or use the raystellar that made it"
         )
-    names = [target.get("name") for target in found.get("targets") or []]
-    if names != list(TARGET_NAMES):
-        raise BundleError(f"model bundle {path} predicts {names} and {list(TARGET_NAMES)} are needed; train it again")
-    bundle = _rebuild(path, found, _load_weights(path, _read(path, WEIGHTS_NAME)))
-    _check(path, found, bundle)
-    return bundle
+    if found.get("targets") != _targets():
+        raise BundleError(
+            f"model bundle {path} predicts {found.get('targets')} and {_targets()} are needed; train it again"
+        )
+    return found
+
+
+def _targets() -> list[dict[str, str]]:
+    return [{"name": target.name, "unit": target.unit} for target in TARGETS]
 
 
 def _describe(bundle: Bundle) -> dict[str, Any]:
@@ -201,11 +224,20 @@ def _describe(bundle: Bundle) -> dict[str, Any]:
     return {
         "format": FORMAT_VERSION,
         "model_id": bundle.model_id,
-        "targets": [{"name": target.name, "unit": target.unit} for target in TARGETS],
+        "targets": _targets(),
         "grid": bundle.grid,
         "weights_sha256": bundle.weights_sha256,
         **plain,
     }
+
+
+def _finite(value: Any) -> Any:
+    """Turn numbers that JSON has no word for (the loss of an epoch that diverged) into null."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _rebuild(path: Path, found: dict[str, Any], weights: Mapping[str, np.ndarray]) -> Bundle:
@@ -217,7 +249,8 @@ def _rebuild(path: Path, found: dict[str, Any], weights: Mapping[str, np.ndarray
     try:
         values["network"] = build(NetworkConfig, values["network"], "network")
         values |= {name: tuple(float(number) for number in values[name]) for name in ("centre", "scale")}
-        values["label_ranges"] = {name: (float(low), float(high)) for name, (low, high) in values["label_ranges"].items()}
+        ranges = values["label_ranges"].items()
+        values["label_ranges"] = {name: (float(low), float(high)) for name, (low, high) in ranges}
     except (ConfigError, TypeError, ValueError, AttributeError) as error:
         raise _damaged(path, f"{BUNDLE_NAME} holds what it should not ({error})") from None
     return Bundle(weights=weights, **values)
@@ -239,9 +272,10 @@ def _check(path: Path, found: dict[str, Any], bundle: Bundle) -> None:
     if found.get("model_id") != bundle.model_id:
         raise _damaged(path, f"{BUNDLE_NAME} was changed after it was written")
     try:
-        bundle.module
+        _ = bundle.module
     except RuntimeError as error:
-        raise _damaged(path, f"its weights do not fit its architecture ({str(error).splitlines()[-1].strip()})") from None
+        reason = str(error).splitlines()[-1].strip()
+        raise _damaged(path, f"its weights do not fit its architecture ({reason})") from None
 
 
 def _load_weights(path: Path, data: bytes) -> dict[str, np.ndarray]:
@@ -262,26 +296,4 @@ def _read(path: Path, name: str) -> bytes:
 
 
 def _damaged(path: Path, what: str) -> BundleError:
-    return BundleError(f"model bundle {path} is damaged: {what}; copy it again from where it was made, or train it again")
-
-
-def _write(path: Path, data: bytes) -> None:
-    with open(path, "wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
-def _replace(aside: Path, path: Path) -> None:
-    """Rename ``aside`` to ``path``; an older bundle there steps aside first and is put back if that fails."""
-    if not is_bundle(path):
-        os.rename(aside, path)
-        return
-    older = path.with_name(f"{aside.name}.old")
-    os.rename(path, older)
-    try:
-        os.rename(aside, path)
-    except OSError:
-        os.rename(older, path)
-        raise
-    shutil.rmtree(older, ignore_errors=True)
+    return BundleError(f"model bundle {path} is damaged: {what}; copy it again from where it was made or train anew")

@@ -124,7 +124,8 @@ class StellarNet(nn.Module):
         self.heads = nn.ModuleDict(
             {name: nn.Sequential(*_head(config.blocks[-1], *config.head(name))) for name in TARGET_NAMES}
         )
-        for layer, dropout in enumerate(self._dropouts()):
+        self._dropouts = tuple(module for module in self.modules() if isinstance(module, KeyedDropout))
+        for layer, dropout in enumerate(self._dropouts):
             dropout.layer = layer
         self.reset(seed)
 
@@ -145,12 +146,9 @@ class StellarNet(nn.Module):
 
     def at(self, key: DropoutKey) -> StellarNet:
         """Name the step and the rows of the global batch for the next forward pass in training."""
-        for dropout in self._dropouts():
+        for dropout in self._dropouts:
             dropout.key = key
         return self
-
-    def _dropouts(self) -> Iterator[KeyedDropout]:
-        return (module for module in self.modules() if isinstance(module, KeyedDropout))
 
 
 @torch.inference_mode()

@@ -70,7 +70,9 @@ def blanketing(teff, feh):
     """
     metal = 1.0 / (1.0 + math.exp(-1.6 * (feh + 1.0))) / 0.832
     hot = 1.0 / (1.0 + math.exp((8000.0 - teff) / 500.0))
-    return metal * (1.0 - hot), (0.5 + 0.5 * metal) * (1.0 - hot) + 0.95 * hot
+    cool = 1.0 / (1.0 + math.exp((teff - 4900.0) / 300.0))
+    skin = metal * (1.0 - hot) * (1.0 + 0.7 * cool) + 0.6 * hot
+    return skin, (0.5 + 0.5 * metal) * (1.0 - hot) + 0.95 * hot
 
 
 @njit(cache=True, nogil=True)

@@ -30,7 +30,7 @@ REACH_DEX = 0.030
 """Half width of the window of a line in log10 wavelength; the profile is tapered to zero there."""
 HOLTSMARK_NORM = 2.3963
 """Integral of (1 + x^2)^(-5/4) over the real line."""
-CHROMOSPHERE_K = 5000.0
+CHROMOSPHERE_K = 5200.0
 CHROMOSPHERE_TAU = 0.01
 """Excitation temperature and Rosseland depth of the n = 2 floor, set by H-alpha of K giants."""
 STARK_K = {  # Edmonds, Schluter & Wells 1967; elsewhere K = 5.5e-5 (n m)^4 / (m^2 - n^2)
@@ -74,13 +74,13 @@ HYDROGEN_LINES = _line_table(3560.0, 9650.0)
 
 @njit(cache=True, nogil=True)
 def excitation_temperature(temperature, tau):
-    """Temperature [K] that sets the excited levels: T^8 + T_c^8 / (1 + (tau/tau_c)^2), eighth root.
+    """Temperature [K] that sets the excited levels: (T^16 + T_c^16 / (1 + (tau/tau_c)^2))^(1/16).
 
     Real H-alpha cores of cool stars form in a chromosphere which a photosphere in radiative
     equilibrium lacks; without this term the line vanishes in K giants, where it is always seen.
     """
-    floor = CHROMOSPHERE_K**8 / (1.0 + (tau / CHROMOSPHERE_TAU) ** 2)
-    return (temperature**8 + floor) ** 0.125
+    floor = CHROMOSPHERE_K**16 / (1.0 + (tau / CHROMOSPHERE_TAU) ** 2)
+    return (temperature**16 + floor) ** 0.0625
 
 
 @njit(cache=True, nogil=True)

@@ -30,8 +30,8 @@ WAVE = 10.0**LOGLAM
 READ_NOISE_ELECTRONS = 20.0
 """Read noise of a coadded pixel [photo-electrons]; ``sky.json`` was measured with it."""
 
-FLUX_FLOOR = 0.006
-"""Error which grows with the flux (flat field), as a fraction: bright real stars do not exceed S/N 150."""
+FLUX_FLOOR = 0.008
+"""Error which grows with the flux (flat field), as a fraction: bright real stars hardly exceed S/N 120."""
 
 SKY_LINE_AMPLITUDE, SKY_LINE_SHIFT_PIXELS = 0.008, 0.015
 """Scatter of strength (fraction) and place of each sky line that stays after its subtraction."""
@@ -90,9 +90,9 @@ class Spectrum:
 
     @property
     def sn_median(self) -> float:
-        """Median S/N of the pixels with ivar > 0; 0 where none has."""
+        """Median of |flux| sqrt(ivar) over pixels with ivar > 0, as SDSS has it: 0.6 for empty sky; 0 for none."""
         good = self.ivar > 0
-        return float(np.median(self.flux[good] * np.sqrt(self.ivar[good]))) if good.any() else 0.0
+        return float(np.median(np.abs(self.flux[good]) * np.sqrt(self.ivar[good]))) if good.any() else 0.0
 
 
 @dataclass(frozen=True)
@@ -196,7 +196,7 @@ def noise_variance(flux: np.ndarray, sky: np.ndarray, exposure: float, conversio
     """Variance of photons, read-out and flat field.
 
     With c the flux of one photo-electron and t the relative exposure it is
-    c (flux + sky) / t + (20 c / t)^2 + (0.006 flux)^2.
+    c (flux + sky) / t + (20 c / t)^2 + (0.008 flux)^2.
     """
     read = READ_NOISE_ELECTRONS * conversion / exposure
     return np.asarray(conversion * (np.maximum(flux, 0.0) + sky) / exposure + read * read + (FLUX_FLOOR * flux) ** 2)
@@ -280,9 +280,10 @@ def _cosmic_rays(flux: np.ndarray, ivar: np.ndarray, or_mask: np.ndarray, varian
     for _ in range(rng.poisson(COSMIC_RAYS)):
         where = int(rng.integers(0, N_LATTICE - 2))
         hit = slice(where, where + int(rng.integers(1, 3)))
-        flux[hit] += np.sqrt(variance[hit]) * rng.uniform(8.0, 60.0)
         or_mask[hit] |= COMBINEREJ | PARTIALREJECT
-        if rng.random() < CAUGHT_SHARE:
+        caught = rng.random() < CAUGHT_SHARE
+        flux[hit] += np.sqrt(variance[hit]) * rng.uniform(5.0, 60.0 if caught else 20.0)  # the faint ones escape
+        if caught:
             ivar[hit] = 0.0
 
 

@@ -55,6 +55,18 @@ PRIMARY: tuple[tuple[str, Any, str], ...] = (
     ("HELIO_RV", 4.97, "Heliocentric correction (added to velocities)"),
     ("VACUUM", True, "Wavelengths are in vacuum"), ("SFLATTEN", True, "Superflat has been applied"),
     ("PSFSKY", 3, "Order of PSF skysubtraction"), ("SKYCHI2", 1.0, "Mean chi^2 of sky-subtraction"),
+    ("SCHI2MIN", 0.95, ""), ("SCHI2MAX", 1.1, ""), ("PREJECT", 0.2, "Profile area rejection threshold"),
+    *((f"SPEC{s}_{b}", 20.0, f"(S/N)^2 for spec  {s} at mag {m}") for s in (1, 2)
+      for b, m in (("G", 20.20), ("R", 20.25), ("I", 19.90))),
+    *((f"{b}{kind}STD", value, f"Spectrophoto {text} for std stars in {b}") for b in ("G", "R", "I", "GR", "RI")
+      for kind, text, value in (("OFF", "offset", 0.0), ("RMS", "RMS", 0.02))),
+    ("SECFOCUS", 1300.0, "Secondary Mirror Position as reported by TCC"),
+    ("HUMIDITY", 0.175, "Percent Humidity as reported by TCC"), ("PROGRAM", "binning 1   1", "Program for the CCD"),
+    ("SCATPOLY", 0, "Extraction: Order of scattered light polynomial"),
+    ("NFITPOLY", 1, "Extraction: Number of parameters in each profil"), ("XCHI2", 1.0, "Extraction: Mean chi^2"),
+    ("XCHI2MIN", 0.95, ""), ("XCHI2MAX", 1.05, ""), ("SHIFT", 0.0, "Angstroms, at 4000AA"),
+    ("FBADPIX1", 0.0015, "Fraction of bad pixels on spectro-1"),
+    ("FBADPIX2", 0.0015, "Fraction of bad pixels on spectro-2"),
     ("NSTD", 14, "Number of (good) std stars"), ("LOWREJ", 5, "Extraction: low rejection"),
     ("HIGHREJ", 8, "Extraction: high rejection"), ("PROFTYPE", 3, "Extraction profile: 1=Gaussian"),
     ("NWORDER", 2, "Linear-log10 coefficients"), ("WFITTYPE", "LOG-LINEAR", "Linear-log10 dispersion"),
@@ -203,7 +215,7 @@ def _spectrum_values(spectrum: Spectrum) -> dict[str, Any]:
     ends = 10.0 ** loglam[[0, -1]].astype(np.float64) if len(loglam) else np.zeros(2)
     return {
         "WAVEMIN": ends[0], "WAVEMAX": ends[1], "WCOVERAGE": 1e-4 * len(loglam),
-        "SN_MEDIAN_ALL": np.median(sn) if len(sn) else 0.0,
+        "SN_MEDIAN_ALL": spectrum.sn_median,
         "SN_MEDIAN": [np.median(sn[a:b]) if b > a else 0.0 for a, b in edges], "DOF": max(len(loglam) - 10, 0),
         "ANYANDMASK": np.bitwise_or.reduce(spectrum.and_mask), "ANYORMASK": np.bitwise_or.reduce(spectrum.or_mask),
     }

@@ -15,6 +15,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -149,9 +150,21 @@ class _Plate:
     """A permutation of 1 .. 640: stars take the first ones, sky fibres the next."""
 
 
+_Exposure = tuple[Target, "Star | None", Spectrum, dict[str, Any]]
+
+
 def plates(config: SimulateConfig) -> list[int]:
     """Return the indices of the plates of the survey, each of which ``write_plate`` takes."""
     return list(range(-(-config.stars // config.stars_per_plate)))
+
+
+def pending_plates(config: SimulateConfig, out: str) -> dict[int, int]:
+    """Return the indices of the plates that are not there yet, each with its number of stars."""
+    return {
+        index: min(config.stars - index * config.stars_per_plate, config.stars_per_plate)
+        for index in plates(config)
+        if not os.path.exists(_part_path(out, index))
+    }
 
 
 def plate_number(index: int) -> int:
@@ -227,7 +240,7 @@ def rest_spectrum(star: Star) -> tuple[np.ndarray, np.ndarray]:
     return LOGLAM, synthesize(star.teff, star.logg, star.feh, alpha=star.alpha, vmicro=star.vmicro)
 
 
-def _exposures(config: SimulateConfig, plate: _Plate) -> Any:
+def _exposures(config: SimulateConfig, plate: _Plate) -> Iterator[_Exposure]:
     """Yield (target, star or None, spectrum, row of labels) for each fibre of the plate."""
     first = plate.index * config.stars_per_plate
     count = min(config.stars - first, config.stars_per_plate)

@@ -27,8 +27,7 @@ def opened(data: bytes) -> Iterator[Any]:
     try:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
-            with fits.HDUList.fromstring(data) as hdus:
-                yield hdus
+            yield fits.HDUList.fromstring(data)  # not closed: that would first read every HDU there is
     except SpectrumError:
         raise
     except Exception as error:  # a library on damaged bytes may raise anything

@@ -92,9 +92,7 @@ class Layout:
 
     __slots__ = ("codes", "names", "odd", "offsets", "repeats", "row_bytes")
 
-    def __init__(
-        self, names: dict[str, int], codes: list[str], repeats: list[int], odd: frozenset[int]
-    ) -> None:
+    def __init__(self, names: dict[str, int], codes: list[str], repeats: list[int], odd: frozenset[int]) -> None:
         self.names, self.codes, self.repeats, self.odd = names, codes, repeats, odd
         widths = map(_WIDTH.__getitem__, codes)
         *self.offsets, self.row_bytes = accumulate(map(mul, repeats, widths), initial=0)
@@ -141,11 +139,9 @@ class Table(NamedTuple):
         if field is None:
             return None
         at = self.start + field.offset
-        if not field.plain or (field.code != "A" and field.repeat != 1):
-            raise NotStandard(f"column {name}")
-        if field.code == "A":
+        if field.code == "A" and field.plain:
             return _text(bytes(data[at : at + field.repeat]))
-        if field.code not in _STRUCT:
+        if not field.plain or field.repeat != 1 or field.code not in _STRUCT:
             raise NotStandard(f"column {name}")
         value: int | float = _STRUCT[field.code].unpack_from(data, at)[0]
         return value
@@ -315,7 +311,7 @@ def _parse(header: bytes) -> _Known:
     fixed, fields = [keys[key] for key in _FIXED], keys["TFIELDS"]
     if fixed != list(_FIXED.values()) or type(fields) is not int or not 0 <= fields <= MAX_FIELDS:
         raise NotStandard("no plain binary table")
-    if not keys.keys().isdisjoint(("THEAP", "ZIMAGE", "ZTABLE")):
+    if keys.keys() & {"THEAP", "ZIMAGE", "ZTABLE"}:
         raise NotStandard("heap or compression")
     layout = _columns(keys, fields)
     if layout.row_bytes != keys["NAXIS1"]:

@@ -37,7 +37,7 @@ import numpy as np
 
 from raystellar.errors import SpectrumError
 from raystellar.spectra import fits_astropy
-from raystellar.spectra.fits_bytes import NotStandard, cards, header_end, read_table
+from raystellar.spectra.fits_bytes import CARD, NotStandard, cards, header_end, read_table
 from raystellar.spectra.record import Spectrum
 
 HEAD_BYTES = 1 << 18
@@ -45,6 +45,9 @@ HEAD_BYTES = 1 << 18
 
 MAX_BYTES = 1 << 25
 """Most that is ever read or decompressed [bytes]; full files have at most a few MB."""
+
+MAX_ASTROPY_BYTES = 1 << 22
+"""Most that astropy is given [bytes], so that a damaged header cannot keep it busy for seconds."""
 
 MIN_PIXELS = 100
 """A spectrum with fewer is of no use. The shortest of DR12 has 2,070."""
@@ -54,6 +57,9 @@ MAX_PIXELS = 20_000
 
 MIN_LOGLAM, MAX_LOGLAM = 3.0, 4.7
 """Bounds of log10 of the wavelength [angstrom]: 1,000 to 50,000 angstrom. SDSS spans 3.55 to 4.02."""
+
+SN_LOGLAM = (math.log10(3280), math.log10(9860))
+"""Range of wavelengths of the ugriz bands [log10 angstrom], over which SN_MEDIAN_ALL is taken."""
 
 ZWARNING_SKY = 1
 """Bit 0 of ZWARNING: the fibre looked at the sky. Source: https://www.sdss.org/dr16/algorithms/bitmasks/#ZWARNING."""
@@ -65,8 +71,12 @@ _ROW = ("plate", "mjd", "fiberid", "run2d", "plug_ra", "plug_dec", "class", "sub
 _IN_PRIMARY = {"plate": "PLATEID", "mjd": "MJD", "fiberid": "FIBERID", "run2d": "RUN2D", "plug_ra": "PLUG_RA",
                "plug_dec": "PLUG_DEC"}
 _GZIP = b"\x1f\x8b"
-_SIMPLE = b"SIMPLE  =                    T "
-_NAXIS = re.compile(rb"NAXIS   = +(\d{1,3}) *(?:/[ -~]*)?")
+_SIGNATURE = re.compile(rb"SIMPLE *= *[TF]")
+_PRIMARY = tuple(
+    re.compile(rb"%-8s= +%s *(?:/[ -~]*)?" % card)
+    for card in ((b"SIMPLE", b"T"), (b"BITPIX", b"(?:8|16|32|-32|-64)"), (b"NAXIS", b"0"), (b"EXTEND", b"T"))
+)
+_IMAGE = re.compile(rb"NAXIS   = +[1-9]")
 _INT32 = 2**31
 
 
@@ -145,7 +155,7 @@ def _parts(data: bytes, whole: bool) -> _Parts:
         if not whole:
             raise _Unfinished
         data = _gunzip(data)
-    if not data.startswith(b"SIMPLE"):
+    if not _SIGNATURE.match(data, 0, 80):
         raise SpectrumError("read", "not a FITS file" if data else "empty file", f"begins with {data[:40]!r}")
     try:
         return _decode(data)
@@ -154,7 +164,7 @@ def _parts(data: bytes, whole: bool) -> _Parts:
             raise _Unfinished from None
         if isinstance(error, SpectrumError):
             raise
-    return _decode_with_astropy(data[:MAX_BYTES])
+    return _decode_with_astropy(data[:MAX_ASTROPY_BYTES])
 
 
 def _gunzip(data: bytes) -> bytes:
@@ -178,13 +188,12 @@ def _decode(data: bytes) -> _Parts:
     NotStandard : where astropy has to try
     SpectrumError : where the file cannot be used
     """
-    _expect(data, 0, b"SIMPLE")
     coadd_at = header_end(data, 0)
-    naxis = _NAXIS.fullmatch(data, 160, 240)
-    if naxis is None or not data.startswith(_SIMPLE):
-        raise NotStandard("primary header")
-    if int(naxis[1]):
+    if _IMAGE.match(data, 2 * CARD, 3 * CARD):
         raise SpectrumError("read", "not a spec file", "the primary HDU holds an image")
+    plain = all(card.fullmatch(data, i * CARD, (i + 1) * CARD) for i, card in enumerate(_PRIMARY))
+    if not plain or data.find(b"CONTINUE", 0, coadd_at) >= 0:
+        raise NotStandard("primary header")
     _expect(data, coadd_at, b"XTENSION", "no coadd table")
     coadd = read_table(data, coadd_at, MAX_PIXELS)
     _check_names(coadd.layout.names)
@@ -204,7 +213,7 @@ def _decode(data: bytes) -> _Parts:
     return _Parts(columns, row)
 
 
-def _expect(data: bytes, at: int, keyword: bytes, reason: str = "not a FITS file") -> None:
+def _expect(data: bytes, at: int, keyword: bytes, reason: str) -> None:
     """Raise where no header with this first keyword begins at byte ``at``."""
     if not data.startswith(keyword, at):
         reason = "truncated" if at >= len(data) else reason
@@ -246,7 +255,8 @@ def _spectrum(path: str, parts: _Parts) -> Spectrum:
     coadd, row = parts
     _check_loglam(coadd["loglam"])
     zwarning = _integer(row, "zwarning", default=0)
-    sn = _real(row, "sn_median_all")
+    if row.get("sn_median_all") is None:
+        row["sn_median_all"] = median_sn(coadd["loglam"], coadd["flux"], coadd["ivar"])
     return Spectrum(
         path=path,
         plate=_integer(row, "plate"),
@@ -261,16 +271,23 @@ def _spectrum(path: str, parts: _Parts) -> Spectrum:
         z=_real(row, "z"),
         z_err=_real(row, "z_err"),
         zwarning=zwarning,
-        sn=median_sn(coadd["flux"], coadd["ivar"]) if row.get("sn_median_all") is None else sn,
+        sn=_real(row, "sn_median_all"),
         **coadd,
     )
 
 
-def median_sn(flux: np.ndarray, ivar: np.ndarray) -> float:
-    """Return the median of flux * sqrt(ivar) where ivar > 0, as SN_MEDIAN_ALL is made; NaN without pixels."""
-    good = ivar > 0
+def median_sn(loglam: np.ndarray, flux: np.ndarray, ivar: np.ndarray) -> float:
+    """Return the median of flux * sqrt(ivar) as BOSS makes SN_MEDIAN_ALL; NaN without good pixels.
+
+    Over the pixels of the ugriz bands, 3280 to 9860 angstrom, with ivar > 0; of an even number of values the
+    upper of the middle two. The SDSS-I/II files hold the median of the absolute value, 0.67 for pure sky.
+
+    Source: sn_median.pro, https://github.com/sdss/idlspec2d
+    """
+    good = (ivar > 0) & (loglam >= SN_LOGLAM[0]) & (loglam < SN_LOGLAM[1])
     with np.errstate(all="ignore"):
-        return float(np.median(flux[good] * np.sqrt(ivar[good]))) if good.any() else math.nan
+        sn = flux[good] * np.sqrt(ivar[good])
+    return float(np.partition(sn, len(sn) // 2)[len(sn) // 2]) if len(sn) else math.nan
 
 
 def _check_loglam(loglam: np.ndarray) -> None:

@@ -8,7 +8,7 @@ import tracemalloc
 import numpy as np
 import pytest
 from astropy.io import fits
-from spec_files import coadd, spec_file, table
+from spec_files import coadd, spec_file, table, with_cards
 
 from raystellar.errors import SpectrumError
 from raystellar.spectra import fits_bytes
@@ -99,7 +99,7 @@ def test_odd_cards_are_left_to_astropy(text):
 
 
 def test_commentary_and_what_follows_end_are_no_values():
-    header = card("COMMENT = 5") + card("HISTORY x") + card("") + card("A       = 1") + card("END") + card("B       = 2")
+    header = b"".join(map(card, ["COMMENT = 5", "HISTORY x", "", "A       = 1", "END", "B       = 2"]))
     assert cards(header) == [("A", 1)]
 
 
@@ -178,10 +178,8 @@ def test_claimed_size_is_not_allocated(rows):
 @pytest.mark.parametrize("extra", ["TSCAL1", "TZERO1", "TNULL1", "TDIM1"])
 def test_scaled_column_is_left_to_astropy_and_the_others_are_read(extra):
     data = spec_file()
-    at = second_hdu(data)
-    end = data.index(b"END".ljust(80), at)
-    data = data[:end] + card(f"{extra:<8}= {2}") + data[end : header_end(data, at) - 80] + data[header_end(data, at) :]
-    found = read_table(data, at, 10**4)
+    data = with_cards(data, 1, f"{extra:<8}= 2")
+    found = read_table(data, second_hdu(data), 10**4)
     with pytest.raises(NotStandard):
         found.column(data, "flux")
     assert found.column(data, "ivar") is not None

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from spec_files import assert_same, coadd, damage, read_by_astropy, spec_file
+from spec_files import assert_same, coadd, damage, read_by_astropy, spec_file, with_cards
 
 from raystellar.errors import SpectrumError
 from raystellar.spectra import Spectrum, read_spectrum, spec
@@ -89,8 +89,12 @@ def test_sky_fibres_are_no_stars(real_data):
 @pytest.mark.realdata
 def test_computed_sn_is_that_of_the_pipeline(real_data):
     for path in spec_paths(real_data):
-        spectrum = read_spec(str(path))
-        assert median_sn(spectrum.flux, spectrum.ivar) == pytest.approx(spectrum.sn, rel=2e-2, abs=0.02), path.name
+        found = read_spec(str(path))
+        if found.run2d.startswith("v5"):
+            assert median_sn(found.loglam, found.flux, found.ivar) == pytest.approx(found.sn, rel=1e-6), path.name
+        else:  # the older pipeline takes the absolute value, so that sky has 0.67 and not 0
+            absolute = median_sn(found.loglam, np.abs(found.flux), found.ivar)
+            assert absolute == pytest.approx(found.sn, rel=0.03), path.name
 
 
 @pytest.mark.realdata
@@ -138,9 +142,9 @@ def test_variants_are_read_directly(variant, direct_only):
 @pytest.mark.parametrize(
     "variant",
     [
-        {"columns": coadd(formats={"flux": ("D", np.linspace(1, 2, 200)), "loglam": ("D", np.linspace(3.6, 3.9, 200))})},
+        {"columns": coadd(formats={"flux": ("D", np.linspace(1, 2, 200)), "ivar": ("D", np.ones(200))})},
         {"columns": coadd(formats={"flux": ("J", np.arange(200)), "and_mask": ("K", np.arange(200))})},
-        {"columns": coadd(formats={"flux": ("I", np.arange(200) * 0.5, {"bscale": 0.5, "bzero": 3.0})})},
+        {"columns": coadd(formats={"flux": ("I", np.arange(200))}), "cards": ("TSCAL1  = 0.5", "TZERO1  = 3.0")},
         {"columns": coadd(formats={"spare": ("8X", np.ones((200, 8), bool))})},
         {"columns": coadd(formats={"spare": ("PJ()", np.array([np.arange(i % 5) for i in range(200)], object))})},
         {"row": {"PLATE": ("E", 266.0), "Z": ("1E", 0.5), "SPARE": ("PE()", np.array([np.ones(3)], object))}},
@@ -148,12 +152,13 @@ def test_variants_are_read_directly(variant, direct_only):
     ],
 )
 def test_unusual_files_are_read_by_astropy(variant, monkeypatch):
-    data = spec_file(**variant)
+    extra = variant.get("cards", ())
+    data = with_cards(spec_file(**{key: value for key, value in variant.items() if key != "cards"}), 1, *extra)
     seen = []
     fallback = spec._decode_with_astropy
     monkeypatch.setattr(spec, "_decode_with_astropy", lambda d: seen.append(1) or fallback(d))
     assert_same(read_spec("spec.fits", data), read_by_astropy(data))
-    assert seen or variant.get("row", {}).get("PLATE")
+    assert seen
 
 
 def test_arrays_are_owned_and_native():
@@ -278,23 +283,39 @@ def test_reasons(data, expected):
     assert pickle.loads(pickle.dumps(SpectrumError("read", expected))).reason == expected
 
 
+@pytest.mark.parametrize(
+    "tail",
+    [
+        b"XTENSION= 'BINTABLE'".ljust(80) + b"END" * 10**6,
+        b"XTENSION= 'BINTABLE'".ljust(80) + bytes(10**7),
+        PLAIN[2880:5760].replace(b"200", b"  0").replace(b"TFIELDS =                    8", b"TFIELDS =    0") * 3000,
+        PLAIN[2880:5760].replace(b"TFIELDS =                    8", b"TFIELDS =            999999999"),
+    ],
+    ids=["many ENDs", "no END", "many HDUs", "many fields"],
+)
+def test_damaged_headers_do_not_keep_the_reader_busy(tail):
+    for head in (PLAIN[:2880], PLAIN[:2880].replace(b"/ number", b"/ \x7fumber")):
+        started = time.process_time()
+        assert reason(head + tail)
+        assert time.process_time() - started < 1
+
+
 # Damage
 
 
 def check_damaged(data, label):
-    started = time.perf_counter()
+    started = time.process_time()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # a reader that warns a million times is no use either
-            spectrum = read_spec("spec.fits", data)
+            found = read_spec("spec.fits", data)
     except SpectrumError as error:
-        assert error.stage == "read"
-        assert error.reason
-        spectrum = None
-    assert time.perf_counter() - started < 1, label
-    if spectrum is not None:
-        assert isinstance(spectrum, Spectrum)
-        assert_same(spectrum, read_by_astropy(data), label)
+        found = error
+    assert time.process_time() - started < 1, label
+    if isinstance(found, Spectrum):
+        assert_same(found, read_by_astropy(data), label)
+    else:
+        assert (found.stage, bool(found.reason)) == ("read", True)
 
 
 def test_damaged_files_give_what_astropy_reads_or_a_reason():
@@ -315,7 +336,7 @@ def test_damaged_real_files_give_what_astropy_reads_or_a_reason(real_data):
 
 
 def test_every_cut_at_a_block_has_a_reason():
-    needed = PLAIN.index(b"LINEWAVE") // 2880 * 2880  # the first three HDUs are what is read
+    needed = PLAIN.rindex(b"XTENSION")  # the first three HDUs are what is read
     for size in range(0, len(PLAIN), 2880):
         if size < needed:
             assert reason(PLAIN[:size]) in ("empty file", "truncated"), size

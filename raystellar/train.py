@@ -1,0 +1,296 @@
+"""Stage: preprocessed spectra -> model bundle. Source: Sec. 5.
+
+Fits in this process, or by the workers of Ray Train; how many never changes the result beyond the rounding of
+sums. Each epoch is checkpointed beside the output, so that a fit whose worker or driver was killed goes on
+where it was, and ends with the weights it would have had. Workers on several machines need the output on a
+disk that all of them see.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from raystellar.config import digest, to_plain
+from raystellar.errors import BundleError, IncompleteError, OutputError, RaystellarError
+from raystellar.fit.checkpoints import Checkpoints
+from raystellar.fit.config import FitConfig
+from raystellar.fit.data import SpectraSet, read_dataset
+from raystellar.model.architecture import NetworkConfig
+from raystellar.model.bundle import Bundle, check_output, is_bundle, load_bundle, save_bundle
+from raystellar.targets import TARGETS
+
+if TYPE_CHECKING:  # torch is loaded by who fits, not by who reads the configuration
+    from raystellar.fit.loop import EpochReport, FitResult
+
+Report = Callable[["EpochReport"], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainResources:
+    """Who fits; never changes the result beyond the rounding of sums."""
+
+    workers: int = 0
+    """0 fits in this process, n with n workers of Ray Train. Two cores fit the paper's network in a minute."""
+
+    cpus_per_worker: int = 1
+    """CPUs, and threads of torch, of each Ray worker."""
+
+    use_gpu: Literal["auto", "yes", "no"] = "auto"
+    """``auto`` takes a GPU per worker where there are enough."""
+
+    max_failures: int = 3
+    """How often lost workers are replaced before the fit gives up."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("workers", 0), ("cpus_per_worker", 1), ("max_failures", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} = {getattr(self, name)} must be at least {least}")
+
+
+@dataclass(frozen=True)
+class TrainSummary:
+    """What the stage did."""
+
+    out: str
+    model_id: str
+    reused: bool
+    """The output already held the bundle that was asked for, and nothing was done."""
+    epochs: int
+    best_epoch: int
+    validation: dict[str, dict[str, float]]
+    """Errors on the validation set per target, see ``fit.metrics``."""
+    seconds: float
+
+    def __str__(self) -> str:
+        found = [f"{target.symbol} {self.validation[target.name]['mae']:.4g} {target.unit}" for target in TARGETS]
+        how = "there already, nothing done" if self.reused else f"best epoch {self.best_epoch} of {self.epochs}"
+        return (
+            f"validation errors (mean absolute): {', '.join(found)}\n"
+            f"model {self.model_id} in {self.out}: {how}, {self.seconds:.1f} s"
+        )
+
+
+def print_epoch(told: EpochReport) -> None:
+    """Print one line about an epoch to standard error."""
+    found = ", ".join(f"{value:.4g} {target.unit}" for value, target in zip(told.mae, TARGETS, strict=True))
+    print(
+        f"train: epoch {told.epoch}/{told.epochs}, loss {told.train_loss:.4f}, validation {told.validation_loss:.4f} "
+        f"({found}), {told.seconds:.1f} s",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def train(
+    dataset: str,
+    out: str,
+    *,
+    network: NetworkConfig | None = None,
+    fit: FitConfig | None = None,
+    resources: TrainResources | None = None,
+    provenance: dict[str, Any] | None = None,
+    overwrite: bool = False,
+    report: Report = print_epoch,
+) -> TrainSummary:
+    """Fit ``network`` to the dataset and write the bundle to ``out``.
+
+    Parameters
+    ----------
+    dataset : folder written by ``raystellar preprocess``
+    out : folder of the bundle; checkpoints are kept in ``out + ".checkpoints"`` until it is written
+    network, fit, resources : what, how and by whom; with ``resources.workers`` > 0 Ray must be initialised
+    provenance : the resolved configuration, kept in the bundle; by default network and fit
+    overwrite : replace a bundle made from other data or settings
+    report : called once an epoch
+
+    Raises
+    ------
+    DatasetError : the dataset is missing, damaged or does not fit the network
+    OutputError : ``out`` holds another bundle or something else, or cannot be written
+    IncompleteError : workers were lost more than ``max_failures`` times
+    """
+    began, data = time.perf_counter(), read_dataset(dataset)
+    network, fit, resources = network or NetworkConfig(), fit or FitConfig(), resources or TrainResources()
+    fit_id = digest({"network": network, "fit": fit, "data": data.about["digest"]})
+    place, folder = Path(os.path.abspath(out)), Path(os.path.abspath(out) + ".checkpoints")
+    bundle = _existing(place, fit_id, overwrite)
+    reused = bundle is not None
+    if bundle is None:
+        splits = data.splits(("train", "validation"))
+        result = _fit(splits, network, fit, resources, Checkpoints(folder, fit_id), folder, report)
+        settings = provenance or {"network": to_plain(network), "fit": to_plain(fit)}
+        bundle = _bundle(result, data.about, fit, fit_id, settings)
+        save_bundle(place, bundle)
+    shutil.rmtree(folder, ignore_errors=True)
+    seconds = time.perf_counter() - began
+    return TrainSummary(out, bundle.model_id, reused, fit.epochs, bundle.best_epoch, bundle.validation, seconds)
+
+
+def _existing(out: Path, fit_id: str, overwrite: bool) -> Bundle | None:
+    """Return the bundle at ``out`` if it is the one asked for; None if the place is free to write."""
+    check_output(out)
+    if not is_bundle(out):
+        return None
+    try:
+        bundle = load_bundle(out)
+    except BundleError as error:
+        if overwrite:
+            return None
+        raise OutputError(f"{out} holds a bundle that cannot be used ({error}); overwrite it") from None
+    if bundle.fit_id == fit_id:
+        return bundle
+    if overwrite:
+        return None
+    raise OutputError(
+        f"{out} holds model {bundle.model_id}, made from other data or settings; name another output or overwrite it"
+    )
+
+
+def _bundle(
+    result: FitResult, about: dict[str, Any], config: FitConfig, fit_id: str, provenance: dict[str, Any]
+) -> Bundle:
+    return Bundle(
+        network=result.network,
+        weights=result.weights,
+        preprocess=about["preprocess"],
+        centre=tuple(result.scaler.centre.tolist()),
+        scale=tuple(result.scaler.scale.tolist()),
+        label_ranges=result.label_ranges,
+        validation=result.validation,
+        history=result.history,
+        best_epoch=result.best_epoch,
+        config=provenance,
+        data_hash=about["digest"],
+        fit_id=fit_id,
+        seed=config.seed,
+    )
+
+
+def _fit(
+    splits: dict[str, SpectraSet],
+    network: NetworkConfig,
+    config: FitConfig,
+    resources: TrainResources,
+    checkpoints: Checkpoints,
+    folder: Path,
+    report: Report,
+) -> FitResult:
+    from raystellar.fit.loop import check, fit
+
+    check(splits["train"], splits["validation"], network)
+    if resources.workers:
+        settings = {"network": network, "config": config, "checkpoints": checkpoints}
+        return _fit_on_ray(splits, settings, resources, folder, report)
+    told = {"checkpoints": checkpoints, "report": report}
+    return fit(splits["train"], splits["validation"], network, config, device=_device(resources), **told)
+
+
+def _device(resources: TrainResources) -> str:
+    import torch
+
+    if resources.use_gpu == "yes" and not torch.cuda.is_available():
+        raise RaystellarError("use_gpu = 'yes' but torch sees no GPU here; say 'auto' or 'no'")
+    return "cuda" if resources.use_gpu != "no" and torch.cuda.is_available() else "cpu"
+
+
+def _fit_on_ray(
+    splits: dict[str, SpectraSet],
+    settings: dict[str, Any],
+    resources: TrainResources,
+    folder: Path,
+    report: Report,
+) -> FitResult:
+    """Fit by Ray Train; the workers read the spectra from the object store without a copy."""
+    import ray
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+    from ray.train.v2.api.exceptions import TrainingFailedError
+    from ray.util.queue import Queue
+
+    spectra = {name: ray.put(splits.pop(name)) for name in list(splits)}
+    gpus = ray.cluster_resources().get("GPU", 0.0)
+    use_gpu = resources.use_gpu == "yes" or (resources.use_gpu == "auto" and gpus >= resources.workers)
+    queue = Queue(actor_options={"num_cpus": 0})
+    relay = threading.Thread(target=_relay, args=(queue, report), daemon=True)
+    relay.start()
+    work: Any = _worker  # Ray's annotations know no worker that returns
+    trainer = TorchTrainer(
+        work,
+        train_loop_config={**settings, "spectra": spectra, "queue": queue, "threads": resources.cpus_per_worker},
+        scaling_config=ScalingConfig(
+            num_workers=resources.workers,
+            use_gpu=use_gpu,
+            resources_per_worker={"CPU": resources.cpus_per_worker} | ({"GPU": 1} if use_gpu else {}),
+        ),
+        run_config=RunConfig(
+            name=f"train-{uuid.uuid4().hex[:8]}",  # under a known name Ray would resume from its own state
+            storage_path=str(folder / "ray"),
+            failure_config=FailureConfig(max_failures=resources.max_failures),
+        ),
+    )
+    try:
+        done: Any = trainer.fit()
+    except TrainingFailedError as error:
+        raise IncompleteError(
+            f"the fit lost its workers {resources.max_failures + 1} times; checkpoints are kept in {folder}, "
+            "mend the cause and give the same command again"
+        ) from error
+    finally:
+        with contextlib.suppress(ray.exceptions.RayError):  # must not hide why the fit failed
+            queue.put(None)
+            relay.join(timeout=10)
+            queue.shutdown()
+    if isinstance(done.return_value, RaystellarError):
+        raise done.return_value
+    return done.return_value
+
+
+def _relay(queue: Any, report: Report) -> None:
+    """Hand the workers' reports on until there is None."""
+    while (told := queue.get()) is not None:
+        report(told)
+
+
+def _worker(settings: dict[str, Any]) -> FitResult | RaystellarError:
+    """Run one worker of Ray Train; rank 0's result is the fit's."""
+    import ray
+    import ray.train
+    import ray.train.torch
+    import torch
+
+    from raystellar.fit.loop import fit
+
+    torch.set_num_threads(settings["threads"])
+    context = ray.train.get_context()
+    rank = context.get_world_rank()
+
+    def report(told: EpochReport) -> None:
+        ray.train.report(asdict(told))
+        if rank == 0:
+            settings["queue"].put(told)
+
+    spectra = {name: ray.get(reference) for name, reference in settings["spectra"].items()}
+    try:
+        return fit(
+            spectra["train"],
+            spectra["validation"],
+            settings["network"],
+            settings["config"],
+            rank=rank,
+            world=context.get_world_size(),
+            device=ray.train.torch.get_device(),
+            checkpoints=settings["checkpoints"],
+            report=report,
+        )
+    except RaystellarError as error:  # returned, not raised: a replaced worker would meet it again
+        return error

@@ -1,0 +1,165 @@
+"""The model bundle: round trip, and each refusal."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from raystellar.errors import BundleError, OutputError
+from raystellar.model.architecture import NetworkConfig
+from raystellar.model.bundle import Bundle, describe, load_bundle, save_bundle
+from raystellar.model.network import StellarNet
+from raystellar.schema import BUNDLE_NAME, WEIGHTS_NAME
+
+NETWORK = NetworkConfig(n_pixels=40, stem=16, blocks=(8,))
+
+
+def make(seed=0, **changes):
+    weights = {name: tensor.numpy().copy() for name, tensor in StellarNet(NETWORK, seed).state_dict().items()}
+    values = {
+        "network": NETWORK,
+        "weights": weights,
+        "preprocess": {"loglam_start": 3.5754, "loglam_stop": 3.967, "passes": "two"},
+        "centre": (5800.0, -0.7, 4.1),
+        "scale": (900.0, 0.8, 0.6),
+        "label_ranges": {"teff": (4003.5, 9186.6), "feh": (-4.38, 0.74), "logg": (0.18, 4.93)},
+        "history": [{"epoch": 1, "train_loss": float("nan"), "validation_loss": 0.1}],
+        "data_hash": "0123456789abcdef",
+        "seed": seed,
+    }
+    return Bundle(**{**values, **changes})
+
+
+@pytest.fixture
+def saved(tmp_path):
+    save_bundle(tmp_path / "model", make())
+    return tmp_path / "model"
+
+
+def edit(path, **changes):
+    content = json.loads((path / BUNDLE_NAME).read_text())
+    (path / BUNDLE_NAME).write_text(json.dumps({**content, **changes}))
+
+
+def test_round_trip(saved):
+    bundle, again = make(), load_bundle(saved)
+    assert again.model_id == bundle.model_id
+    assert sorted(entry.name for entry in saved.iterdir()) == [BUNDLE_NAME, WEIGHTS_NAME]
+    assert list(saved.parent.iterdir()) == [saved]  # nothing temporary is left
+    for name in ("network", "preprocess", "centre", "scale", "label_ranges", "data_hash", "versions", "seed"):
+        assert getattr(again, name) == getattr(bundle, name)
+    assert again.grid == {"start": 3.5754, "stop": 3.967, "n": 40}
+    assert again.history[0]["train_loss"] is None
+    flux = np.random.default_rng(0).standard_normal((20, 40), dtype=np.float32)
+    assert np.array_equal(again.predict(flux), bundle.predict(flux))
+    np.testing.assert_allclose(again.predict(flux[:3]), bundle.predict(flux)[:3], rtol=1e-6)
+
+
+def test_predictions_are_physical():
+    bundle = make(centre=(5000.0, -1.0, 4.0), scale=(0.0, 0.0, 0.0))
+    assert np.array_equal(bundle.predict(np.ones((2, 40), np.float32)), [[5000.0, -1.0, 4.0]] * 2)
+    with pytest.raises(ValueError, match=r"\(n, 40\)"):
+        bundle.predict(np.ones((2, 41), np.float32))
+
+
+def test_identity_is_what_decides_predictions():
+    bundle = make()
+    assert make(created="2020-01-01T00:00:00+00:00", history=[], config={"a": 1}).model_id == bundle.model_id
+    for other in (make(seed=1), make(scale=(901.0, 0.8, 0.6)), make(preprocess={**bundle.preprocess, "passes": "one"})):
+        assert other.model_id != bundle.model_id
+    assert dataclasses.replace(bundle, weights=dict(reversed(bundle.weights.items()))).model_id == bundle.model_id
+
+
+def test_an_older_bundle_is_replaced_and_nothing_else(saved, tmp_path):
+    save_bundle(saved, make(seed=1))
+    assert load_bundle(saved).seed == 1
+    assert list(tmp_path.iterdir()) == [saved]
+    (tmp_path / "thesis").mkdir()
+    save_bundle(tmp_path / "thesis", make())  # an empty folder is no loss
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.tex").write_text("years of work")
+    with pytest.raises(OutputError, match="not a model bundle"):
+        save_bundle(tmp_path / "other", make())
+    assert (tmp_path / "other" / "thesis.tex").exists()
+
+
+def test_a_failed_rename_puts_the_older_bundle_back(saved, monkeypatch):
+    import os
+
+    rename, calls = os.rename, []
+
+    def fail_second(source, target):
+        calls.append(target)
+        if len(calls) == 2:
+            raise OSError("disk on fire")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", fail_second)
+    with pytest.raises(OutputError, match="disk on fire"):
+        save_bundle(saved, make(seed=1))
+    assert load_bundle(saved).seed == 0
+
+
+def test_missing(tmp_path, saved):
+    with pytest.raises(BundleError, match="no such folder"):
+        load_bundle(tmp_path / "nowhere")
+    (saved / WEIGHTS_NAME).unlink()
+    with pytest.raises(BundleError, match=f"{WEIGHTS_NAME} is not in it"):
+        load_bundle(saved)
+
+
+def test_describe_needs_no_weights(saved):
+    (saved / WEIGHTS_NAME).unlink()
+    assert describe(saved)["model_id"] == make().model_id
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format": 99}, "format 99 .* reads format 1"),
+        ({"targets": [{"name": "teff", "unit": "K"}]}, "train it again"),
+        ({"grid": {"start": 3.5, "stop": 3.967, "n": 40}}, "names the grid"),
+        ({"preprocess": {}}, "preprocess without loglam_start"),
+        ({"scale": [1.0, 1.0]}, "scaler has 2 targets"),
+        ({"scale": [1.0, 1.0, 2.0]}, "changed after it was written"),
+        ({"scale": None}, "holds what it should not"),
+        ({"network": {"depth": 3}}, "unknown key network.depth"),
+        ({"weights_sha256": "0" * 64}, "does not hold the weights"),
+    ],
+)
+def test_refusals(saved, changes, message):
+    edit(saved, **changes)
+    with pytest.raises(BundleError, match=message) as caught:
+        load_bundle(saved)
+    assert str(saved) in str(caught.value)
+
+
+def test_damage(saved):
+    content = json.loads((saved / BUNDLE_NAME).read_text())
+    del content["centre"]
+    (saved / BUNDLE_NAME).write_text(json.dumps(content))
+    with pytest.raises(BundleError, match="lacks centre"):
+        load_bundle(saved)
+    (saved / BUNDLE_NAME).write_text("{")
+    with pytest.raises(BundleError, match="not JSON"):
+        load_bundle(saved)
+    (saved / BUNDLE_NAME).write_text("[]")
+    with pytest.raises(BundleError, match="not a table"):
+        load_bundle(saved)
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:-100], lambda data: data[:-4] + b"\0\0\0\1", lambda data: b""])
+def test_damaged_weights(saved, damage):
+    data = (saved / WEIGHTS_NAME).read_bytes()
+    (saved / WEIGHTS_NAME).write_bytes(damage(data))
+    with pytest.raises(BundleError, match="damaged"):
+        load_bundle(saved)
+
+
+def test_weights_of_another_shape(tmp_path):
+    bundle = make()
+    weights = {**bundle.weights, "trunks.0.0.weight": np.zeros((16, 41), np.float32)}
+    save_bundle(tmp_path / "model", make(weights=weights))
+    with pytest.raises(BundleError, match=r"do not fit its architecture .*16, 41"):
+        load_bundle(tmp_path / "model")

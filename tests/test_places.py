@@ -1,0 +1,83 @@
+import os
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from raystellar import places
+from raystellar.errors import InputError, OutputError
+
+
+@pytest.fixture
+def tree(tmp_path):
+    for name in ("b/spec-2.fits", "a/spec-1.fits", "a/spec-3.FITS.GZ", "a/notes.md", "a/.hidden.fits", "old.fit"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"x" * len(name))
+    return tmp_path
+
+
+def names(spectra, root):
+    return [os.path.relpath(path, root) for path, _ in places.expand([str(place) for place in spectra])]
+
+
+def test_folders_are_searched_to_the_bottom_in_order(tree):
+    assert names([tree], tree) == ["a/spec-1.fits", "a/spec-3.FITS.GZ", "b/spec-2.fits", "old.fit"]
+    assert dict(places.expand([str(tree)]))[str(tree / "old.fit")] == len("old.fit")
+
+
+def test_globs_lists_and_files(tree):
+    assert names([tree / "*" / "*.fits"], tree) == ["a/spec-1.fits", "b/spec-2.fits"]
+    assert names([tree / "a" / "notes.md"], tree) == ["a/notes.md"]
+    (tree / "list.txt").write_text(f"# comment\n\na/spec-1.fits\n{tree}/b\n")
+    assert names([tree / "list.txt"], tree) == ["a/spec-1.fits", "b/spec-2.fits"]
+    assert names([f"@{tree}/list.txt"], tree) == ["a/spec-1.fits", "b/spec-2.fits"]
+
+
+def test_a_loop_of_links_ends(tree):
+    (tree / "a" / "loop").symlink_to(tree)
+    assert "a/spec-1.fits" in names([tree], tree)
+    assert len(names([tree], tree)) == 4
+
+
+@pytest.mark.parametrize("absent", ["absent", "absent.fits", "no*thing", "@absent.txt", "absent.txt"])
+def test_what_is_not_there_is_refused_in_one_sentence(tree, absent):
+    place = f"@{tree}/absent.txt" if absent.startswith("@") else str(tree / absent)
+    with pytest.raises(InputError, match="absent|no\\*thing") as error:
+        list(places.expand([place]))
+    assert "\n" not in str(error.value)
+
+
+def test_writing_is_whole_or_not_at_all(tmp_path, monkeypatch):
+    place = str(tmp_path / "table.parquet")
+    places.write_table(place, pa.table({"a": [1, 2]}))
+    before = (tmp_path / "table.parquet").read_bytes()
+
+    def fail(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(OutputError, match="disk full"):
+        places.write_table(place, pa.table({"a": [3]}))
+    assert (tmp_path / "table.parquet").read_bytes() == before
+    assert pq.read_table(tmp_path, schema=None).num_rows == 2  # a leftover is not taken for a part
+    assert any(name.startswith(places.TEMPORARY) for name in places.names(str(tmp_path)))
+    places.remove_temporaries(str(tmp_path))
+    assert places.names(str(tmp_path)) == {"table.parquet"}
+
+
+def test_an_unwritable_folder_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot be written to"):
+        places.make_folder(str(tmp_path / "file" / "below"))
+
+
+def test_urls_work_like_paths():
+    place = "memory://bucket/folder"
+    places.write_table(places.join(place, "part-00000.parquet"), pa.table({"a": [1]}))
+    places.write_bytes(places.join(place, "spec-1.fits"), b"abc")
+    assert places.names(place) == {"part-00000.parquet", "spec-1.fits"}
+    assert places.exists(places.join(place, "spec-1.fits"))
+    assert places.read_bytes(places.join(place, "spec-1.fits")) == b"abc"
+    assert list(places.expand([place])) == [("memory:///bucket/folder/spec-1.fits", 3)]
+    with pytest.raises(InputError):
+        places.read_bytes(places.join(place, "absent"))

@@ -1,0 +1,37 @@
+import numpy as np
+from raystellar.quality import BAD, WARN, Flag, QualityConfig, flag_rows
+
+GOOD = {
+    "is_sky": False, "object_class": "STAR", "zwarning": 0, "sn": 40.0, "good_fraction": 0.97, "has_rv": True,
+    "labels": (5800.0, 0.0, 4.4),
+}  # fmt: skip
+RANGES = np.array([[4000.0, 9000.0], [-4.0, 0.6], [0.2, 5.0]])
+
+
+def bits(**changes):
+    row = GOOD | changes
+    return Flag(int(flag_rows(QualityConfig(), label_ranges=RANGES, **{k: np.array([v]) for k, v in row.items()})[0]))
+
+
+def test_a_good_star_has_no_flag():
+    assert bits() == 0
+
+
+def test_each_fault_sets_its_own_bit():
+    assert bits(is_sky=True) == Flag.SKY
+    assert bits(object_class="GALAXY") == Flag.NOT_STAR
+    assert bits(object_class="") == Flag.NOT_STAR
+    assert bits(zwarning=4) == Flag.ZWARNING
+    assert bits(zwarning=16) == 0  # many outliers, alone
+    assert bits(sn=9.9) == Flag.LOW_SN
+    assert bits(sn=np.nan) == Flag.LOW_SN
+    assert bits(good_fraction=0.5) == Flag.FEW_GOOD_PIXELS
+    assert bits(has_rv=False) == Flag.NO_RV
+    assert bits(labels=(9100.0, 0.0, 4.4)) == Flag.TEFF_RANGE
+    assert bits(labels=(5800.0, -4.1, 4.4)) == Flag.FEH_RANGE
+    assert bits(labels=(5800.0, 0.0, np.nan)) == Flag.LOGG_RANGE
+
+
+def test_every_bit_is_either_bad_or_a_warning():
+    assert BAD & WARN == 0
+    assert BAD | WARN == sum(Flag)
