@@ -10,6 +10,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import raystellar
@@ -180,16 +181,19 @@ def run_train(options: argparse.Namespace) -> int:
     settings = _settings(options, fit={"seed": options.seed}, training={"workers": workers})
     if settings is None:
         return 0
+    from raystellar.engine import session
     from raystellar.train import train
 
-    summary = train(
-        options.dataset,
-        options.out,
-        network=settings.network,
-        fit=settings.fit,
-        resources=settings.training,
-        overwrite=options.overwrite,
-    )
+    with session(replace(settings.resources, local=settings.training.workers == 0)):
+        summary = train(
+            options.dataset,
+            options.out,
+            network=settings.network,
+            fit=settings.fit,
+            resources=settings.training,
+            provenance=to_plain(settings),
+            overwrite=options.overwrite,
+        )
     print(summary)
     return 0
 

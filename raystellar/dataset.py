@@ -25,7 +25,7 @@ from raystellar.spectra.record import Spectrum
 from raystellar.splits import NOT_DRAWN, SplitConfig, assign_splits
 from raystellar.targets import TARGET_NAMES
 
-STANDARD_NAME = r"spec-(?P<plate>\d{3,6})-(?P<mjd>\d{5})-(?P<fiberid>\d{1,4})\.fits?(\.gz)?$"
+STANDARD_NAME = r"spec-(?P<plate>\d{3,6})-(?P<mjd>\d{5})-(?P<fiberid>\d{1,4})\.fits?(?:\.gz)?$"
 """Name of an SDSS spec file, which says whose spectrum it is."""
 
 

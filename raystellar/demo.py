@@ -13,10 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from raystellar import places
+from raystellar.config import to_plain
 from raystellar.dataset import preprocess
 from raystellar.engine import Stopwatch, session
 from raystellar.errors import IncompleteError
-from raystellar.fit.data import read_splits
+from raystellar.fit.data import read_dataset
 from raystellar.ingest import choose_rv, ingest
 from raystellar.label import label, preprocess_of
 from raystellar.mocksurvey import simulate
@@ -61,7 +62,14 @@ def demo(out: str, settings: Settings) -> DemoSummary:
                 resources=settings.resources,
             )
         with watch.part("train"):
-            train(dataset, model, network=settings.network, fit=settings.fit, resources=settings.training)
+            train(
+                dataset,
+                model,
+                network=settings.network,
+                fit=settings.fit,
+                resources=settings.training,
+                provenance=to_plain(settings),
+            )
         held_out = _plate_folders(survey, truth, labelled=False)
         with watch.part("label"):
             label(held_out, model, catalog, quality=settings.quality, resources=settings.resources)
@@ -97,7 +105,7 @@ def _join(catalog: str, survey: str, truth: pa.Table) -> tuple[list[str], np.nda
 
 def _ridge_predictions(dataset: str, model: str, paths: list[str]) -> np.ndarray:
     """Fit Ridge to the training split and return its predictions (n, 3) for the spectra at ``paths``."""
-    training = read_splits(dataset, ("train",))["train"]
+    training = read_dataset(dataset).splits(("train",))["train"]
     ridge = Ridge().fit(training.flux, training.targets)
     config = preprocess_of(load_bundle(model))
     batch = ingest(paths, Preprocessor(config), lambda spectrum: choose_rv(spectrum, None, -1, config.max_abs_rv))

@@ -64,7 +64,10 @@ def session(resources: Resources) -> Iterator[None]:
         yield
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # of this process only; logs of the workers stay whole
     import ray
+
+    logging.getLogger("ray.data").setLevel(logging.ERROR)  # its plans would drown the progress line
 
     if ray.is_initialized():
         yield
@@ -132,7 +135,8 @@ def _run_on_ray(
         num_cpus=resources.cpus_per_actor,
         compute=ActorPoolStrategy(size=actors),
     )
-    yield from done.iter_rows(prefetch_batches=0)
+    for block in done.iter_batches(batch_size=None, prefetch_batches=0, batch_format="pyarrow"):
+        yield from block.to_pylist()
 
 
 def _actors_that_fit(resources: Resources) -> int:

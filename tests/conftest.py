@@ -17,3 +17,47 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real survey files in {folder}; set RAYSTELLAR_TEST_DATA")
     return folder
+
+
+@pytest.fixture(scope="session")
+def survey(tmp_path_factory) -> Path:
+    """A simulated survey of 40 stars and 4 sky fibres on 4 plates, 3 of them with labels."""
+    from raystellar.engine import Resources
+    from raystellar.mocksurvey import simulate
+    from raystellar.simulate.survey import SimulateConfig
+
+    out = tmp_path_factory.mktemp("survey")
+    config = SimulateConfig(stars=40, stars_per_plate=10, sky_fibres=1, labelled_fraction=0.75, repeat_fraction=0.1)
+    simulate(str(out), config, Resources(local=True))
+    return out
+
+
+@pytest.fixture(scope="session")
+def model(survey, tmp_path_factory) -> Path:
+    """A bundle fitted to that survey for two epochs: whole, though it has learnt little."""
+    from raystellar.dataset import preprocess
+    from raystellar.engine import Resources
+    from raystellar.fit.config import FitConfig
+    from raystellar.splits import SplitConfig
+    from raystellar.train import train
+
+    folder = tmp_path_factory.mktemp("model")
+    preprocess(
+        [f"{survey}/spectra"],
+        f"{survey}/ssppOut.fits",
+        f"{folder}/dataset",
+        splits=SplitConfig(train=0.7, validation=0.3, test=0.0),
+        resources=Resources(local=True),
+    )
+    train(f"{folder}/dataset", f"{folder}/model", fit=FitConfig(epochs=2), report=lambda _: None)
+    return folder / "model"
+
+
+@pytest.fixture(scope="session")
+def ray_session():
+    """The one Ray session of the suite."""
+    import ray
+    from raystellar.engine import Resources, session
+
+    with session(Resources()):
+        yield ray

@@ -15,6 +15,9 @@ import scipy.linalg
 ALPHAS: tuple[float, ...] = tuple(np.logspace(-3.0, 3.0, 13).tolist())
 """Strengths among which ridge regression chooses. Source: Sec. 6."""
 
+FLOAT32_EPSILON = float(np.finfo(np.float32).eps)
+"""Singular values below this share of the largest are the rounding of float32 flux, not data."""
+
 CHUNK = 2048
 """Rows that are turned to float64 at a time."""
 
@@ -48,7 +51,9 @@ class OLS:
     def fit(self, flux: np.ndarray, targets: np.ndarray) -> Linear:
         """Fit ``flux`` (n, n_pixels) to ``targets`` (n, n_targets), in any units."""
         x_mean, y_mean = flux.mean(axis=0, dtype=np.float64), targets.mean(axis=0, dtype=np.float64)
-        solved = scipy.linalg.lstsq(flux - x_mean, targets - y_mean, overwrite_a=True, check_finite=False)
+        solved = scipy.linalg.lstsq(
+            flux - x_mean, targets - y_mean, cond=FLOAT32_EPSILON, overwrite_a=True, check_finite=False
+        )
         return Linear(solved[0], y_mean - x_mean @ solved[0])
 
 

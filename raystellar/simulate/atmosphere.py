@@ -23,7 +23,7 @@ from raystellar.simulate.constants import (
 from raystellar.simulate.ionisation import gas_state
 from raystellar.simulate.opacity import continuum, depth_factors, h_minus_table
 
-LN_TAU = np.linspace(math.log(10.0**-5.6), math.log(10.0**1.9), 40)
+LN_TAU = np.linspace(math.log(10.0**-5.2), math.log(10.0**1.8), 36)
 TAU_ROSS = np.exp(LN_TAU)
 LN_STEP = LN_TAU[1] - LN_TAU[0]
 MIXING_LENGTH = 1.25
@@ -63,15 +63,17 @@ def rosseland(temperature, ne, neutral):
 
 
 @njit(cache=True, nogil=True)
-def blanketing(teff, feh):
+def blanketing(teff, logg, feh):
     """Strength of the skin and the warm term of `hopf`, both 1 for the Sun, less in metal-poor stars.
 
     In A stars the Balmer lines and jump warm the deep layers whatever the metals do.
+    Molecules cool the skin of red giants; chromospheres warm that of K dwarfs (weak Ca II K).
     """
     metal = 1.0 / (1.0 + math.exp(-1.6 * (feh + 1.0))) / 0.832
     hot = 1.0 / (1.0 + math.exp((8000.0 - teff) / 500.0))
     cool = 1.0 / (1.0 + math.exp((teff - 4900.0) / 300.0))
-    skin = metal * (1.0 - hot) * (1.0 + 0.7 * cool) + 0.6 * hot
+    dwarf = 1.0 / (1.0 + math.exp((3.9 - logg) / 0.25))
+    skin = metal * (1.0 - hot) * (1.0 + cool * (0.7 - 2.7 * dwarf)) + 0.6 * hot
     return skin, (0.5 + 0.5 * metal) * (1.0 - hot) + 0.95 * hot
 
 
@@ -144,7 +146,7 @@ def _top_pressure(temperature, mass_per_h, gravity, abundance):
 def structure(teff, logg, feh, abundance):
     """March the photosphere inwards; returns T, P, n_e, N_H, n_HI, kappa_Ross [cm-1], (6, depths)."""
     gravity = 10.0**logg
-    strength = blanketing(teff, feh)
+    strength = blanketing(teff, logg, feh)
     mass_per_h = 0.0
     for e in range(abundance.size):
         mass_per_h += abundance[e] * MASS_AMU[e] * ATOMIC_MASS_G

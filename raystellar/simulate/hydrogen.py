@@ -27,7 +27,9 @@ from raystellar.simulate.opacity import occupation
 
 HIGHEST_LEVEL = 40
 REACH_DEX = 0.030
-"""Half width of the window of a line in log10 wavelength; the profile is tapered to zero there."""
+REACH_HIGH_DEX = 0.012
+"""Half width of the window of a line in log10 wavelength (upper level above 8: the second); the
+profile is tapered to zero there."""
 HOLTSMARK_NORM = 2.3963
 """Integral of (1 + x^2)^(-5/4) over the real line."""
 CHROMOSPHERE_K = 5200.0
@@ -131,7 +133,7 @@ def add_hydrogen_lines(opacity, wavelength, lines, tau, temperature, ne, neutral
             share = stark * HOLTSMARK_NORM / soft2**0.75
             width = self_width(t, neutral[d], lines[line, 5], lines[line, 6])
             lorentz = width * centre * centre * 1e-8 / (2.0 * math.pi * 2.99792458e10)
-            edge = centre * REACH_DEX * 2.302585
+            edge = centre * 2.302585 * (REACH_DEX if m <= 8.0 else REACH_HIGH_DEX)
             first = np.searchsorted(wavelength, centre - edge)
             last = np.searchsorted(wavelength, centre + edge)
             for j in range(first, last):

@@ -23,7 +23,7 @@ from raystellar.simulate.constants import (
 
 UNSOLD_FACTOR = 2.0
 """Van der Waals widths over Unsoeld's: about 2 for iron-group lines (Barklem et al. 2000, A&AS 142)."""
-FAINTEST = 2e-4
+FAINTEST = 1e-3
 """Line over continuous opacity at which a line is cut off; profiles reach zero there smoothly."""
 GAUSS_REACH = 4.2
 """Least half window in Doppler widths: exp(-4.2^2) = 2e-8."""
@@ -141,6 +141,24 @@ def _damping(line, doppler, temperature, ne, neutral, a):
         a[d] = front * gamma / doppler[d]
 
 
+@njit(cache=True, nogil=True, fastmath=True)
+def _add_profile(ratio, wavelength, centre, edge, far, strength, inverse_doppler, a, wing1, wing2):
+    """Add one line between centre - edge and centre + edge; past `far` [A] by the Lorentz wing series."""
+    depths = strength.size
+    for j in range(np.searchsorted(wavelength, centre - edge), np.searchsorted(wavelength, centre + edge)):
+        offset = abs(wavelength[j] - centre)
+        s = (offset / edge) ** 2
+        taper = 1.0 - s * s * s
+        if offset > far:
+            first = taper / (offset * offset)
+            second = first / (offset * offset)
+            for d in range(depths):
+                ratio[j, d] += first * wing1[d] + second * wing2[d]
+        else:
+            for d in range(depths):
+                ratio[j, d] += taper * strength[d] * voigt(a[d], offset * inverse_doppler[d])
+
+
 @njit(cache=True, nogil=True)
 def add_lines(ratio, wavelength, lines, masses, populations, temperature, ne, neutral, reference,
               norm, vmicro, first_depth, last_depth):
@@ -152,6 +170,7 @@ def add_lines(ratio, wavelength, lines, masses, populations, temperature, ne, ne
     depths = temperature.size
     thermal, micro = doppler_velocities(temperature, vmicro)
     strength, doppler, a = np.empty(depths), np.empty(depths), np.empty(depths)
+    wing1, wing2 = np.empty(depths), np.empty(depths)
     for line in range(lines.shape[0]):
         _centre_strength(lines[line], masses[line], populations, temperature, thermal, micro,
                          strength, doppler)
@@ -171,13 +190,8 @@ def add_lines(ratio, wavelength, lines, masses, populations, temperature, ne, ne
         soft = (1.0 - 1e-3 / peak) ** 2
         for d in range(depths):
             strength[d] *= soft / norm[d]
+            wing1[d] = strength[d] * a[d] * 0.5641896 * doppler[d] ** 2
+            wing2[d] = wing1[d] * (1.5 - a[d] * a[d]) * doppler[d] ** 2
             doppler[d] = 1.0 / doppler[d]
-        centre = lines[line, 0]
-        low = np.searchsorted(wavelength, centre - edge)
-        high = np.searchsorted(wavelength, centre + edge)
-        for j in range(low, high):
-            offset = abs(wavelength[j] - centre)
-            s = (offset / edge) ** 2
-            taper = 1.0 - s * s * s
-            for d in range(depths):
-                ratio[j, d] += taper * strength[d] * voigt(a[d], offset * doppler[d])
+        _add_profile(ratio, wavelength, lines[line, 0], edge, VOIGT_END / doppler.min(), strength,
+                     doppler, a, wing1, wing2)

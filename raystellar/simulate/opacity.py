@@ -1,4 +1,4 @@
-"""Continuous opacity of a stellar photosphere [cm-1], scattering counted as absorption.
+"""Continuous opacity of a stellar photosphere [cm-1]: absorption plus scattering.
 
 H- bound-free and free-free: John 1988, A&A 193, 189. Hydrogen bound-free and free-free: Kramers
 with the Gaunt factors of Menzel & Pekeris 1935 as given by Gray 2005, Sec. 8.4, with dissolved

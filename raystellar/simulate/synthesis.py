@@ -16,8 +16,8 @@ from raystellar.simulate.ionisation import gas_state, stage_fractions
 from raystellar.simulate.lattice import LOGLAM
 from raystellar.simulate.lines import LINE_MASS_G, LINES, add_lines
 from raystellar.simulate.molecules import absorbers, band_table
-from raystellar.simulate.opacity import continuum, depth_factors, h_minus_table
-from raystellar.simulate.radiation import emergent_flux, planck
+from raystellar.simulate.opacity import THOMSON_CM2, continuum, depth_factors, h_minus_table, rayleigh
+from raystellar.simulate.radiation import emergent_flux, planck, scattering_excess
 
 __all__ = ["LOGLAM", "microturbulence", "synthesize"]
 
@@ -34,7 +34,7 @@ COARSE_TABLE = h_minus_table(lattice.COARSE_WAVE)
 BAND_TABLE = band_table(lattice.COARSE_WAVE)
 FINE_INDEX, FINE_FRACTION = lattice.interpolation(lattice.COARSE_WAVE, lattice.FINE_WAVE)
 LINE_INDEX, LINE_FRACTION = lattice.interpolation(lattice.COARSE_WAVE, LINES[:, 0])
-LINE_DEPTHS = np.searchsorted(TAU_ROSS, [1e-4, 3.0])
+LINE_DEPTHS = np.searchsorted(TAU_ROSS, [1e-4, 1.5])
 """Depths between which the strength of a line against the continuum is judged."""
 
 
@@ -76,8 +76,9 @@ def _populations(model, abundance):
 
 @njit(cache=True, nogil=True)
 def _smooth_opacity(wavelength, table, band_cross_section, bands, model):
-    """Continuum and bands [cm-1], shape (wavelengths, depths)."""
+    """(continuum and bands, scattering) [cm-1], shapes (wavelengths, depths)."""
     out = np.empty((wavelength.size, model.shape[1]))
+    scattering = np.empty(out.shape)
     for d in range(model.shape[1]):
         factors = depth_factors(model[0, d], model[2, d])
         for j in range(wavelength.size):
@@ -85,7 +86,8 @@ def _smooth_opacity(wavelength, table, band_cross_section, bands, model):
             for b in range(bands.shape[1]):
                 alpha += band_cross_section[j, b] * bands[d, b]
             out[j, d] = alpha
-    return out
+            scattering[j, d] = model[4, d] * rayleigh(wavelength[j]) + model[2, d] * THOMSON_CM2
+    return out, scattering
 
 
 @njit(cache=True, nogil=True)
@@ -100,13 +102,28 @@ def _interpolate(table, index, fraction):
 
 
 @njit(cache=True, nogil=True)
-def _flux(ratio, wavelength, temperature):
-    """Emergent flux at every wavelength from opacity over the Rosseland mean (wavelengths, depths)."""
-    out = np.empty(wavelength.size)
-    source = np.empty(temperature.size)
+def _planck_table(wavelength, temperature):
+    """Planck function, shape (wavelengths, depths)."""
+    out = np.empty((wavelength.size, temperature.size))
     for j in range(wavelength.size):
         for d in range(temperature.size):
-            source[d] = planck(wavelength[j], temperature[d])
+            out[j, d] = planck(wavelength[j], temperature[d])
+    return out
+
+
+@njit(cache=True, nogil=True)
+def _flux(ratio, thermal, excess, index, fraction):
+    """Emergent flux at every wavelength from opacity over the Rosseland mean (wavelengths, depths).
+
+    thermal, excess: B and sigma (J - B) on the coarse lattice, interpolated at index + fraction.
+    """
+    out = np.empty(index.size)
+    source = np.empty(ratio.shape[1])
+    for j in range(index.size):
+        i, t = index[j], fraction[j]
+        for d in range(source.size):
+            shift = excess[i, d] + t * (excess[i + 1, d] - excess[i, d])
+            source[d] = thermal[i, d] + t * (thermal[i + 1, d] - thermal[i, d]) + shift / ratio[j, d]
         out[j] = emergent_flux(ratio[j], source, TAU_ROSS, 0.5 * LN_STEP)
     return out
 
@@ -129,14 +146,16 @@ def _emergent(teff, logg, feh, alpha, vmicro, wavelength, index, fraction):
     model = structure(teff, logg, feh, abundance)
     populations, bands = _populations(model, abundance)
     coarse = lattice.COARSE_WAVE
-    smooth = _smooth_opacity(coarse, COARSE_TABLE, BAND_TABLE, bands, model)
+    smooth, scattering = _smooth_opacity(coarse, COARSE_TABLE, BAND_TABLE, bands, model)
     add_hydrogen_lines(smooth, coarse, HYDROGEN_LINES, TAU_ROSS, model[0], model[2], model[4], vmicro)
     smooth /= model[5]
+    scattering /= model[5]
+    excess = scattering_excess(smooth, scattering, coarse, model[0], TAU_ROSS, 0.5 * LN_STEP)
     ratio = _interpolate(smooth, index, fraction)
     reference = _interpolate(smooth, LINE_INDEX, LINE_FRACTION)
     add_lines(ratio, wavelength, LINES, LINE_MASS_G, populations, model[0], model[2], model[4],
               reference, model[5], vmicro, LINE_DEPTHS[0], LINE_DEPTHS[1])
-    return _flux(ratio, wavelength, model[0])
+    return _flux(ratio, _planck_table(coarse, model[0]), excess, index, fraction)
 
 
 def synthesize(teff, logg, feh, alpha=0.0, vmicro=None) -> np.ndarray:

@@ -58,7 +58,7 @@ def table_at(hdus: Any, position: int, max_rows: int, reason: str) -> Any:
         raise SpectrumError("read", reason, f"HDU {position} is no binary table")
     header = hdu.header
     shape = [header[key] for key in ("BITPIX", "NAXIS", "GCOUNT")]
-    if shape != [8, 2, 1] or header["PCOUNT"] < 0 or not 0 <= header["TFIELDS"] <= MAX_FIELDS:
+    if shape != [8, 2, 1] or not 0 <= header["PCOUNT"] < _INT32 or not 0 <= header["TFIELDS"] <= MAX_FIELDS:
         raise SpectrumError("read", "damaged header", f"HDU {position} is no valid binary table")
     if header["NAXIS2"] > max_rows:
         raise SpectrumError("read", "unreasonable size", f"HDU {position} claims {header['NAXIS2']} rows")

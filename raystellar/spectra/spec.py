@@ -311,7 +311,7 @@ def _integer(row: Mapping[str, Any], name: str, default: int | None = None) -> i
     value = default if value is None else value
     if value is None:
         raise SpectrumError("read", f"missing {name}", "neither in HDU 2 nor in the primary header")
-    if not isinstance(value, (int, float)) or not -_INT32 <= value < _INT32 or value != int(value):
+    if type(value) not in (int, float) or not -_INT32 <= value < _INT32 or value != int(value):
         raise SpectrumError("read", f"bad value {name}", repr(value))
     return int(value)
 
@@ -319,9 +319,11 @@ def _integer(row: Mapping[str, Any], name: str, default: int | None = None) -> i
 def _real(row: Mapping[str, Any], name: str) -> float:
     """Return a number, NaN where there is none."""
     value = row.get(name)
-    if not isinstance(value, (int, float, type(None))):
+    if value is None:
+        return math.nan
+    if type(value) not in (int, float):  # bool is an int to isinstance
         raise SpectrumError("read", f"bad value {name}", repr(value))
-    return math.nan if value is None else float(value)
+    return float(value)
 
 
 def _string(row: Mapping[str, Any], name: str) -> str:

@@ -267,6 +267,8 @@ def cut(name, value):
         (spec_file(row={"PLATE": ("K", 2**40)}), "bad value plate"),
         (spec_file(row={"PLATE": ("4A", "0266")}), "bad value plate"),
         (spec_file(row={"PLATE": ("E", np.nan)}), "bad value plate"),
+        (spec_file(row={"PLATE": ("L", True)}), "bad value plate"),
+        (spec_file(row={"PLATE": None}, primary={"PLATEID": True}), "bad value plate"),
         (spec_file(row={"CLASS": ("E", 1.0)}), "bad value class"),
         (spec_file(row={"Z": ("3A", "0.1")}), "bad value z"),
         (spec_file(row={"Z": ("2E", [[1, 2]])}), "bad column z"),

@@ -1,0 +1,106 @@
+"""Reading a dataset."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from raystellar.errors import DatasetError
+from raystellar.fit.data import read_dataset, spectrum_keys
+from raystellar.schema import MANIFEST_NAME, PART_NAME, RUN_NAME
+
+from fitdata import rows, write
+
+N = 60
+
+
+@pytest.fixture
+def columns():
+    return rows(N)
+
+
+def test_rows_come_in_one_order_whatever_the_files(tmp_path, columns):
+    shuffled = np.random.default_rng(0).permutation(N)
+    first = read_dataset(write(tmp_path / "a", columns)).splits(("train", "test"), extra=("sn", "spec_id"))
+    second = read_dataset(write(tmp_path / "b", columns, parts=7, order=shuffled)).splits(("test", "train"), ("spec_id",))
+    expected = sorted(range(0, N, 3), key=lambda i: (columns["plate"][i], columns["fiberid"][i]))
+    assert first["train"].extra["spec_id"] == [columns["spec_id"][i] for i in expected]
+    assert first["train"].extra["sn"] == [columns["sn"][i] for i in expected]
+    assert np.array_equal(first["train"].flux, np.stack([columns["flux"][i] for i in expected]))
+    assert np.array_equal(first["train"].targets[:, 2], np.float32([columns["logg"][i] for i in expected]))
+    for split in ("train", "test"):
+        for name in ("flux", "targets", "keys"):
+            assert np.array_equal(getattr(first[split], name), getattr(second[split], name))
+
+
+def test_one_split(tmp_path, columns):
+    dataset = read_dataset(write(tmp_path / "a", columns))
+    spectra = dataset.split("validation")
+    assert spectra.flux.shape == (N // 3, 4000)
+    assert spectra.flux.dtype == np.float32
+    assert spectra.flux.flags.c_contiguous
+    assert dataset.about["digest"] == "0123456789abcdef"
+
+
+def test_keys_are_the_same_on_every_machine():
+    assert spectrum_keys(["2316-53757-580", "x"]).tolist() == [9848711026655246021, 2592119402785497838]
+
+
+def test_not_a_dataset(tmp_path, columns):
+    with pytest.raises(DatasetError, match="does not exist"):
+        read_dataset(tmp_path / "nowhere")
+    with pytest.raises(DatasetError, match=f"no {RUN_NAME}"):
+        read_dataset(tmp_path)
+    folder = write(tmp_path / "a", columns)
+    (folder / RUN_NAME).write_text("{")
+    with pytest.raises(DatasetError, match="cannot be read"):
+        read_dataset(folder)
+    (folder / RUN_NAME).write_text(json.dumps({"preprocess": {}}))
+    with pytest.raises(DatasetError, match="no 'digest'"):
+        read_dataset(folder)
+
+
+def test_missing_parts(tmp_path, columns):
+    folder = write(tmp_path / "a", columns)
+    pq.write_table(pa.table({"path": columns["path"]}), folder / MANIFEST_NAME, row_group_size=N // 3)
+    read_dataset(folder)
+    (folder / PART_NAME.format(1)).unlink()
+    with pytest.raises(DatasetError, match="not complete: 1 of 3 parts"):
+        read_dataset(folder)
+    for part in folder.glob("part-*"):
+        part.unlink()
+    with pytest.raises(DatasetError, match="no part-"):
+        read_dataset(folder)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda c: c.update(split=["test"] * N), "no row of split 'train'"),
+        (lambda c: c["feh"].__setitem__(slice(0, 7), [None] * 7), "3 rows of split 'train' .* first 100-53000-0"),
+        (lambda c: c["teff"].__setitem__(3, float("nan")), "1 rows of split 'train' .* first 103-53000-3"),
+        (lambda c: c["flux"].__setitem__(3, None), "1 rows without flux"),
+        (lambda c: c["flux"].__setitem__(3, np.full(4000, np.inf, np.float32)), "flux that is not finite"),
+    ],
+)
+def test_rows_that_cannot_be_used(tmp_path, columns, spoil, message):
+    spoil(columns)
+    with pytest.raises(DatasetError, match=message):
+        read_dataset(write(tmp_path / "a", columns)).split("train")
+
+
+def test_files_that_cannot_be_used(tmp_path, columns):
+    folder = write(tmp_path / "a", columns)
+    part = folder / PART_NAME.format(0)
+    table = pq.read_table(part)
+    pq.write_table(table.drop_columns(["logg"]), part)
+    with pytest.raises(DatasetError, match="no column 'logg'"):
+        read_dataset(folder).split("train")
+    pq.write_table(table.set_column(table.column_names.index("flux"), "flux", pa.array([[1.0]] * len(table))), part)
+    with pytest.raises(DatasetError, match="needs 4000 float32"):
+        read_dataset(folder).split("train")
+    part.write_bytes(b"PAR1")
+    with pytest.raises(DatasetError, match="cannot be read as Parquet"):
+        read_dataset(folder).split("train")

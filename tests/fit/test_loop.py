@@ -1,0 +1,178 @@
+"""The fit: what it reaches, how it resumes, and that the number of workers does not matter."""
+
+import dataclasses
+import logging
+import socket
+
+import numpy as np
+import pytest
+import torch
+import torch.multiprocessing
+from fitdata import spectra
+from torch import nn
+
+from raystellar.errors import DatasetError
+from raystellar.fit.checkpoints import Checkpoints, State
+from raystellar.fit.config import FitConfig
+from raystellar.fit.loop import fit, flatten, huber
+from raystellar.model.architecture import NetworkConfig
+from raystellar.model.bundle import Bundle
+
+NETWORK = NetworkConfig(n_pixels=40, stem=32, blocks=(16,), trunk_dropout=0.2, dropout_teff=0.1)
+CONFIG = FitConfig(epochs=4, batch_size=64, learning_rate=5e-3)
+TRAIN, VALIDATION = spectra(301, seed=1), spectra(100, seed=2)
+
+
+def same(first, second):
+    return all(np.array_equal(first.weights[name], second.weights[name]) for name in first.weights)
+
+
+class Killed(Exception):
+    pass
+
+
+def kill_after(epoch):
+    def report(told):
+        if told.epoch == epoch:
+            raise Killed
+
+    return report
+
+
+def test_it_learns():
+    told = []
+    result = fit(TRAIN, VALIDATION, NETWORK, dataclasses.replace(CONFIG, epochs=12), report=told.append)
+    assert [entry.epoch for entry in told] == list(range(1, 13))
+    assert told[-1].validation_loss < 0.3 * told[0].validation_loss
+    assert told[-1].train_loss < 0.5 * told[0].train_loss
+    deviation = VALIDATION.targets.std(axis=0)
+    for t, name in enumerate(("teff", "feh", "logg")):
+        assert result.validation[name]["mae"] < 0.5 * deviation[t]
+    assert result.label_ranges["teff"] == (TRAIN.targets[:, 0].min(), TRAIN.targets[:, 0].max())
+    best = min(told, key=lambda entry: entry.validation_loss)
+    assert result.best_epoch == best.epoch
+    assert [result.validation[name]["mae"] for name in ("teff", "feh", "logg")] == list(best.mae)
+
+
+def test_the_result_has_the_weights_of_its_best_epoch():
+    result = fit(TRAIN, VALIDATION, NETWORK, dataclasses.replace(CONFIG, epochs=8, learning_rate=0.1))
+    bundle = Bundle(
+        network=NETWORK, weights=result.weights, preprocess={}, label_ranges={},
+        centre=tuple(result.scaler.centre), scale=tuple(result.scaler.scale),
+    )  # fmt: skip
+    mae = np.abs(bundle.predict(VALIDATION.flux) - VALIDATION.targets).mean(0)
+    np.testing.assert_allclose(mae, result.history[result.best_epoch - 1]["mae"], rtol=1e-5)
+
+
+def test_a_fit_is_a_function_of_data_settings_and_seed():
+    torch.manual_seed(1)
+    np.random.seed(1)  # noqa: NPY002 - the global generators must not matter
+    first = fit(TRAIN, VALIDATION, NETWORK, CONFIG)
+    torch.manual_seed(2)
+    np.random.seed(2)  # noqa: NPY002
+    assert same(first, fit(TRAIN, VALIDATION, NETWORK, CONFIG))
+    assert not same(first, fit(TRAIN, VALIDATION, NETWORK, dataclasses.replace(CONFIG, seed=1)))
+
+
+def test_read_only_arrays_are_welcome(recwarn):
+    for array in (TRAIN.flux, TRAIN.targets, TRAIN.keys, VALIDATION.flux, VALIDATION.targets):
+        array.setflags(write=False)
+    fit(TRAIN, VALIDATION, NETWORK, dataclasses.replace(CONFIG, epochs=1))
+    assert not [warning for warning in recwarn if "writ" in str(warning.message)]
+
+
+def test_huber_and_weights():
+    predicted, truth = torch.tensor([[0.5, 3.0, -2.0]]), torch.zeros(1, 3)
+    weights = torch.tensor([2.0, 1.0, 10.0])
+    assert huber(predicted, truth, weights, 1.0) == pytest.approx(2 * 0.125 + 2.5 + 10 * 1.5)
+
+
+def test_parameters_are_views_of_one_vector():
+    network = nn.Linear(3, 2)
+    flat = flatten(network)
+    network(torch.ones(1, 3)).sum().backward()
+    assert flat.grad.tolist() == [1.0] * 8
+    flat.data.fill_(7.0)
+    assert network.bias.tolist() == [7.0, 7.0]
+
+
+@pytest.mark.parametrize("epoch", [1, 3, 4])
+def test_killed_and_resumed_is_uninterrupted(tmp_path, epoch):
+    whole = fit(TRAIN, VALIDATION, NETWORK, CONFIG)
+    checkpoints = Checkpoints(tmp_path, "fit")
+    with pytest.raises(Killed):
+        fit(TRAIN, VALIDATION, NETWORK, CONFIG, checkpoints=checkpoints, report=kill_after(epoch))
+    told = []
+    resumed = fit(TRAIN, VALIDATION, NETWORK, CONFIG, checkpoints=checkpoints, report=told.append)
+    assert [entry.epoch for entry in told] == list(range(epoch + 1, 5))
+    assert same(whole, resumed)
+    assert resumed.validation == whole.validation
+    assert resumed.best_epoch == whole.best_epoch
+    assert len(list((tmp_path / "fit").iterdir())) == min(2, epoch + len(told))
+
+
+def test_damaged_checkpoints_are_passed_over(tmp_path, caplog):
+    checkpoints = Checkpoints(tmp_path, "fit")
+    whole = fit(TRAIN, VALIDATION, NETWORK, CONFIG, checkpoints=checkpoints)
+    older, newest = sorted((tmp_path / "fit").iterdir())
+    newest.write_bytes(newest.read_bytes()[:-10])
+    (tmp_path / "fit" / "epoch-00009-0.1.tmp").write_bytes(b"left by a killed writer")
+    told = []
+    with caplog.at_level(logging.WARNING):
+        resumed = fit(TRAIN, VALIDATION, NETWORK, CONFIG, checkpoints=checkpoints, report=told.append)
+    assert [entry.epoch for entry in told] == [4]
+    assert "damaged" in caplog.text
+    assert same(whole, resumed)
+
+
+def test_checkpoints_of_another_fit_are_ignored(tmp_path, caplog):
+    fit(TRAIN, VALIDATION, NETWORK, CONFIG, checkpoints=Checkpoints(tmp_path, "one"))
+    with caplog.at_level(logging.WARNING):
+        assert Checkpoints(tmp_path, "two").latest() is None
+    assert "another fit" in caplog.text
+
+
+def test_state_round_trip():
+    state = State({"parameters": np.arange(3, dtype=np.float32)}, 2, 10, 1, [{"epoch": 1, "mae": [1.0, 0.1, 0.2]}])
+    again = State.decode(state.encode())
+    assert np.array_equal(again.tensors["parameters"], state.tensors["parameters"])
+    assert (again.epoch, again.step, again.best_epoch, again.history) == (2, 10, 1, state.history)
+
+
+def test_what_cannot_be_fitted():
+    constant = dataclasses.replace(TRAIN, targets=np.ones_like(TRAIN.targets))
+    with pytest.raises(DatasetError, match="label teff is 1.0 in every"):
+        fit(constant, VALIDATION, NETWORK, CONFIG)
+    with pytest.raises(DatasetError, match=r"shape \(301, 40\) and the network needs \(n, 4000\)"):
+        fit(TRAIN, VALIDATION, NetworkConfig(), CONFIG)
+    with pytest.raises(DatasetError, match="never finite"):
+        fit(TRAIN, VALIDATION, NETWORK, dataclasses.replace(CONFIG, epochs=2, learning_rate=1e30))
+
+
+def _work(rank, world, port, folder):
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=world)
+    # Only rank 0 has the disk; the third epoch comes from its checkpoint on both.
+    for epochs in (2, CONFIG.epochs):
+        checkpoints = Checkpoints(folder / str(rank), "fit")
+        report = kill_after(epochs) if epochs < CONFIG.epochs else None
+        try:
+            result = fit(
+                TRAIN, VALIDATION, NETWORK, CONFIG, rank=rank, world=world, checkpoints=checkpoints, report=report
+            )
+        except Killed:
+            continue
+    np.savez(folder / f"{rank}.npz", **result.weights)
+    torch.distributed.destroy_process_group()
+
+
+def test_two_workers_fit_the_same_network_as_one(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    torch.multiprocessing.spawn(_work, (2, port, tmp_path), nprocs=2)
+    one, ranks = fit(TRAIN, VALIDATION, NETWORK, CONFIG), [np.load(tmp_path / f"{rank}.npz") for rank in (0, 1)]
+    assert not (tmp_path / "1").exists()
+    for name, weights in one.weights.items():
+        assert np.array_equal(ranks[0][name], ranks[1][name])
+        np.testing.assert_allclose(ranks[0][name], weights, atol=1e-4)

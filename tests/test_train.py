@@ -1,0 +1,152 @@
+"""The stage ``train``."""
+
+import os
+import signal
+import threading
+
+import numpy as np
+import pytest
+from fitdata import PREPROCESS, rows, write
+
+from raystellar.errors import DatasetError, OutputError, RaystellarError
+from raystellar.fit.config import FitConfig
+from raystellar.model.architecture import NetworkConfig
+from raystellar.model.bundle import load_bundle
+from raystellar.schema import BUNDLE_NAME
+from raystellar.train import TrainResources, print_epoch, train
+
+NETWORK = NetworkConfig(stem=8, blocks=(8,))
+FIT = FitConfig(epochs=3, batch_size=16)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return str(write(tmp_path_factory.mktemp("train") / "dataset", rows(90)))
+
+
+def weights(path):
+    return load_bundle(path).weights
+
+
+def quiet(told):
+    """Report nothing."""
+
+
+def test_bundle_holds_all_that_made_it(dataset, tmp_path, capsys):
+    out = tmp_path / "deep" / "model"
+    summary = train(dataset, str(out), network=NETWORK, fit=FIT, provenance={"network": {"stem": 8}})
+    bundle = load_bundle(out)
+    assert summary.model_id == bundle.model_id
+    assert not summary.reused
+    assert bundle.preprocess == PREPROCESS
+    assert bundle.grid == {"start": 3.5754, "stop": 3.967, "n": 4000}
+    assert (bundle.data_hash, bundle.config, bundle.seed) == ("0123456789abcdef", {"network": {"stem": 8}}, 0)
+    assert set(bundle.validation["teff"]) == {"mae", "rmse", "bias", "scatter"}
+    assert len(bundle.history) == 3
+    assert "Teff" in str(summary)
+    assert capsys.readouterr().err.count("train: epoch") == 3
+    assert [path.name for path in out.parent.iterdir()] == ["model"]  # checkpoints are gone
+
+
+def test_the_same_again_does_nothing_and_another_is_refused(dataset, tmp_path):
+    out = tmp_path / "model"
+    first = train(dataset, str(out), network=NETWORK, fit=FIT, report=quiet)
+    before = (out / BUNDLE_NAME).read_bytes()
+    again = train(dataset, str(out), network=NETWORK, fit=FIT, report=quiet, resources=TrainResources(use_gpu="no"))
+    assert again.reused
+    assert again.model_id == first.model_id
+    assert (out / BUNDLE_NAME).read_bytes() == before
+    other = FitConfig(epochs=3, batch_size=16, seed=1)
+    with pytest.raises(OutputError, match=f"holds model {first.model_id}"):
+        train(dataset, str(out), network=NETWORK, fit=other, report=quiet)
+    assert train(dataset, str(out), network=NETWORK, fit=other, report=quiet, overwrite=True).model_id != first.model_id
+
+
+def test_output_is_checked_before_anything_is_trained(dataset, tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "thesis.tex").write_text("years of work")
+    with pytest.raises(OutputError, match="not a model bundle"):
+        train(dataset, str(tmp_path / "model"), overwrite=True)
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / BUNDLE_NAME).write_text("{")
+    with pytest.raises(OutputError, match="cannot be used"):
+        train(dataset, str(tmp_path / "broken"), network=NETWORK, fit=FIT)
+    train(dataset, str(tmp_path / "broken"), network=NETWORK, fit=FIT, overwrite=True, report=quiet)
+    with pytest.raises(DatasetError, match="does not exist"):
+        train(str(tmp_path / "nowhere"), str(tmp_path / "out"))
+
+
+def test_a_gpu_that_is_not_there(dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(RaystellarError, match="sees no GPU"):
+        train(dataset, str(tmp_path / "model"), network=NETWORK, fit=FIT, resources=TrainResources(use_gpu="yes"))
+
+
+def test_interrupted_and_given_again(dataset, tmp_path):
+    train(dataset, str(tmp_path / "whole"), network=NETWORK, fit=FIT, report=quiet)
+
+    def interrupt(told):
+        if told.epoch == 2:
+            raise KeyboardInterrupt
+
+    out = str(tmp_path / "model")
+    with pytest.raises(KeyboardInterrupt):
+        train(dataset, out, network=NETWORK, fit=FIT, report=interrupt)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.checkpoints", "whole"]
+    told = []
+    train(dataset, out, network=NETWORK, fit=FIT, report=told.append)
+    assert [entry.epoch for entry in told] == [3]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "whole"]
+    assert load_bundle(out).model_id == load_bundle(tmp_path / "whole").model_id
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    import ray
+
+    ray.init(address="local", num_cpus=2, include_dashboard=False, ignore_reinit_error=True)
+    yield
+    ray.shutdown()
+
+
+def workers():
+    """Return the process ids of the Ray Train workers below this process."""
+    parents, names = {}, {}
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/stat") as stat, open(f"/proc/{pid}/cmdline") as command:
+                parents[int(pid)] = int(stat.read().rpartition(")")[2].split()[1])
+                names[int(pid)] = command.read()
+        except OSError:
+            continue
+
+    def mine(pid):
+        return pid == os.getpid() or (pid > 1 and mine(parents.get(pid, 0)))
+
+    return [pid for pid, name in names.items() if "RayTrainWorker" in name and mine(pid)]
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(300)
+def test_ray_workers_of_whom_one_is_killed_fit_the_same_network(dataset, tmp_path, cluster):
+    fit = FitConfig(epochs=30, batch_size=16)
+    train(dataset, str(tmp_path / "one"), network=NETWORK, fit=fit, report=quiet)
+    told, killed = [], threading.Event()
+
+    def kill(report):
+        told.append(report.epoch)
+        print_epoch(report)
+        if report.epoch >= 3 and not killed.is_set():
+            killed.set()
+            os.kill(max(workers()), signal.SIGKILL)
+
+    resources = TrainResources(workers=2)
+    train(dataset, str(tmp_path / "two"), network=NETWORK, fit=fit, resources=resources, report=kill)
+    assert killed.is_set()
+    assert told == sorted(set(told))  # no epoch is done twice: the fit went on from its checkpoint
+    assert told[-1] == 30
+    one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
+    for name in one:
+        np.testing.assert_allclose(one[name], two[name], atol=1e-3)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
