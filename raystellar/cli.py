@@ -79,6 +79,18 @@ def parser() -> argparse.ArgumentParser:
     demo.add_argument("--stars", type=int, metavar="N", help="number of stars")
     demo.add_argument("--seed", type=int, metavar="S", help="seed of all randomness")
     demo.set_defaults(default_preset="demo")
+
+    bench = commands.add_parser("bench", help="benchmarks against the sky and against the clock")
+    benches = bench.add_subparsers(dest="bench", required=True, metavar="BENCH")
+    sky = benches.add_parser("sky", help="line strengths of simulated twins of the MILES stars against the real ones")
+    sky.add_argument("miles", metavar="MILES.npz", help="MILES spectra (wave_air, flux) and labels")
+    sky.add_argument("labels", nargs="?", metavar="LABELS.csv", help="labels, where the npz has none")
+    sky.set_defaults(run=run_bench_sky)
+    kernels = benches.add_parser("kernels", help="read, resample, predict beside plain astropy, SciPy and torch")
+    kernels.add_argument("spectra", nargs="+", metavar="SPECTRA", help=SPECTRA_HELP)
+    kernels.add_argument("--model", metavar="BUNDLE", help="also predict, with this bundle")
+    kernels.add_argument("--count", type=int, default=400, metavar="N", help="files to take (default: 400)")
+    kernels.set_defaults(run=run_bench_kernels)
     return top
 
 
@@ -233,6 +245,23 @@ def run_demo(options: argparse.Namespace) -> int:
     print(error_table(summary))
     print(f"picture: {summary.picture}")
     _print_end(options.out, summary.seconds)
+    return 0
+
+
+def run_bench_sky(options: argparse.Namespace) -> int:
+    """Run ``raystellar bench sky``."""
+    from raystellar.bench import sky
+
+    return sky.main([options.miles, *([options.labels] if options.labels else [])])
+
+
+def run_bench_kernels(options: argparse.Namespace) -> int:
+    """Run ``raystellar bench kernels``."""
+    from raystellar.bench.kernels import kernel_table
+
+    print(f"{'ms per spectrum and core':26s} {'plain':>8s} {'raystellar':>11s} {'ratio':>7s}")
+    for part, plain, ours in kernel_table(options.spectra, options.model, options.count):
+        print(f"{part:26s} {plain:8.3f} {ours:11.3f} {plain / ours:7.1f}")
     return 0
 
 

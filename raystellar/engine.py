@@ -67,7 +67,6 @@ def session(resources: Resources) -> Iterator[None]:
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # of this process only; logs of the workers stay whole
     import ray
 
-    logging.getLogger("ray.data").setLevel(logging.ERROR)  # its plans would drown the progress line
 
     if ray.is_initialized():
         yield
@@ -135,8 +134,16 @@ def _run_on_ray(
         num_cpus=resources.cpus_per_actor,
         compute=ActorPoolStrategy(size=actors),
     )
+    _quiet_console()
     for block in done.iter_batches(batch_size=None, prefetch_batches=0, batch_format="pyarrow"):
         yield from block.to_pylist()
+
+
+def _quiet_console() -> None:
+    """Keep the plans of Ray Data off the terminal, where they would drown the progress line; its log has them."""
+    for handler in logging.getLogger("ray.data").handlers:
+        if isinstance(handler, logging.StreamHandler):
+            handler.setLevel(logging.ERROR)
 
 
 def _actors_that_fit(resources: Resources) -> int:

@@ -78,10 +78,10 @@ def make_folder(place: str) -> None:
 
 
 def names(place: str) -> set[str]:
-    """Return the names of the files directly in the folder ``place``; none where there is no folder."""
+    """Return the names of what is directly in the folder ``place``; none where there is no folder."""
     if is_local(place):
         try:
-            return {entry.name for entry in os.scandir(local_path(place)) if entry.is_file()}
+            return set(os.listdir(local_path(place)))
         except FileNotFoundError:
             return set()
     remote, path = filesystem(place)

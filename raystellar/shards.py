@@ -218,10 +218,10 @@ class ShardedOutput:
             raise OutputError(f"{place} is damaged: {error}; remove it and run the same command again") from None
 
     def _refuse_foreign_files(self) -> None:
-        foreign = sorted(name for name in places.names(self.place) if name.endswith(".parquet") and name[0] not in "._")
+        ours = (MANIFEST_NAME, places.TEMPORARY)  # of a job that was killed before it had said what it is
+        foreign = sorted(name for name in places.names(self.place) if not name.startswith(ours))
         if foreign:
-            raise OutputError(f"{self.place} already holds Parquet files not made by this job, such as {foreign[0]}; "
-                              "name a new folder")  # fmt: skip
+            raise OutputError(f"{self.place} already holds something else, such as {foreign[0]}; name a new folder")
 
 
 def read_run(place: str) -> dict[str, Any] | None:

@@ -15,8 +15,8 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,7 +24,7 @@ from raystellar.config import digest, to_plain
 from raystellar.errors import BundleError, IncompleteError, OutputError, RaystellarError
 from raystellar.fit.checkpoints import Checkpoints
 from raystellar.fit.config import FitConfig
-from raystellar.fit.data import SpectraSet, read_dataset
+from raystellar.fit.data import read_dataset
 from raystellar.model.architecture import NetworkConfig
 from raystellar.model.bundle import Bundle, check_output, is_bundle, load_bundle, save_bundle
 from raystellar.targets import TARGETS
@@ -40,10 +40,11 @@ class TrainResources:
     """Who fits; never changes the result beyond the rounding of sums."""
 
     workers: int = 0
-    """0 fits in this process, n with n workers of Ray Train. Two cores fit the paper's network in a minute."""
+    """0 fits in this process, n with n workers of Ray Train, which take half a minute to start."""
 
     cpus_per_worker: int = 1
-    """CPUs, and threads of torch, of each Ray worker."""
+    """CPUs, and threads of torch, of each worker or of this process. One fits 26,000 spectra 30 times in half a
+    minute on any machine; more are faster only where nothing else runs, and round sums in another order."""
 
     use_gpu: Literal["auto", "yes", "no"] = "auto"
     """``auto`` takes a GPU per worker where there are enough."""
@@ -126,8 +127,8 @@ def train(
     bundle = _existing(place, fit_id, overwrite)
     reused = bundle is not None
     if bundle is None:
-        splits = data.splits(("train", "validation"))
-        result = _fit(splits, network, fit, resources, Checkpoints(folder, fit_id), folder, report)
+        what = {"network": network, "config": fit, "checkpoints": Checkpoints(folder, fit_id)}
+        result = _fit(data.splits(("train", "validation")), what, resources, folder, report)
         settings = provenance or {"network": to_plain(network), "fit": to_plain(fit)}
         bundle = _bundle(result, data.about, fit, fit_id, settings)
         save_bundle(place, bundle)
@@ -177,22 +178,29 @@ def _bundle(
 
 
 def _fit(
-    splits: dict[str, SpectraSet],
-    network: NetworkConfig,
-    config: FitConfig,
-    resources: TrainResources,
-    checkpoints: Checkpoints,
-    folder: Path,
-    report: Report,
+    splits: dict[str, Any], what: dict[str, Any], resources: TrainResources, folder: Path, report: Report
 ) -> FitResult:
+    """Fit ``what`` (arguments of ``fit.loop.fit``) to the splits, here or on Ray."""
     from raystellar.fit.loop import check, fit
 
-    check(splits["train"], splits["validation"], network)
+    check(**splits, network=what["network"])
     if resources.workers:
-        settings = {"network": network, "config": config, "checkpoints": checkpoints}
-        return _fit_on_ray(splits, settings, resources, folder, report)
-    told = {"checkpoints": checkpoints, "report": report}
-    return fit(splits["train"], splits["validation"], network, config, device=_device(resources), **told)
+        return _fit_on_ray(splits, what, resources, folder, report)
+    with _threads(resources.cpus_per_worker):
+        return fit(**splits, **what, device=_device(resources), report=report)
+
+
+@contextlib.contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Give torch ``count`` threads for a while: idle ones spin, and stall each other where cores are shared."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _device(resources: TrainResources) -> str:
@@ -204,15 +212,11 @@ def _device(resources: TrainResources) -> str:
 
 
 def _fit_on_ray(
-    splits: dict[str, SpectraSet],
-    settings: dict[str, Any],
-    resources: TrainResources,
-    folder: Path,
-    report: Report,
+    splits: dict[str, Any], what: dict[str, Any], resources: TrainResources, folder: Path, report: Report
 ) -> FitResult:
     """Fit by Ray Train; the workers read the spectra from the object store without a copy."""
     import ray
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
     from ray.train.v2.api.exceptions import TrainingFailedError
     from ray.util.queue import Queue
@@ -223,19 +227,19 @@ def _fit_on_ray(
     queue = Queue(actor_options={"num_cpus": 0})
     relay = threading.Thread(target=_relay, args=(queue, report), daemon=True)
     relay.start()
-    work: Any = _worker  # Ray's annotations know no worker that returns
     trainer = TorchTrainer(
-        work,
-        train_loop_config={**settings, "spectra": spectra, "queue": queue, "threads": resources.cpus_per_worker},
+        _worker,  # type: ignore[arg-type]  # Ray's annotations know no worker that returns
+        train_loop_config={"what": what, "spectra": spectra, "queue": queue, "threads": resources.cpus_per_worker},
         scaling_config=ScalingConfig(
             num_workers=resources.workers,
             use_gpu=use_gpu,
             resources_per_worker={"CPU": resources.cpus_per_worker} | ({"GPU": 1} if use_gpu else {}),
         ),
-        run_config=RunConfig(
+        run_config=RunConfig(  # type: ignore[call-arg]  # annotated as its elder brother in ray.air
             name=f"train-{uuid.uuid4().hex[:8]}",  # under a known name Ray would resume from its own state
             storage_path=str(folder / "ray"),
             failure_config=FailureConfig(max_failures=resources.max_failures),
+            logging_config=LoggingConfig(log_level="ERROR"),
         ),
     )
     try:
@@ -273,24 +277,16 @@ def _worker(settings: dict[str, Any]) -> FitResult | RaystellarError:
     torch.set_num_threads(settings["threads"])
     context = ray.train.get_context()
     rank = context.get_world_rank()
-
-    def report(told: EpochReport) -> None:
-        ray.train.report(asdict(told))
-        if rank == 0:
-            settings["queue"].put(told)
-
-    spectra = {name: ray.get(reference) for name, reference in settings["spectra"].items()}
+    spectra: dict[str, Any] = {name: ray.get(reference) for name, reference in settings["spectra"].items()}
     try:
         return fit(
-            spectra["train"],
-            spectra["validation"],
-            settings["network"],
-            settings["config"],
+            **spectra,
+            **settings["what"],
             rank=rank,
             world=context.get_world_size(),
             device=ray.train.torch.get_device(),
-            checkpoints=settings["checkpoints"],
-            report=report,
+            # not ray.train.report, which takes as long as an epoch
+            report=settings["queue"].put if rank == 0 else None,
         )
     except RaystellarError as error:  # returned, not raised: a replaced worker would meet it again
         return error

@@ -21,7 +21,8 @@ def spectra(n, seed, n_pixels=40):
     flux = np.tanh(hidden) @ shapes + 0.02 * rng.standard_normal((n, n_pixels))
     flux = (flux - flux.mean(1, keepdims=True)) / flux.std(1, keepdims=True)
     targets = hidden * (800, 0.6, 0.7) + (5800, -0.8, 4.0)
-    return SpectraSet(flux.astype(np.float32), targets.astype(np.float32), spectrum_keys([f"{seed}-{i}" for i in range(n)]))
+    keys = spectrum_keys([f"{seed}-{i}" for i in range(n)])
+    return SpectraSet(flux.astype(np.float32), targets.astype(np.float32), keys)
 
 
 def rows(n, seed=0):

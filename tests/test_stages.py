@@ -240,6 +240,8 @@ def test_an_actor_killed_in_the_middle_changes_nothing(ray_session, survey, data
 
     import psutil
 
+    killed = []
+
     def kill_actors():
         end = time.monotonic() + 60
         while time.monotonic() < end and len(parts(tmp_path / "d")) < 2:
@@ -247,6 +249,7 @@ def test_an_actor_killed_in_the_middle_changes_nothing(ray_session, survey, data
         for process in psutil.process_iter(["cmdline"]):
             if any("MapWorker" in word for word in process.info["cmdline"] or []):
                 process.kill()
+                killed.append(process.pid)
 
     killer = threading.Thread(target=kill_actors)
     killer.start()
@@ -255,6 +258,7 @@ def test_an_actor_killed_in_the_middle_changes_nothing(ray_session, survey, data
         resources=Resources(rows_per_shard=1, actors=1),
     )  # fmt: skip
     killer.join()
+    assert killed
     assert rows(tmp_path / "d").equals(rows(dataset[0]))
 
 

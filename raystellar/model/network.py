@@ -18,8 +18,8 @@ from raystellar.targets import TARGET_NAMES
 LAYER_NORM_EPSILON = 1e-3
 """Keras' default, with which the paper's network was trained (torch: 1e-5)."""
 
-PREDICT_BATCH = 2048
-"""Spectra per batch of inference: 32 MB of input, beyond which nothing gets faster."""
+PREDICT_BATCH = 256
+"""Spectra per batch of inference; twice as many are a quarter faster, and half as much waste in a small job."""
 
 
 class DropoutKey(NamedTuple):
@@ -153,14 +153,23 @@ class StellarNet(nn.Module):
 
 @torch.inference_mode()
 def predict(network: StellarNet, flux: np.ndarray, device: torch.device | str = "cpu") -> np.ndarray:
-    """Return the network's scaled targets (n, 3) float32 for ``flux`` (n, P), batch by batch."""
+    """Return the network's scaled targets (n, 3) float32 for ``flux`` (n, P), batch by batch.
+
+    A row's result is the same to the last bit whatever rows come with it: every batch is filled up to one size, and
+    on a CPU one thread does it, for matrix products of another shape or on more threads sum in another order.
+    """
     network.eval()
     out = np.empty((len(flux), len(TARGET_NAMES)), dtype=np.float32)
-    for start in range(0, len(flux), PREDICT_BATCH):
-        rows = slice(start, start + PREDICT_BATCH)
-        # A copy per batch: arrays from Ray's object store are read-only, and torch has no such tensors.
-        batch = torch.from_numpy(np.array(flux[rows], dtype=np.float32, order="C"))
-        out[rows] = network(batch.to(device)).cpu().numpy()
+    batch = torch.zeros(PREDICT_BATCH, flux.shape[1])
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for start in range(0, len(flux), PREDICT_BATCH):
+            rows = flux[start : start + PREDICT_BATCH]
+            batch.numpy()[: len(rows)] = rows
+            out[start : start + len(rows)] = network(batch.to(device)).cpu().numpy()[: len(rows)]
+    finally:
+        torch.set_num_threads(threads)
     return out
 
 

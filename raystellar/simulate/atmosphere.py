@@ -73,7 +73,8 @@ def blanketing(teff, logg, feh):
     hot = 1.0 / (1.0 + math.exp((8000.0 - teff) / 500.0))
     cool = 1.0 / (1.0 + math.exp((teff - 4900.0) / 300.0))
     dwarf = 1.0 / (1.0 + math.exp((3.9 - logg) / 0.25))
-    skin = metal * (1.0 - hot) * (1.0 + cool * (0.7 - 2.7 * dwarf)) + 0.6 * hot
+    late = dwarf / (1.0 + math.exp((teff - 4600.0) / 200.0))
+    skin = metal * (1.0 - hot - 2.7 * late) + 0.6 * cool * (1.0 - dwarf) + 0.6 * hot
     return skin, (0.5 + 0.5 * metal) * (1.0 - hot) + 0.95 * hot
 
 

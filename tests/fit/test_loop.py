@@ -114,7 +114,7 @@ def test_killed_and_resumed_is_uninterrupted(tmp_path, epoch):
 def test_damaged_checkpoints_are_passed_over(tmp_path, caplog):
     checkpoints = Checkpoints(tmp_path, "fit")
     whole = fit(TRAIN, VALIDATION, NETWORK, CONFIG, checkpoints=checkpoints)
-    older, newest = sorted((tmp_path / "fit").iterdir())
+    _, newest = sorted((tmp_path / "fit").iterdir())
     newest.write_bytes(newest.read_bytes()[:-10])
     (tmp_path / "fit" / "epoch-00009-0.1.tmp").write_bytes(b"left by a killed writer")
     told = []
@@ -141,7 +141,7 @@ def test_state_round_trip():
 
 def test_what_cannot_be_fitted():
     constant = dataclasses.replace(TRAIN, targets=np.ones_like(TRAIN.targets))
-    with pytest.raises(DatasetError, match="label teff is 1.0 in every"):
+    with pytest.raises(DatasetError, match=r"label teff is 1\.0 in every"):
         fit(constant, VALIDATION, NETWORK, CONFIG)
     with pytest.raises(DatasetError, match=r"shape \(301, 40\) and the network needs \(n, 4000\)"):
         fit(TRAIN, VALIDATION, NetworkConfig(), CONFIG)

@@ -1,5 +1,6 @@
 """The shape of the network as configuration."""
 
+import subprocess
 import sys
 
 import pytest
@@ -33,7 +34,6 @@ def test_lists_of_toml_become_widths():
 
 
 def test_configuration_loads_no_torch():
-    import subprocess
-
-    code = "import sys, raystellar.model.architecture, raystellar.fit.config, raystellar.train; print('torch' in sys.modules)"
+    modules = "raystellar.model.architecture, raystellar.model.bundle, raystellar.fit.config, raystellar.train"
+    code = f"import sys, {modules}; print('torch' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"

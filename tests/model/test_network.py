@@ -60,7 +60,7 @@ def test_dropout_changes_training_but_not_evaluation():
 
 
 def test_dropout_without_a_step_is_a_programming_error():
-    with pytest.raises(RuntimeError, match="StellarNet.at"):
+    with pytest.raises(RuntimeError, match=r"StellarNet\.at"):
         StellarNet(SMALL).train()(torch.randn(5, 40))
 
 
