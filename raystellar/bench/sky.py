@@ -23,7 +23,7 @@ from raystellar.simulate.synthesis import LIMITS, LOGLAM, synthesize
 BANDS_AIR = {
     # name: (band, blue side, red side) in angstrom, air
     "H-alpha": ((6548.0, 6578.0), (6500.0, 6530.0), (6595.0, 6625.0)),
-    "H-beta": ((4841.0, 4881.0), (4800.0, 4830.0), (4893.0, 4912.0)),
+    "H-beta": ((4847.875, 4876.625), (4827.875, 4847.875), (4876.625, 4891.625)),  # Worthey et al. 1994
     "H-delta": ((4083.5, 4122.25), (4041.6, 4081.5), (4128.5, 4161.0)),  # Worthey & Ottaviani 1997
     "Ca II K": ((3927.7, 3939.7), (3903.0, 3923.0), (4000.0, 4020.0)),  # Beers et al. 1999
     "Mg b": ((5160.125, 5192.625), (5117.625, 5142.625), (5191.375, 5206.375)),  # Worthey et al. 1994
@@ -33,7 +33,7 @@ TEFF_RANGE_K = (4000.0, 10000.0)
 RESOLUTION_FWHM_ANGSTROM = 2.5
 SAMPLING_ANGSTROM = 0.3
 PASS = 0.9
-MEDIAN_PASSBANDS = {"B": (4000.0, 4900.0), "V": (5100.0, 5900.0)}
+COLOUR_BANDS = {"B": (4000.0, 4900.0), "V": (5100.0, 5900.0)}
 
 
 def air_to_vacuum(wavelength):
@@ -59,8 +59,8 @@ def equivalent_width(wavelength, flux, bands):
 
 
 def colour(wavelength, flux):
-    """A B-V-like colour [mag] without zero point: box bands of MEDIAN_PASSBANDS."""
-    b, v = [flux[(wavelength > lo) & (wavelength < hi)].mean() for lo, hi in MEDIAN_PASSBANDS.values()]
+    """A B-V-like colour [mag] without zero point: box bands of COLOUR_BANDS."""
+    b, v = [flux[(wavelength > lo) & (wavelength < hi)].mean() for lo, hi in COLOUR_BANDS.values()]
     return float(-2.5 * np.log10(b / v))
 
 

@@ -92,7 +92,13 @@ class Ridge:
 def _decompose(
     flux: np.ndarray, targets: np.ndarray, mean: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return eigenvalues and eigenvectors of ``X^T X``, and ``V^T X^T y``, for X the centred flux."""
+    """Return eigenvalues and eigenvectors of ``X^T X``, and ``V^T X^T y``, for X the centred flux.
+
+    With fewer spectra than pixels only the eigenvectors of positive eigenvalue are returned: the others
+    meet no spectrum.
+    """
+    if len(flux) < flux.shape[1]:
+        return _decompose_few(flux - mean, targets)
     gram = np.zeros((flux.shape[1], flux.shape[1]))
     moment = np.zeros((flux.shape[1], targets.shape[1]))
     for chunk, truth in zip(_chunks(flux), _chunks(targets), strict=True):
@@ -101,6 +107,14 @@ def _decompose(
         moment += centred.T @ truth
     values, vectors = scipy.linalg.eigh(gram, driver="evd", overwrite_a=True, check_finite=False)
     return np.clip(values, 0.0, None), vectors, vectors.T @ moment
+
+
+def _decompose_few(centred: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Do the same by way of ``X X^T = U S^2 U^T``, which is smaller: ``V = X^T U / S``."""
+    values, left = scipy.linalg.eigh(centred @ centred.T, driver="evd", overwrite_a=True, check_finite=False)
+    seen = values > values[-1] * len(centred) * np.finfo(float).eps
+    root = np.sqrt(values[seen])
+    return values[seen], centred.T @ (left[:, seen] / root), root[:, None] * (left[:, seen].T @ targets)
 
 
 def _chunks(array: np.ndarray) -> Iterator[np.ndarray]:

@@ -67,14 +67,16 @@ def blanketing(teff, logg, feh):
     """Strength of the skin and the warm term of `hopf`, both 1 for the Sun, less in metal-poor stars.
 
     In A stars the Balmer lines and jump warm the deep layers whatever the metals do.
-    Molecules cool the skin of red giants; chromospheres warm that of K dwarfs (weak Ca II K).
+    Molecules cool the skin of red giants, whose resonance lines also darken out of LTE;
+    chromospheres warm that of K dwarfs (weak Ca II K). Calibrated on MILES stars.
     """
     metal = 1.0 / (1.0 + math.exp(-1.6 * (feh + 1.0))) / 0.832
     hot = 1.0 / (1.0 + math.exp((8000.0 - teff) / 500.0))
     cool = 1.0 / (1.0 + math.exp((teff - 4900.0) / 300.0))
     dwarf = 1.0 / (1.0 + math.exp((3.9 - logg) / 0.25))
-    late = dwarf / (1.0 + math.exp((teff - 4600.0) / 200.0))
-    skin = metal * (1.0 - hot - 2.7 * late) + 0.6 * cool * (1.0 - dwarf) + 0.6 * hot
+    late = dwarf / (1.0 + math.exp((teff - 4500.0) / 150.0))
+    giant = cool * (1.0 - dwarf)
+    skin = metal * (1.0 - hot - giant - 3.2 * late) + 1.5 * giant + 0.6 * hot
     return skin, (0.5 + 0.5 * metal) * (1.0 - hot) + 0.95 * hot
 
 

@@ -16,8 +16,8 @@ STEP_DEX = 2.5e-5
 FIRST, LAST = 142_058, 159_381
 """Integers k such that log10(lambda) = k * STEP_DEX: 3560 to 9650 angstrom."""
 LOGLAM = np.arange(FIRST, LAST + 1) * STEP_DEX
-CORE_KM_S = (0.0, 1.3, 2.6, 4.0, 6.0)
-"""Offsets of fine points from a line centre."""
+CORE_KM_S = (0.0, 1.6, 3.2, 5.0, 8.0, 13.0)
+"""Offsets of fine points from a line centre: equivalent widths to 1-2 % of a ten times finer run."""
 CLOSEST_KM_S = 0.8
 HYDROGEN_KM_S = (0.0, 5.0, 10.0, 16.0, 23.0, 32.0, 45.0, 65.0, 100.0, 150.0, 220.0, 320.0)
 COARSE_DEX = 2.5e-4

@@ -58,7 +58,10 @@ def band_table(wavelength: np.ndarray) -> np.ndarray:
 def forest_density(wavelength: np.ndarray) -> np.ndarray:
     """Sum of gf of faint iron-like lines per angstrom: steep in the blue, level in the red."""
     below_the_list = 1.0 / (1.0 + np.exp(np.minimum((wavelength - 3650.0) / 3.0, 50.0)))
-    return 0.0013 * np.exp(-(wavelength - 4000.0) / 450.0) + 0.0001 + 0.02 * below_the_list
+    # the line table is nearly complete in its bluest 300 angstrom, and lacks more lines redward
+    missing = 0.25 + 0.75 / (1.0 + np.exp(np.minimum((4020.0 - wavelength) / 12.0, 50.0)))
+    steep = 0.0013 * np.exp(-(wavelength - 4000.0) / 450.0)
+    return steep * missing + 0.0001 + 0.02 * below_the_list
 
 
 @njit(cache=True, nogil=True)
