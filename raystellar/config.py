@@ -131,7 +131,8 @@ def _convert(value: Any, hint: Any, name: str) -> Any:
             raise ConfigError(f"{name} = {value!r} must be one of {', '.join(map(repr, arguments))}")
         return value
     if dataclasses.is_dataclass(hint):
-        return value if isinstance(value, hint) else build(typing.cast(type, hint), value, name)
+        section = typing.cast(type, hint)
+        return value if isinstance(value, section) else build(section, value, name)
     if origin is tuple:
         return _convert_tuple(value, arguments, name)
     if origin is dict:
@@ -152,4 +153,5 @@ def _convert_tuple(value: Any, arguments: tuple[Any, ...], name: str) -> tuple[A
         arguments = (arguments[0],) * len(value)
     if len(value) != len(arguments):
         raise ConfigError(f"{name} has {len(value)} values and needs {len(arguments)}")
-    return tuple(_convert(item, hint, f"{name}[{i}]") for i, (item, hint) in enumerate(zip(value, arguments, strict=True)))
+    pairs = zip(value, arguments, strict=True)
+    return tuple(_convert(item, hint, f"{name}[{i}]") for i, (item, hint) in enumerate(pairs))

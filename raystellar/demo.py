@@ -77,8 +77,8 @@ def demo(out: str, settings: Settings) -> DemoSummary:
         paths, true, predicted = _join(catalog, survey, truth)
         linear = _ridge_predictions(dataset, model, paths)
         predicted_against_true(picture, true, {"network": predicted, "Ridge": linear})
-    errors = [np.abs(values - true).mean(axis=0) for values in (predicted, linear)]
-    return DemoSummary(len(true), *errors, picture, watch.seconds)
+    network, ridge = (np.abs(values - true).mean(axis=0) for values in (predicted, linear))
+    return DemoSummary(len(true), network, ridge, picture, watch.seconds)
 
 
 def _plate_folders(survey: str, truth: pa.Table, *, labelled: bool) -> list[str]:
@@ -100,7 +100,8 @@ def _join(catalog: str, survey: str, truth: pa.Table) -> tuple[list[str], np.nda
     missing = [path for path in paths if path not in true]
     if missing:
         raise IncompleteError(f"{catalog} holds {len(missing)} spectra without truth, such as {missing[0]}")
-    return paths, np.array([true[path] for path in paths]), np.stack([rows[name].to_numpy() for name in TARGET_NAMES], 1)
+    predicted = np.stack([rows[name].to_numpy() for name in TARGET_NAMES], axis=1)
+    return paths, np.array([true[path] for path in paths]), predicted
 
 
 def _ridge_predictions(dataset: str, model: str, paths: list[str]) -> np.ndarray:

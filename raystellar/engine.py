@@ -72,7 +72,7 @@ def session(resources: Resources) -> Iterator[None]:
         yield
         return
     address = resources.address or os.environ.get("RAY_ADDRESS", "")
-    quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
+    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     try:
         if address:
             ray.init(address=address, **quiet)
@@ -136,7 +136,7 @@ def _run_on_ray(
     )
     _quiet_console()
     for block in done.iter_batches(batch_size=None, prefetch_batches=0, batch_format="pyarrow"):
-        yield from block.to_pylist()
+        yield from block.to_pylist()  # type: ignore[union-attr]  # pyarrow was asked for
 
 
 def _quiet_console() -> None:

@@ -100,7 +100,7 @@ def remove_temporaries(place: str) -> None:
                 Path(local_path(place), name).unlink(missing_ok=True)
 
 
-def write_bytes(place: str, content: bytes) -> None:
+def write_bytes(place: str, content: bytes | memoryview) -> None:
     """Write a file whole or not at all.
 
     Raises
@@ -110,7 +110,7 @@ def write_bytes(place: str, content: bytes) -> None:
     try:
         if not is_local(place):
             remote, path = filesystem(place)
-            remote.pipe_file(path, content)
+            remote.pipe_file(path, bytes(content))
             return
         folder, name = os.path.split(local_path(place))
         temporary = os.path.join(folder, f"{TEMPORARY}{name}-{uuid.uuid4().hex}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from importlib import resources as package
-from typing import Any
+from typing import Any, get_type_hints
 
 from raystellar.catalog import CatalogConfig
 from raystellar.config import build, merge, nearest, parse_setting, read_toml
@@ -78,5 +78,5 @@ def compose(
     for name in values:
         if name not in known:
             raise ConfigError(f"unknown section [{name}]{nearest(name, known)}")
-    owners = Settings.__dataclass_fields__
-    return Settings(**{name: build(owners[name].default_factory, section, name) for name, section in values.items()})
+    owners = get_type_hints(Settings)
+    return Settings(**{name: build(owners[name], section, name) for name, section in values.items()})

@@ -52,7 +52,11 @@ def make_manifest(spectra: Iterable[str]) -> pa.Table:
     InputError : a place does not exist or cannot be listed, or there are no spectra at all
     """
     spectra = list(spectra)
-    found = pa.table(list(zip(*places.expand(spectra), strict=True)) or [[], []], schema=MANIFEST_SCHEMA)
+    paths, sizes = [], []
+    for path, size in places.expand(spectra):
+        paths.append(path)
+        sizes.append(size)
+    found = pa.table([paths, sizes], schema=MANIFEST_SCHEMA)
     if not found.num_rows:
         raise InputError(f"no spectra (FITS files) in {', '.join(spectra) or 'an empty list of places'}")
     found = found.sort_by("path")

@@ -57,6 +57,7 @@ def model(survey, tmp_path_factory) -> Path:
 def ray_session():
     """The one Ray session of the suite."""
     import ray
+
     from raystellar.engine import Resources, session
 
     with session(Resources()):

@@ -2,6 +2,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import pytest
+
 from raystellar.config import build, digest, merge, parse_setting, read_toml, to_plain
 from raystellar.errors import ConfigError
 from raystellar.settings import Settings, compose, presets

@@ -3,6 +3,7 @@ import os
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
 from raystellar import places
 from raystellar.errors import InputError, OutputError
 
@@ -42,7 +43,7 @@ def test_a_loop_of_links_ends(tree):
 @pytest.mark.parametrize("absent", ["absent", "absent.fits", "no*thing", "@absent.txt", "absent.txt"])
 def test_what_is_not_there_is_refused_in_one_sentence(tree, absent):
     place = f"@{tree}/absent.txt" if absent.startswith("@") else str(tree / absent)
-    with pytest.raises(InputError, match="absent|no\\*thing") as error:
+    with pytest.raises(InputError, match=r"absent|no\*thing") as error:
         list(places.expand([place]))
     assert "\n" not in str(error.value)
 

@@ -1,4 +1,5 @@
 import numpy as np
+
 from raystellar.quality import BAD, WARN, Flag, QualityConfig, flag_rows
 
 GOOD = {
@@ -34,4 +35,4 @@ def test_each_fault_sets_its_own_bit():
 
 def test_every_bit_is_either_bad_or_a_warning():
     assert BAD & WARN == 0
-    assert BAD | WARN == sum(Flag)
+    assert sum(Flag) == BAD | WARN

@@ -3,6 +3,7 @@ import json
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
 from raystellar.errors import IncompleteError, InputError, OutputError, SpectrumError
 from raystellar.schema import RUN_NAME
 from raystellar.shards import ShardedOutput, make_manifest, read_run
@@ -90,7 +91,7 @@ def test_another_job_is_refused_and_told_what_differs(tmp_path, spectra):
 def test_a_damaged_part_is_named(tmp_path, spectra):
     output = begin(tmp_path / "out", make_manifest([spectra]))
     (tmp_path / "out" / "part-00000.parquet").write_text("not parquet")
-    with pytest.raises(OutputError, match="part-00000.parquet is damaged"):
+    with pytest.raises(OutputError, match=r"part-00000\.parquet is damaged"):
         output.account()
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
 from raystellar.cli import main
 from raystellar.dataset import preprocess
 from raystellar.engine import Resources

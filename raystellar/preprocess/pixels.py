@@ -63,7 +63,8 @@ class PreprocessConfig:
     def __post_init__(self) -> None:
         if not 3.0 <= self.loglam_start < self.loglam_stop <= 4.7:
             raise ValueError(
-                f"loglam_start = {self.loglam_start} and loglam_stop = {self.loglam_stop} must increase within 3.0 to 4.7"
+                f"loglam_start = {self.loglam_start} and loglam_stop = {self.loglam_stop} "
+                "must increase within 3.0 to 4.7"
             )
         if not 0.0 < self.min_coverage <= 1.0:
             raise ValueError(f"min_coverage = {self.min_coverage} must lie in (0, 1]")
@@ -141,7 +142,7 @@ class Preprocessor:
 
 
 @numba.njit(cache=True, nogil=True)
-def _bridge_bad_pixels(y, ivar):  # noqa: ANN001, ANN202
+def _bridge_bad_pixels(y: np.ndarray, ivar: np.ndarray) -> None:
     """Replace values where ivar <= 0 by the straight line between their good neighbours, in place."""
     n = ivar.size
     last = -1
@@ -159,7 +160,15 @@ def _bridge_bad_pixels(y, ivar):  # noqa: ANN001, ANN202
 
 
 @numba.njit(cache=True, nogil=True)
-def _solve(x, y, n, lattice, lattice_table, factors, d):  # noqa: ANN001, ANN202
+def _solve(
+    x: np.ndarray,
+    y: np.ndarray,
+    n: int,
+    lattice: np.ndarray,
+    lattice_table: np.ndarray,
+    factors: np.ndarray,
+    d: np.ndarray,
+) -> None:
     """Solve the spline of the observed pixels, with tabled factors where they lie on the lattice."""
     start = int(np.rint(x[0] / LATTICE_STEP)) - LATTICE_FIRST
     on_lattice = start >= spline.FORGOTTEN and start + n <= lattice.size and n > 2 * spline.FORGOTTEN
@@ -172,7 +181,7 @@ def _solve(x, y, n, lattice, lattice_table, factors, d):  # noqa: ANN001, ANN202
 
 
 @numba.njit(cache=True, nogil=True)
-def _standardise(values, out):  # noqa: ANN001, ANN202
+def _standardise(values: np.ndarray, out: np.ndarray) -> float:
     """Write ``(values - mean) / std`` to ``out``; return the standard deviation, 0 for a constant."""
     n = values.size
     mean = 0.0
@@ -192,7 +201,9 @@ def _standardise(values, out):  # noqa: ANN001, ANN202
 
 
 @numba.njit(cache=True, nogil=True)
-def _block_noise(x, ivar, n, grid, shift, std, out_ivar):  # noqa: ANN001, ANN202
+def _block_noise(
+    x: np.ndarray, ivar: np.ndarray, n: int, grid: np.ndarray, shift: float, std: float, out_ivar: np.ndarray
+) -> float:
     """Average the inverse variance over blocks of grid pixels; return the share of good grid pixels."""
     good = 0
     i = 0
@@ -214,7 +225,7 @@ def _block_noise(x, ivar, n, grid, shift, std, out_ivar):  # noqa: ANN001, ANN20
 
 
 @numba.njit(cache=True, nogil=True)
-def _coverage(x, n, grid, shift):  # noqa: ANN001, ANN202
+def _coverage(x: np.ndarray, n: int, grid: np.ndarray, shift: float) -> float:
     """Return the share of the shifted grid that lies within the pixels."""
     inside = 0
     for j in range(grid.size):
@@ -224,7 +235,7 @@ def _coverage(x, n, grid, shift):  # noqa: ANN001, ANN202
 
 
 @numba.njit(cache=True, nogil=True)
-def _load(loglam, flux, x, y):  # noqa: ANN001, ANN202
+def _load(loglam: np.ndarray, flux: np.ndarray, x: np.ndarray, y: np.ndarray) -> int:
     """Copy the pixels to float64; return a status of ``REASONS``, 0 where all is well."""
     if loglam.size < MIN_PIXELS:
         return 5
@@ -239,10 +250,23 @@ def _load(loglam, flux, x, y):  # noqa: ANN001, ANN202
 
 
 @numba.njit(cache=True, nogil=True)
-def _preprocess(  # noqa: ANN202
-    loglam, flux, ivar, shift, one_pass, repair, min_coverage, grid, grid_table, lattice, lattice_table,  # noqa: ANN001
-    factors, scratch, out, out_ivar,  # noqa: ANN001
-):  # fmt: skip
+def _preprocess(
+    loglam: np.ndarray,
+    flux: np.ndarray,
+    ivar: np.ndarray,
+    shift: float,
+    one_pass: bool,
+    repair: bool,
+    min_coverage: float,
+    grid: np.ndarray,
+    grid_table: np.ndarray,
+    lattice: np.ndarray,
+    lattice_table: np.ndarray,
+    factors: np.ndarray,
+    scratch: np.ndarray,
+    out: np.ndarray,
+    out_ivar: np.ndarray,
+) -> tuple[int, float]:
     """Preprocess one spectrum; return (status, share of good grid pixels)."""
     n = loglam.size
     x, y, d, observed = scratch[0], scratch[1], scratch[2], scratch[3]

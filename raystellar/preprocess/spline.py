@@ -27,7 +27,7 @@ FORGOTTEN = 40
 
 
 @numba.njit(cache=True, nogil=True)
-def factorise_row(table, x, i, left):  # noqa: ANN001, ANN201
+def factorise_row(table: np.ndarray, x: np.ndarray, i: int, left: float) -> None:
     """Eliminate inner row ``i`` of the knots ``x`` into ``table[i]``, given the row before it."""
     before = x[i] - x[i - 1]
     after = x[i + 1] - x[i]
@@ -41,7 +41,7 @@ def factorise_row(table, x, i, left):  # noqa: ANN001, ANN201
 
 
 @numba.njit(cache=True, nogil=True)
-def factorise_head(table, x, rows):  # noqa: ANN001, ANN201
+def factorise_head(table: np.ndarray, x: np.ndarray, rows: int) -> None:
     """Eliminate the rows 0 to ``rows - 1`` of the knots ``x`` into ``table``, from the left end on.
 
     Row ``i`` holds: LEFT, the multiple of row ``i-1`` to take off; RHS_A and RHS_B, the factors of
@@ -60,14 +60,16 @@ def factorise_head(table, x, rows):  # noqa: ANN001, ANN201
 
 
 @numba.njit(cache=True, nogil=True)
-def _end_right_side(y0, y1, y2, first, second):  # noqa: ANN001, ANN202
+def _end_right_side(y0: float, y1: float, y2: float, first: float, second: float) -> float:
     """Return the right-hand side of a not-a-knot end, ``y0`` being the outermost value."""
     both = first + second
     return ((first + 2.0 * both) * second * (y1 - y0) / first + first * first * (y2 - y1) / second) / both
 
 
 @numba.njit(cache=True, nogil=True)
-def derivatives(x, y, n, head, rows, table, start, d):  # noqa: ANN001, ANN201
+def derivatives(
+    x: np.ndarray, y: np.ndarray, n: int, head: np.ndarray, rows: int, table: np.ndarray, start: int, d: np.ndarray
+) -> None:
     """Solve for the first derivatives at the first ``n`` knots.
 
     Parameters
@@ -109,7 +111,7 @@ def derivatives(x, y, n, head, rows, table, start, d):  # noqa: ANN001, ANN201
 
 
 @numba.njit(cache=True, nogil=True)
-def hermite(y0, y1, d0, d1, h, t):  # noqa: ANN001, ANN201
+def hermite(y0: float, y1: float, d0: float, d1: float, h: float, t: float) -> float:
     """Evaluate the cubic with values ``y`` and derivatives ``d`` at the ends of an interval of width ``h``."""
     rise = y1 - y0
     a = d0 * h - rise
@@ -118,7 +120,9 @@ def hermite(y0, y1, d0, d1, h, t):  # noqa: ANN001, ANN201
 
 
 @numba.njit(cache=True, nogil=True)
-def evaluate(x, y, d, n, at, shift, out):  # noqa: ANN001, ANN201
+def evaluate(
+    x: np.ndarray, y: np.ndarray, d: np.ndarray, n: int, at: np.ndarray, shift: float, out: np.ndarray
+) -> None:
     """Evaluate a spline of ``n`` knots at ``at + shift``, ``at`` increasing.
 
     Outside the knots the nearest value is taken (Source: Sec. 3, clamping).
@@ -138,8 +142,11 @@ def evaluate(x, y, d, n, at, shift, out):  # noqa: ANN001, ANN201
 
 
 @numba.njit(cache=True, nogil=True)
-def evaluate_uniform(y, d, n, step, shift, out):  # noqa: ANN001, ANN201
-    """Evaluate a spline of ``n`` knots exactly ``step`` apart at every knot plus ``shift``, clamped."""
+def evaluate_uniform(y: np.ndarray, d: np.ndarray, n: int, step: float, shift: float, out: np.ndarray) -> None:
+    """Evaluate a spline of ``n`` knots exactly ``step`` apart at every knot plus ``shift``, clamped.
+
+    The two ends are loops of their own: with branches inside, LLVM 20 to 22 vectorise the loop wrongly for AVX2.
+    """
     whole = int(np.floor(shift / step))
     t = shift / step - whole
     begin, end = min(max(-whole, 0), n), min(max(n - 1 - whole, 0), n)

@@ -76,7 +76,7 @@ def blanketing(teff, logg, feh):
     dwarf = 1.0 / (1.0 + math.exp((3.9 - logg) / 0.25))
     late = dwarf / (1.0 + math.exp((teff - 4500.0) / 150.0))
     giant = cool * (1.0 - dwarf)
-    skin = metal * (1.0 - hot - giant - 3.2 * late) + 1.5 * giant + 0.6 * hot
+    skin = metal * (1.0 - hot - giant - 2.4 * late) + 1.5 * giant + 0.6 * hot
     return skin, (0.5 + 0.5 * metal) * (1.0 - hot) + 0.95 * hot
 
 

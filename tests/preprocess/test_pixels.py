@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from scipy.interpolate import CubicSpline
+
 from raystellar.errors import SpectrumError
 from raystellar.preprocess.pixels import (
     SPEED_OF_LIGHT_KM_S,
@@ -8,7 +10,6 @@ from raystellar.preprocess.pixels import (
     doppler_shift,
     lattice_knots,
 )
-from scipy.interpolate import CubicSpline
 
 CONFIG = PreprocessConfig()
 GRID = CONFIG.grid()
@@ -46,10 +47,7 @@ def noisy(n, seed=0):
 @pytest.mark.parametrize("rv", [0.0, -38.26, 311.7, -620.0])
 @pytest.mark.parametrize(("first", "n"), [(35788, 3842), (35514, 4600), (36500, 2070), (35784, 101)])
 def test_two_passes_agree_with_scipy(rv, first, n):
-    if n == 101:
-        preprocessor = Preprocessor(PreprocessConfig(min_coverage=0.01))
-    else:
-        preprocessor = PREPROCESSOR
+    preprocessor = Preprocessor(PreprocessConfig(min_coverage=0.01)) if n == 101 else PREPROCESSOR
     loglam, flux = sdss_lattice(first, n), noisy(n)
     np.testing.assert_allclose(run(preprocessor, loglam, flux, rv=rv)[0], as_the_paper(loglam, flux, rv), atol=1e-6)
 
@@ -63,7 +61,8 @@ def test_off_the_lattice_agrees_with_scipy():
 def test_every_real_file_agrees_with_scipy(real_data):
     from raystellar.spectra import read_spectrum
 
-    paths = [path for folder in ("sdss_stars", "sdss_sky", "sdss_other") for path in (real_data / folder).glob("spec-*")]
+    folders = ("sdss_stars", "sdss_sky", "sdss_other")
+    paths = [path for folder in folders for path in (real_data / folder).glob("spec-*")]
     assert len(paths) >= 47
     for path in paths:
         spectrum = read_spectrum(str(path))

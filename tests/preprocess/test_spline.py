@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from raystellar.preprocess.spline import interpolate
 from scipy.interpolate import CubicSpline
+
+from raystellar.preprocess.spline import interpolate
 
 
 @settings(max_examples=50, deadline=None)
