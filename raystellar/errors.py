@@ -7,6 +7,7 @@
     │   ├── DatasetError       a folder of preprocessed spectra does not fit
     │   └── BundleError        a model bundle is missing, damaged or of another version
     ├── OutputError        the place to write to cannot be used, or holds something else
+    ├── KernelError        a compiled kernel gives wrong numbers on this machine
     ├── IncompleteError    a job ended without accounting for every input row
     └── SpectrumError      one spectrum cannot be used: becomes a row of the rejects, never ends a job
 
@@ -43,6 +44,10 @@ class BundleError(InputError):
 
 class OutputError(RaystellarError):
     """Raised when the output cannot be written, or holds the result of another job."""
+
+
+class KernelError(RaystellarError):
+    """Raised when a compiled kernel gives wrong numbers on this machine."""
 
 
 class IncompleteError(RaystellarError):

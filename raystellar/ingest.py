@@ -85,7 +85,7 @@ def ingest(paths: Iterable[str], preprocessor: Preprocessor, admit: Admit) -> Ba
     return Batch(
         flux=flux[:n],
         ivar=ivar[:n],
-        identity=pa.table([_array(c, v) for c, v in zip(IDENTITY, columns, strict=False)], schema=arrow_schema(IDENTITY)),
+        identity=pa.table([_array(*pair) for pair in zip(IDENTITY, columns, strict=False)], schema=arrow_schema(IDENTITY)),
         is_sky=np.array(columns[-2], dtype=bool),
         rows=np.array(columns[-1], dtype=np.int64),
         rejects=rejects,

@@ -15,7 +15,7 @@ from typing import Literal
 import numba
 import numpy as np
 
-from raystellar.errors import SpectrumError
+from raystellar.errors import KernelError, SpectrumError
 from raystellar.preprocess import spline
 from raystellar.schema import N_NOISE, N_PIXELS, NOISE_BLOCK
 from raystellar.spectra.record import LATTICE_STEP
@@ -108,6 +108,7 @@ class Preprocessor:
         self._grid_table = spline.factorise(self._grid)
         self._scratch = np.empty((4, 16_384))
         self._factors = np.empty((16_384, 5))
+        self._check_arithmetic()
 
     def __call__(
         self, loglam: np.ndarray, flux: np.ndarray, ivar: np.ndarray, rv: float, out: np.ndarray, out_ivar: np.ndarray
@@ -139,6 +140,28 @@ class Preprocessor:
         if status:
             raise SpectrumError("preprocess", REASONS[status], f"{loglam.size} pixels")
         return float(good)
+
+
+    def _check_arithmetic(self) -> None:
+        """Refuse a machine on which the kernel does not reproduce a cubic, which a cubic spline must.
+
+        Compilers are not always right: LLVM 20 to 22 mistranslate some loops for processors with AVX2.
+        """
+        rv, margin = 120.0, 40
+        inside = (self._lattice > self._grid[0] - 1e-3) & (self._lattice < self._grid[-1] + 1e-3)
+        loglam = self._lattice[inside].astype(np.float32)
+        cubic = np.polynomial.Polynomial([0.3, 1.0, -0.5, 1.0], domain=[self._grid[0], self._grid[-1]])
+        flux = cubic(loglam.astype(float)).astype(np.float32)
+        out, out_ivar = np.empty(N_PIXELS, np.float32), np.empty(N_NOISE, np.float32)
+        self(loglam, flux, np.ones_like(flux), rv, out, out_ivar)
+        expected = cubic(np.minimum(self._grid + doppler_shift(rv), self._grid[-1]))
+        expected = (expected - expected.mean()) / expected.std()
+        worst = np.abs(out - expected)[:-margin].max()  # at the end the two ways to clamp differ
+        if not worst < 1e-3:
+            raise KernelError(
+                f"the compiled resampling kernel is wrong by {worst:.2g} on this processor; set NUMBA_LOOP_VECTORIZE=0 "
+                "and report it"
+            )
 
 
 @numba.njit(cache=True, nogil=True)

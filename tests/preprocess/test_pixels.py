@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from scipy.interpolate import CubicSpline
 
-from raystellar.errors import SpectrumError
+from raystellar.errors import KernelError, SpectrumError
+from raystellar.preprocess import pixels
 from raystellar.preprocess.pixels import (
     SPEED_OF_LIGHT_KM_S,
     PreprocessConfig,
@@ -155,6 +156,22 @@ def test_the_lattice_is_that_of_the_files(real_data):
 
     spectrum = read_spectrum(str(real_data / "sdss_stars" / "spec-0266-51602-0031.fits"))
     assert np.isin(spectrum.loglam.astype(float), lattice_knots()).all()
+
+
+@pytest.mark.parametrize("passes", ["one", "two"])
+def test_a_machine_on_which_the_kernel_is_wrong_is_refused(passes, monkeypatch):
+    config = PreprocessConfig(passes=passes, loglam_start=3.6, loglam_stop=3.9)
+    Preprocessor(config)
+    right = pixels._preprocess
+
+    def wrong(*arguments):
+        status, good = right(*arguments)
+        arguments[-2][100:] = arguments[-2][96:-4]  # the output, out of step after 100 pixels
+        return status, good
+
+    monkeypatch.setattr(pixels, "_preprocess", wrong)
+    with pytest.raises(KernelError, match="NUMBA_LOOP_VECTORIZE=0"):
+        Preprocessor(config)
 
 
 @pytest.mark.parametrize("wrong", [{"loglam_start": 4.0}, {"min_coverage": 0.0}, {"max_abs_rv": 3e5}])

@@ -1,0 +1,38 @@
+"""The README tells the truth about names."""
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from raystellar.cli import parser
+from raystellar.quality import BAD, Flag
+from raystellar.settings import Settings
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def test_the_table_of_flags():
+    rows = re.findall(r"^\| (\d+) \| (\d+) \| (\w+) \| .* \| (bad|warn) \|$", README, re.MULTILINE)
+    expected = [(str(flag.bit_length() - 1), str(flag.value), flag.name, "bad" if flag & BAD else "warn") for flag in Flag]
+    assert rows == expected
+
+
+def test_the_sections_of_the_settings():
+    table = README.split("| section | what |")[1].split("\n\n")[0]
+    assert set(re.findall(r"`(\w+)`", table)) == {field.name for field in fields(Settings)}
+
+
+def test_the_annotated_tree_names_what_is_there():
+    tree = README.split("## What is where")[1].split("```")[1]
+    here = {path.name for path in (ROOT / "raystellar").iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    for name in here - {"__init__.py"}:
+        assert re.search(rf"(^|\s){re.escape(name)}(/|\s)", tree), f"{name} is not in the annotated tree"
+
+
+@pytest.mark.parametrize("line", re.findall(r"^raystellar (.*)$", README, re.MULTILINE))
+def test_its_commands_parse(line):
+    words = line.split()
+    assert parser().parse_args(words).command == words[0]
