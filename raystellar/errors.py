@@ -62,11 +62,12 @@ class SpectrumError(RaystellarError):
     stage : where it happened, one of ``schema.REJECT_STAGES``
     reason : a short, countable cause (no values that differ from file to file)
     detail : what was found, for a human
+    spec_id : which spectrum, where its file has many and it is known
     """
 
-    def __init__(self, stage: str, reason: str, detail: str = "") -> None:
-        super().__init__(stage, reason, detail)  # all three in args, so that it crosses processes
-        self.stage, self.reason, self.detail = stage, reason, detail
+    def __init__(self, stage: str, reason: str, detail: str = "", spec_id: str = "") -> None:
+        super().__init__(stage, reason, detail, spec_id)  # all in args, so that it crosses processes
+        self.stage, self.reason, self.detail, self.spec_id = stage, reason, detail, spec_id
 
     def __str__(self) -> str:
         return f"{self.stage}: {self.reason}" + (f" ({self.detail})" if self.detail else "")

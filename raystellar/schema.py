@@ -48,8 +48,8 @@ class Column:
 
 IDENTITY = (
     Column("path", pa.string(), "", "file the spectrum was read from, as given"),
-    Column("spec_id", pa.string(), "", "plate-mjd-fiberid"),
-    Column("plate", pa.int32(), "", "SDSS plate number"),
+    Column("spec_id", pa.string(), "", "name of the spectrum: plate-mjd-fiberid for SDSS, lamost-obsid for LAMOST"),
+    Column("plate", pa.int32(), "", "SDSS plate number, 0 for other surveys"),
     Column("mjd", pa.int32(), "d", "modified Julian date of the observation"),
     Column("fiberid", pa.int32(), "", "fibre number on the plate"),
     Column("run2d", pa.string(), "", "version of the spectroscopic reduction"),
@@ -95,7 +95,8 @@ QUALITY = (
 CATALOG = (*IDENTITY, *LABELS, *QUALITY)
 
 REJECTS = (
-    Column("path", pa.string(), "", "file that was rejected, as given"),
+    Column("path", pa.string(), "", "file that was rejected, or one of whose spectra was, as given"),
+    Column("spec_id", pa.string(), "", "name of the spectrum, empty where it is not known"),
     Column("stage", pa.string(), "", f"where: {', '.join(REJECT_STAGES)}"),
     Column("reason", pa.string(), "", "why, in words that can be counted"),
     Column("detail", pa.string(), "", "what was found"),

@@ -174,7 +174,7 @@ class ShardedOutput:
     def commit(self, shard: int, rows: pa.Table, rejects: list[tuple[str, SpectrumError]]) -> None:
         """Write the rows and rejects (path, error) of one shard; the part comes last and marks it done."""
         if rejects:
-            columns = [[path, error.stage, error.reason, error.detail] for path, error in rejects]
+            columns = [[path, error.spec_id, error.stage, error.reason, error.detail] for path, error in rejects]
             table = pa.table([list(column) for column in zip(*columns, strict=True)], schema=arrow_schema(REJECTS))
             folder = places.join(self.place, REJECTS_DIR)
             places.make_folder(folder)

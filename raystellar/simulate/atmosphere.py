@@ -31,7 +31,7 @@ MIXING_LENGTH = 1.25
 RADIATION_CONSTANT_CGS = 4.0 * STEFAN_BOLTZMANN_CGS / 2.99792458e10
 
 
-def _rosseland_grid():
+def _rosseland_grid() -> tuple[np.ndarray, np.ndarray]:
     """Wavelengths [A] for the Rosseland mean, denser at the hydrogen edges, and weights d(1/lambda)."""
     edges = [500.0, 911.0, 912.5, 3640.0, 3660.0, 8180.0, 8230.0, 14500.0, 14700.0, 60000.0]
     counts = [3, 1, 14, 1, 12, 1, 6, 1, 12]
@@ -45,7 +45,7 @@ ROSSELAND_TABLE = h_minus_table(ROSSELAND_WAVE)
 
 
 @njit(cache=True, nogil=True)
-def rosseland(temperature, ne, neutral):
+def rosseland(temperature: float, ne: float, neutral: float) -> float:
     """Rosseland mean of the continuous opacity [cm-1]: harmonic, weighted with dB/dT."""
     factors = depth_factors(temperature, ne)
     top, bottom = 0.0, 0.0
@@ -63,7 +63,7 @@ def rosseland(temperature, ne, neutral):
 
 
 @njit(cache=True, nogil=True)
-def blanketing(teff, logg, feh):
+def blanketing(teff: float, logg: float, feh: float) -> tuple[float, float]:
     """Strength of the skin and the warm term of `hopf`, both 1 for the Sun, less in metal-poor stars.
 
     In A stars the Balmer lines and jump warm the deep layers whatever the metals do.
@@ -81,7 +81,7 @@ def blanketing(teff, logg, feh):
 
 
 @njit(cache=True, nogil=True)
-def hopf(tau, strength):
+def hopf(tau: float, strength: tuple[float, float]) -> float:
     """q(tau) of T^4 = 3/4 Teff^4 (tau + q): grey solution plus blanketing of given strength."""
     grey = 0.7104 - 0.1331 * math.exp(-3.4488 * tau)
     skin = -0.10 * math.exp(-tau / 0.003) - 0.06 * math.exp(-tau / 0.05)
@@ -90,7 +90,7 @@ def hopf(tau, strength):
 
 
 @njit(cache=True, nogil=True)
-def adiabatic(temperature, ionised):
+def adiabatic(temperature: float, ionised: float) -> tuple[float, float]:
     """(nabla_ad, c_P in units of k per heavy particle) of partially ionised hydrogen."""
     y = 2.5 + IONISATION_EV[0, 0] / (BOLTZMANN_EV_K * temperature)
     mixed = ionised * (1.0 - ionised)
@@ -100,7 +100,7 @@ def adiabatic(temperature, ionised):
 
 
 @njit(cache=True, nogil=True)
-def flux_share(nabla_rad, temperature, pressure, gravity, rho, alpha, ionised, nuclei):
+def flux_share(nabla_rad: float, temperature: float, pressure: float, gravity: float, rho: float, alpha: float, ionised: float, nuclei: float) -> float:
     """nabla / nabla_rad <= 1: the share of the flux that radiation carries.
 
     Solves (xi - U)^3 + 8U/9 (xi^2 - U^2 - W) = 0 with W = nabla_rad - nabla_ad by Newton steps.
@@ -123,7 +123,7 @@ def flux_share(nabla_rad, temperature, pressure, gravity, rho, alpha, ionised, n
 
 
 @njit(cache=True, nogil=True)
-def _opacity_at(temperature, pressure, abundance):
+def _opacity_at(temperature: float, pressure: float, abundance: np.ndarray) -> tuple[float, float, float, float, float]:
     """(Rosseland opacity [cm-1], n_e, hydrogen nuclei, neutral H, ionised share) at one point."""
     ne, nuclei, neutral, _, saha = gas_state(temperature, pressure, abundance)
     alpha = rosseland(temperature, ne, neutral)
@@ -131,7 +131,7 @@ def _opacity_at(temperature, pressure, abundance):
 
 
 @njit(cache=True, nogil=True)
-def _top_pressure(temperature, mass_per_h, gravity, abundance):
+def _top_pressure(temperature: float, mass_per_h: float, gravity: float, abundance: np.ndarray) -> float:
     """Gas pressure [dyn/cm2] at the first depth: P = g tau / kappa with kappa of P itself."""
     low, high = -12.0, 14.0
     for _ in range(40):
@@ -146,7 +146,7 @@ def _top_pressure(temperature, mass_per_h, gravity, abundance):
 
 
 @njit(cache=True, nogil=True)
-def structure(teff, logg, feh, abundance):
+def structure(teff: float, logg: float, feh: float, abundance: np.ndarray) -> np.ndarray:
     """March the photosphere inwards; returns T, P, n_e, N_H, n_HI, kappa_Ross [cm-1], (6, depths)."""
     gravity = 10.0**logg
     strength = blanketing(teff, logg, feh)

@@ -109,7 +109,7 @@ TERMS = {
 }
 
 
-def _term_arrays():
+def _term_arrays() -> tuple[np.ndarray, np.ndarray]:
     """Pad the terms to rectangular arrays g, E with shape (elements, 3 stages, terms)."""
     longest = max(len(stage) for stages in TERMS.values() for stage in stages)
     weight = np.zeros((len(SYMBOLS), 3, longest))

@@ -75,7 +75,7 @@ HYDROGEN_LINES = _line_table(3560.0, 9650.0)
 
 
 @njit(cache=True, nogil=True)
-def excitation_temperature(temperature, tau):
+def excitation_temperature(temperature: float, tau: float) -> float:
     """Temperature [K] that sets the excited levels: (T^16 + T_c^16 / (1 + (tau/tau_c)^2))^(1/16).
 
     Real H-alpha cores of cool stars form in a chromosphere which a photosphere in radiative
@@ -86,7 +86,7 @@ def excitation_temperature(temperature, tau):
 
 
 @njit(cache=True, nogil=True)
-def self_width(temperature, neutral, sigma, power):
+def self_width(temperature: float, neutral: float, sigma: float, power: float) -> float:
     """Lorentz half width at half maximum [rad/s] from collisions with hydrogen atoms.
 
     w/N = (4/pi)^(a/2) Gamma((4-a)/2) v0 sigma (v/v0)^(1-a), v0 = 10 km/s (Anstee & O'Mara).
@@ -98,7 +98,7 @@ def self_width(temperature, neutral, sigma, power):
 
 
 @njit(cache=True, nogil=True)
-def _profile(offset, doppler, lorentz, stark, share, soft2):
+def _profile(offset: float, doppler: float, lorentz: float, stark: float, share: float, soft2: float) -> float:
     """Line profile per angstrom at an offset [A]: Doppler core, Lorentz and Stark wings."""
     v2 = (offset / doppler) ** 2
     core = math.exp(-v2) if v2 < 40.0 else 0.0
@@ -110,7 +110,7 @@ def _profile(offset, doppler, lorentz, stark, share, soft2):
 
 
 @njit(cache=True, nogil=True)
-def add_hydrogen_lines(opacity, wavelength, lines, tau, temperature, ne, neutral, vmicro):
+def add_hydrogen_lines(opacity: np.ndarray, wavelength: np.ndarray, lines: np.ndarray, tau: np.ndarray, temperature: np.ndarray, ne: np.ndarray, neutral: np.ndarray, vmicro: float) -> None:
     """Add the opacity [cm-1] of the lines to opacity (wavelengths, depths), in place."""
     for d in range(temperature.size):
         t = temperature[d]

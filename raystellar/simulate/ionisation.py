@@ -21,7 +21,7 @@ SAHA_CM3_K = 2.0 * (2.0 * math.pi * ELECTRON_MASS_G * BOLTZMANN_ERG_K / PLANCK_E
 
 
 @njit(cache=True, nogil=True)
-def partition(temperature):
+def partition(temperature: float) -> np.ndarray:
     """Partition functions, shape (elements, 3), at a temperature [K]: U = sum g exp(-E/kT)."""
     elements, stages, terms = TERM_WEIGHT.shape
     total = np.zeros((elements, stages))
@@ -36,7 +36,7 @@ def partition(temperature):
 
 
 @njit(cache=True, nogil=True)
-def saha_constants(temperature, u):
+def saha_constants(temperature: float, u: np.ndarray) -> np.ndarray:
     """n(r+1) n_e / n(r) [cm-3], shape (elements, 2): Saha's equation for two ionisations."""
     front = SAHA_CM3_K * temperature**1.5
     out = np.empty((u.shape[0], 2))
@@ -48,7 +48,7 @@ def saha_constants(temperature, u):
 
 
 @njit(cache=True, nogil=True)
-def molecule_constant(temperature, reduced_mass_amu, q_ab, u_a, u_b, energy_ev):
+def molecule_constant(temperature: float, reduced_mass_amu: float, q_ab: float, u_a: float, u_b: float, energy_ev: float) -> float:
     """n_AB / (n_A n_B) [cm3]: law of mass action with the molecule's partition function q_ab."""
     wave = PLANCK_ERG_S**2 / (
         2.0 * math.pi * reduced_mass_amu * ATOMIC_MASS_G * BOLTZMANN_ERG_K * temperature
@@ -57,14 +57,14 @@ def molecule_constant(temperature, reduced_mass_amu, q_ab, u_a, u_b, energy_ev):
 
 
 @njit(cache=True, nogil=True)
-def rotor_partition(temperature, weight, rotation_cm, vibration_cm):
+def rotor_partition(temperature: float, weight: float, rotation_cm: float, vibration_cm: float) -> float:
     """Rigid rotor times harmonic oscillator: Q = g (kT/hcB) / (1 - exp(-hc omega/kT))."""
     kt_cm = temperature / 1.438776877
     return weight * kt_cm / rotation_cm / (1.0 - math.exp(-vibration_cm / kt_cm))
 
 
 @njit(cache=True, nogil=True)
-def _hydrogen_nuclei(free, metals, h2_constant, neutral):
+def _hydrogen_nuclei(free: float, metals: float, h2_constant: float, neutral: float) -> tuple[float, float]:
     """(H nuclei, H atoms and ions) per cm3 for `free` heavy particles per cm3, H2 in equilibrium."""
     a = h2_constant * neutral * neutral * (1.0 + 2.0 * metals)
     b = 1.0 + metals
@@ -73,7 +73,7 @@ def _hydrogen_nuclei(free, metals, h2_constant, neutral):
 
 
 @njit(cache=True, nogil=True)
-def _charge(ne, pressure_density, abundance, saha, h2_constant):
+def _charge(ne: float, pressure_density: float, abundance: np.ndarray, saha: np.ndarray, h2_constant: float) -> tuple[float, float, float]:
     """Positive charge [cm-3] minus n_e, with the hydrogen densities that go with it."""
     neutral = 1.0 / (1.0 + saha[0, 0] / ne)
     metals = 0.0
@@ -88,7 +88,7 @@ def _charge(ne, pressure_density, abundance, saha, h2_constant):
 
 
 @njit(cache=True, nogil=True)
-def gas_state(temperature, pressure, abundance):
+def gas_state(temperature: float, pressure: float, abundance: np.ndarray) -> tuple[float, float, float, np.ndarray, np.ndarray]:
     """Solve charge conservation for n_e at a temperature [K] and gas pressure [dyn/cm2].
 
     Returns (n_e, hydrogen nuclei, neutral hydrogen atoms [cm-3], U, Saha constants). The
@@ -112,7 +112,7 @@ def gas_state(temperature, pressure, abundance):
 
 
 @njit(cache=True, nogil=True)
-def stage_fractions(saha, ne):
+def stage_fractions(saha: np.ndarray, ne: float) -> np.ndarray:
     """Fractions of an element in stages I, II, III, shape (elements, 3)."""
     out = np.empty((saha.shape[0], 3))
     for e in range(saha.shape[0]):

@@ -24,13 +24,13 @@ COARSE_DEX = 2.5e-4
 REFINED_LEVEL = 16
 
 
-def _around(centres, offsets_km_s):
+def _around(centres: np.ndarray, offsets_km_s: tuple[float, ...]) -> np.ndarray:
     """Wavelengths at +- the offsets from every centre."""
     beta = np.array(offsets_km_s) / LIGHT_KM_S
     return np.concatenate([np.outer(centres, 1.0 + beta).ravel(), np.outer(centres, 1.0 - beta).ravel()])
 
 
-def _thin(fixed, extra, closest_km_s):
+def _thin(fixed: np.ndarray, extra: np.ndarray, closest_km_s: float) -> np.ndarray:
     """Sorted union of fixed and extra points, dropping extra ones closer than closest_km_s."""
     low, high = fixed.min(), fixed.max()
     extra = np.unique(extra[(extra > low) & (extra < high)])
@@ -48,21 +48,21 @@ def _thin(fixed, extra, closest_km_s):
     return np.array([w for w, _ in kept])
 
 
-def fine_lattice(loglam, line_centres, core_km_s=CORE_KM_S, closest_km_s=CLOSEST_KM_S, split=1):
+def fine_lattice(loglam: np.ndarray, line_centres: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(wavelengths, index of each pixel's lower edge): pixel i spans fine[index[i]:index[i + 1] + 1]."""
-    edges = 10.0 ** (loglam[0] + STEP_DEX * (np.arange(loglam.size * split + 1) / split - 0.5))
-    wave = _thin(edges, _around(line_centres, core_km_s), closest_km_s)
-    return wave, np.searchsorted(wave, edges[::split])
+    edges = 10.0 ** (loglam[0] + STEP_DEX * (np.arange(loglam.size + 1) - 0.5))
+    wave = _thin(edges, _around(line_centres, CORE_KM_S), CLOSEST_KM_S)
+    return wave, np.searchsorted(wave, edges)
 
 
-def coarse_lattice():
+def coarse_lattice() -> np.ndarray:
     """Wavelengths for the smooth opacity: regular in log10, refined at the hydrogen cores."""
     base = 10.0 ** np.arange(LOGLAM[0] - 4 * COARSE_DEX, LOGLAM[-1] + 5 * COARSE_DEX, COARSE_DEX)
     low = HYDROGEN_LINES[HYDROGEN_LINES[:, 1] <= REFINED_LEVEL, 2]
     return _thin(base, _around(low, HYDROGEN_KM_S), 2.0)
 
 
-def interpolation(coarse, points):
+def interpolation(coarse: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(index, fraction) of linear interpolation from coarse to points."""
     index = np.clip(np.searchsorted(coarse, points) - 1, 0, coarse.size - 2)
     return index, (points - coarse[index]) / (coarse[index + 1] - coarse[index])

@@ -76,7 +76,7 @@ LINE_MASS_G = MASS_AMU[LINES[:, 1].astype(int)] * 1.66053906660e-24
 
 
 @njit(cache=True, nogil=True)
-def _voigt_broad(a, v):
+def _voigt_broad(a: float, v: float) -> float:
     """H(a, v) for broad lines: Humlicek 1982, JQSRT 27, 437 (w4, relative error 1e-4)."""
     t = complex(a, -v)
     s = v + a
@@ -97,7 +97,7 @@ def _voigt_broad(a, v):
 
 
 @njit(cache=True, nogil=True, inline="always")
-def voigt(a, v):
+def voigt(a: float, v: float) -> float:
     """Voigt function H(a, v), v >= 0: Harris's series to a^2 (Mihalas 1978, eq. 9-44) where a < 0.1."""
     if v > VOIGT_END:
         return a * 0.5641896 / (v * v + a * a) * (1.0 + 1.5 / (v * v))
@@ -112,13 +112,13 @@ def voigt(a, v):
 
 
 @njit(cache=True, nogil=True)
-def doppler_velocities(temperature, vmicro_km_s):
+def doppler_velocities(temperature: np.ndarray, vmicro_km_s: float) -> tuple[np.ndarray, float]:
     """(2kT)^(1/2) and microturbulence [cm/s]: v_D^2 = 2kT/m + xi^2."""
     return np.sqrt(2.0 * BOLTZMANN_ERG_K * temperature), vmicro_km_s * 1e5
 
 
 @njit(cache=True, nogil=True)
-def _centre_strength(line, mass, populations, temperature, thermal, micro, strength, doppler):
+def _centre_strength(line: np.ndarray, mass: float, populations: np.ndarray, temperature: np.ndarray, thermal: np.ndarray, micro: float, strength: np.ndarray, doppler: np.ndarray) -> None:
     """Fill central opacity [cm-1] (H = 1) and Doppler width [A] of one line at all depths."""
     wave, excitation = line[0], line[3]
     element, stage = int(line[1]), int(line[2])
@@ -133,7 +133,7 @@ def _centre_strength(line, mass, populations, temperature, thermal, micro, stren
 
 
 @njit(cache=True, nogil=True)
-def _damping(line, doppler, temperature, ne, neutral, a):
+def _damping(line: np.ndarray, doppler: np.ndarray, temperature: np.ndarray, ne: np.ndarray, neutral: np.ndarray, a: np.ndarray) -> None:
     """Fill the Voigt parameter a = gamma lambda^2 / (4 pi c Doppler) of one line at all depths."""
     front = line[0] * line[0] * 1e-8 / (4.0 * math.pi * LIGHT_CM_S)
     for d in range(temperature.size):
@@ -142,7 +142,7 @@ def _damping(line, doppler, temperature, ne, neutral, a):
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def _add_profile(ratio, wavelength, centre, edge, far, strength, inverse_doppler, a, wing1, wing2):
+def _add_profile(ratio: np.ndarray, wavelength: np.ndarray, centre: float, edge: float, far: float, strength: np.ndarray, inverse_doppler: np.ndarray, a: np.ndarray, wing1: np.ndarray, wing2: np.ndarray) -> None:
     """Add one line between centre - edge and centre + edge; past `far` [A] by the Lorentz wing series."""
     depths = strength.size
     for j in range(np.searchsorted(wavelength, centre - edge), np.searchsorted(wavelength, centre + edge)):
@@ -160,8 +160,7 @@ def _add_profile(ratio, wavelength, centre, edge, far, strength, inverse_doppler
 
 
 @njit(cache=True, nogil=True)
-def add_lines(ratio, wavelength, lines, masses, populations, temperature, ne, neutral, reference,
-              norm, vmicro, first_depth, last_depth):
+def add_lines(ratio: np.ndarray, wavelength: np.ndarray, lines: np.ndarray, masses: np.ndarray, populations: np.ndarray, temperature: np.ndarray, ne: np.ndarray, neutral: np.ndarray, reference: np.ndarray, norm: np.ndarray, vmicro: float, first_depth: int, last_depth: int) -> None:
     """Add line opacity over norm (depths) to ratio (wavelengths, depths), in place.
 
     reference (lines, depths): opacity over norm without lines at the centres. The half window

@@ -65,14 +65,14 @@ def forest_density(wavelength: np.ndarray) -> np.ndarray:
 
 
 @njit(cache=True, nogil=True)
-def _bound_pair(a, b, constant):
+def _bound_pair(a: float, b: float, constant: float) -> float:
     """Density of AB [cm-3] when a and b [cm-3] nuclei share it: the smaller root, without cancellation."""
     s = a + b + 1.0 / constant
     return 2.0 * a * b / (s + math.sqrt(s * s - 4.0 * a * b))
 
 
 @njit(cache=True, nogil=True)
-def absorbers(temperature, nuclei, neutral, abundance, u, fractions):
+def absorbers(temperature: float, nuclei: float, neutral: float, abundance: np.ndarray, u: np.ndarray, fractions: np.ndarray) -> np.ndarray:
     """Densities over partition functions [cm-3] of CH, CN, MgH, TiO, neutral and ionised iron levels."""
     out = np.empty(6)
     t = temperature

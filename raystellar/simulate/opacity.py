@@ -46,7 +46,7 @@ HYDROGEN_LEVELS = 12
 
 
 @njit(cache=True, nogil=True)
-def h_minus_table(wavelength):
+def h_minus_table(wavelength: np.ndarray) -> np.ndarray:
     """Wavelength part of the H- opacity, shape (wavelengths, 7): sigma_bf [cm2], six ff sums.
 
     The opacity per atom is P_e (0.750 T^(-5/2) exp(a/(l0 T)) (1 - exp(-a/(l T))) sigma_bf
@@ -71,7 +71,7 @@ def h_minus_table(wavelength):
 
 
 @njit(cache=True, nogil=True)
-def occupation(n, ne, neutral):
+def occupation(n: float, ne: float, neutral: float) -> float:
     """Probability that level n (real, > 0) of hydrogen survives its neighbours.
 
     ln w = -(4 pi/3) [ n_H (r_n + r_1)^3 + 16 (e^2 / (K_n^(1/2) chi_n))^3 n_ion ]:
@@ -87,7 +87,7 @@ def occupation(n, ne, neutral):
 
 
 @njit(cache=True, nogil=True)
-def depth_factors(temperature, ne):
+def depth_factors(temperature: float, ne: float) -> np.ndarray:
     """Temperature part of the opacity: H- bf, six powers of theta, H levels, tail, free-free."""
     out = np.empty(9 + HYDROGEN_LEVELS)
     alpha = HC_OVER_K_ANGSTROM_K * 1e-4
@@ -108,7 +108,7 @@ def depth_factors(temperature, ne):
 
 
 @njit(cache=True, nogil=True)
-def hydrogen(wavelength, temperature, ne, neutral, factors):
+def hydrogen(wavelength: float, temperature: float, ne: float, neutral: float, factors: np.ndarray) -> float:
     """Bound-free and free-free cross section per H atom [cm2], edges smeared by dissolved levels."""
     x = wavelength / HYDROGEN_LIMIT_ANGSTROM
     slope = 0.3456 / x ** (1.0 / 3.0)
@@ -129,14 +129,14 @@ def hydrogen(wavelength, temperature, ne, neutral, factors):
 
 
 @njit(cache=True, nogil=True)
-def rayleigh(wavelength):
+def rayleigh(wavelength: float) -> float:
     """Rayleigh scattering cross section of hydrogen in its ground state [cm2]."""
     inverse = 1.0 / max(wavelength, 1700.0) ** 2
     return inverse * inverse * (5.799e-13 + inverse * (1.422e-6 + inverse * 2.784))
 
 
 @njit(cache=True, nogil=True)
-def continuum(wavelength, table, temperature, ne, neutral, factors):
+def continuum(wavelength: float, table: np.ndarray, temperature: float, ne: float, neutral: float, factors: np.ndarray) -> float:
     """Continuous opacity [cm-1] at one wavelength [angstrom]; table: its row of `h_minus_table`."""
     stimulated = 1.0 - math.exp(-HC_OVER_K_ANGSTROM_K / (wavelength * temperature))
     per_atom = table[0] * factors[0] * stimulated + rayleigh(wavelength)

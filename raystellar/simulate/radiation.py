@@ -24,14 +24,14 @@ E4_TABLE = np.stack([expn(4, _TAU), -expn(3, _TAU) * TAU_STEP], axis=1)
 
 
 @njit(cache=True, nogil=True, inline="always")
-def planck(wavelength, temperature):
+def planck(wavelength: float, temperature: float) -> float:
     """Planck function B_lambda [erg/s/cm2/A/sr]."""
     x = HC_OVER_K_ANGSTROM_K / (wavelength * temperature)
     return PLANCK_FRONT / wavelength**5 / (math.exp(x) - 1.0)
 
 
 @njit(cache=True, nogil=True, inline="always")
-def e4(tau):
+def e4(tau: float) -> float:
     """Exponential integral E4 by Hermite interpolation; 0 <= tau < TAU_DEEP."""
     position = tau * (1.0 / TAU_STEP)
     i = int(position)
@@ -44,7 +44,7 @@ def e4(tau):
 
 
 @njit(cache=True, nogil=True, inline="always")
-def emergent_flux(ratio, source, tau_ross, half_step):
+def emergent_flux(ratio: np.ndarray, source: np.ndarray, tau_ross: np.ndarray, half_step: float) -> float:
     """Flux [erg/s/cm2/A] from opacity relative to the Rosseland mean and source at each depth.
 
     F = pi S_0 + 2 pi sum_i (dS/dtau)_i [E4(tau_i) - E4(tau_{i+1})], the integral of 2 pi S E2
@@ -71,7 +71,7 @@ def emergent_flux(ratio, source, tau_ross, half_step):
 
 
 @njit(cache=True, nogil=True)
-def scattering_excess(ratio, scattering, wavelength, temperature, tau_ross, half_step):
+def scattering_excess(ratio: np.ndarray, scattering: np.ndarray, wavelength: np.ndarray, temperature: np.ndarray, tau_ross: np.ndarray, half_step: float) -> np.ndarray:
     """sigma (J - B) over the Rosseland opacity, shape (wavelengths, depths).
 
     ratio, scattering: total and scattering opacity over the Rosseland mean. J solves the Eddington

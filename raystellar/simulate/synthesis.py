@@ -59,7 +59,7 @@ def _check(**values: float) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _populations(model, abundance):
+def _populations(model: np.ndarray, abundance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(n/U of every element and stage [cm-3] (elements, 3, depths), band absorbers (depths, 6))."""
     depths = model.shape[1]
     populations = np.empty((abundance.size, 3, depths))
@@ -75,7 +75,7 @@ def _populations(model, abundance):
 
 
 @njit(cache=True, nogil=True)
-def _smooth_opacity(wavelength, table, band_cross_section, bands, model):
+def _smooth_opacity(wavelength: np.ndarray, table: np.ndarray, band_cross_section: np.ndarray, bands: np.ndarray, model: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(continuum and bands, scattering) [cm-1], shapes (wavelengths, depths)."""
     out = np.empty((wavelength.size, model.shape[1]))
     scattering = np.empty(out.shape)
@@ -91,7 +91,7 @@ def _smooth_opacity(wavelength, table, band_cross_section, bands, model):
 
 
 @njit(cache=True, nogil=True)
-def _interpolate(table, index, fraction):
+def _interpolate(table: np.ndarray, index: np.ndarray, fraction: np.ndarray) -> np.ndarray:
     """Rows of table (coarse, depths) at index + fraction."""
     out = np.empty((index.size, table.shape[1]))
     for j in range(index.size):
@@ -102,7 +102,7 @@ def _interpolate(table, index, fraction):
 
 
 @njit(cache=True, nogil=True)
-def _planck_table(wavelength, temperature):
+def _planck_table(wavelength: np.ndarray, temperature: np.ndarray) -> np.ndarray:
     """Planck function, shape (wavelengths, depths)."""
     out = np.empty((wavelength.size, temperature.size))
     for j in range(wavelength.size):
@@ -112,7 +112,7 @@ def _planck_table(wavelength, temperature):
 
 
 @njit(cache=True, nogil=True)
-def _flux(ratio, thermal, excess, index, fraction):
+def _flux(ratio: np.ndarray, thermal: np.ndarray, excess: np.ndarray, index: np.ndarray, fraction: np.ndarray) -> np.ndarray:
     """Emergent flux at every wavelength from opacity over the Rosseland mean (wavelengths, depths).
 
     thermal, excess: B and sigma (J - B) on the coarse lattice, interpolated at index + fraction.
@@ -129,7 +129,7 @@ def _flux(ratio, thermal, excess, index, fraction):
 
 
 @njit(cache=True, nogil=True)
-def _pixels(wavelength, flux, edge):
+def _pixels(wavelength: np.ndarray, flux: np.ndarray, edge: np.ndarray) -> np.ndarray:
     """Mean flux of every pixel: trapezia over the fine points between its edges."""
     out = np.empty(edge.size - 1)
     for i in range(out.size):
@@ -140,7 +140,7 @@ def _pixels(wavelength, flux, edge):
     return out
 
 
-def _emergent(teff, logg, feh, alpha, vmicro, wavelength, index, fraction):
+def _emergent(teff: float, logg: float, feh: float, alpha: float, vmicro: float, wavelength: np.ndarray, index: np.ndarray, fraction: np.ndarray) -> np.ndarray:
     """Flux on any fine lattice that interpolates from the coarse one."""
     abundance = abundances(feh, alpha)
     model = structure(teff, logg, feh, abundance)

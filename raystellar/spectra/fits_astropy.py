@@ -76,7 +76,7 @@ def column(hdu: Any, name: str, dtype: np.dtype) -> np.ndarray:
     ------
     SpectrumError : where it is not, or does not fit an integer ``dtype``
     """
-    values = _values(hdu, name)
+    values = values_of(hdu, name)
     kinds = "iu" if dtype.kind == "i" else "fiu"
     if values is None or values.dtype.kind not in kinds or values.size != len(hdu.data):
         raise SpectrumError("read", f"bad column {name}", "not one number a row")
@@ -92,7 +92,7 @@ def first(hdu: Any, name: str) -> int | float | str | None:
     ------
     SpectrumError : where a row holds several values
     """
-    values = _values(hdu, name)
+    values = values_of(hdu, name)
     if values is None:
         return None
     if values.size != 1:
@@ -101,7 +101,7 @@ def first(hdu: Any, name: str) -> int | float | str | None:
     return value.rstrip("\0").strip(" ") if isinstance(value, str) else value
 
 
-def _values(hdu: Any, name: str) -> np.ndarray | None:
+def values_of(hdu: Any, name: str) -> np.ndarray | None:
     """Return a column by its name in any case, or None where there is none."""
     found = [i for i, other in enumerate(hdu.columns.names) if other.lower() == name]
     if not found:

@@ -189,7 +189,7 @@ def cards(header: bytes) -> list[tuple[str, Value]]:
         if card == _END:
             return found
         if not card.startswith(_COMMENTARY):
-            found.append(_card(card))
+            found.append(read_card(card))
     return found
 
 
@@ -223,7 +223,7 @@ def _text(raw: bytes) -> str:
     return raw.decode("ascii")
 
 
-def _card(card: bytes) -> tuple[str, Value]:
+def read_card(card: bytes) -> tuple[str, Value]:
     """Return keyword and value of one card."""
     value = _VALUE.fullmatch(card, 10) if _PRINTABLE.fullmatch(card) else None
     if value is None or card[8:10] != b"= " or len(card) != CARD or not _KEYWORD.fullmatch(card, 0, 8):

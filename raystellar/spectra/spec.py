@@ -26,43 +26,22 @@ The survey's quirks that this file knows:
 
 from __future__ import annotations
 
-import math
-import os
 import re
-import zlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from raystellar.errors import SpectrumError
 from raystellar.spectra import fits_astropy
+from raystellar.spectra.content import Content
 from raystellar.spectra.fits_bytes import CARD, NotStandard, cards, header_end, read_table
-from raystellar.spectra.record import Spectrum
-
-HEAD_BYTES = 1 << 18
-"""Read at first [bytes]: a whole lite file (at most 222 kB), and the part of a full one that is needed."""
-
-MAX_BYTES = 1 << 25
-"""Most that is ever read or decompressed [bytes]; full files have at most a few MB."""
+from raystellar.spectra.record import MAX_PIXELS, ZWARNING_SKY, Spectrum, check_loglam, median_sn
+from raystellar.spectra.source import Source
+from raystellar.spectra.values import integer, real, string
 
 MAX_ASTROPY_BYTES = 1 << 22
 """Most that astropy is given [bytes], so that a damaged header cannot keep it busy for seconds."""
-
-MIN_PIXELS = 100
-"""A spectrum with fewer is of no use. The shortest of DR12 has 2,070."""
-
-MAX_PIXELS = 20_000
-"""The lattice of 1e-4 dex has 17,000 pixels between the bounds below."""
-
-MIN_LOGLAM, MAX_LOGLAM = 3.0, 4.7
-"""Bounds of log10 of the wavelength [angstrom]: 1,000 to 50,000 angstrom. SDSS spans 3.55 to 4.02."""
-
-SN_LOGLAM = (math.log10(3280), math.log10(9860))
-"""Range of wavelengths of the ugriz bands [log10 angstrom], over which SN_MEDIAN_ALL is taken."""
-
-ZWARNING_SKY = 1
-"""Bit 0 of ZWARNING: the fibre looked at the sky. Source: https://www.sdss.org/dr16/algorithms/bitmasks/#ZWARNING."""
 
 _COADD = {"flux": np.dtype(np.float32), "loglam": np.dtype(np.float32), "ivar": np.dtype(np.float32),
           "and_mask": np.dtype(np.int32)}
@@ -70,14 +49,12 @@ _ROW = ("plate", "mjd", "fiberid", "run2d", "plug_ra", "plug_dec", "class", "sub
         "zwarning", "sn_median_all", "sourcetype", "objtype")
 _IN_PRIMARY = {"plate": "PLATEID", "mjd": "MJD", "fiberid": "FIBERID", "run2d": "RUN2D", "plug_ra": "PLUG_RA",
                "plug_dec": "PLUG_DEC"}
-_GZIP = b"\x1f\x8b"
 _SIGNATURE = re.compile(rb"SIMPLE *= *[TF]")
 _PRIMARY = tuple(
     re.compile(rb"%-8s= +%s *(?:/[ -~]*)?" % card)
     for card in ((b"SIMPLE", b"T"), (b"BITPIX", b"(?:8|16|32|-32|-64)"), (b"NAXIS", b"0"), (b"EXTEND", b"T"))
 )
 _IMAGE = re.compile(rb"NAXIS   = +[1-9]")
-_INT32 = 2**31
 
 
 class _Parts(NamedTuple):
@@ -109,38 +86,25 @@ def read_spec(path: str, data: bytes | None = None) -> Spectrum:
     SpectrumError
         for every file that cannot be used; nothing else, whatever the bytes are
     """
-    if data is not None:
-        return _spectrum(path, _parts(bytes(data), whole=True))
-    head = _read(path, HEAD_BYTES)
+    return _read(Content(path, data))
+
+
+def _read(content: Content) -> Spectrum:
+    data = content.unpacked() if content.packed else content.head
     try:
-        parts = _parts(head, whole=len(head) < HEAD_BYTES)
+        parts = _parts(data, whole=content.whole or content.packed)
     except _Unfinished:
-        parts = _parts(_read(path, MAX_BYTES), whole=True)
-    return _spectrum(path, parts)
+        parts = _parts(content.raw(), whole=True)
+    return _spectrum(content.path, parts)
 
 
-def _read(path: str, size: int) -> bytes:
-    """Return the first ``size`` bytes of a file, or all of it where it is shorter."""
-    try:
-        # O_NONBLOCK: a named pipe among the files must not stop the job
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
-        try:
-            data = os.read(descriptor, size)
-            while 0 < len(data) < size and (more := os.read(descriptor, size - len(data))):
-                data += more  # some network file systems return less than asked for
-        finally:
-            os.close(descriptor)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise SpectrumError("fetch", "file not found", str(error)) from error
-    except PermissionError as error:
-        raise SpectrumError("fetch", "no permission", str(error)) from error
-    except IsADirectoryError as error:
-        raise SpectrumError("fetch", "is a directory", str(error)) from error
-    except OSError as error:
-        raise SpectrumError("fetch", "read failed", str(error)) from error
-    except (ValueError, TypeError) as error:  # a zero byte or half a character in the name; no name at all
-        raise SpectrumError("fetch", "bad path", f"{path!r}: {error}") from error
-    return data
+def _read_all(content: Content) -> Iterator[Spectrum]:
+    yield _read(content)
+
+
+def _claims(head: bytes, name: str) -> bool:
+    """Take every FITS file that no other source has taken: the reader has a reason for each that is none."""
+    return True
 
 
 def _parts(data: bytes, whole: bool) -> _Parts:
@@ -151,10 +115,6 @@ def _parts(data: bytes, whole: bool) -> _Parts:
     _Unfinished : where ``data`` is not the whole file and does not suffice
     SpectrumError : where neither reads it
     """
-    if data.startswith(_GZIP):
-        if not whole:
-            raise _Unfinished
-        data = _gunzip(data)
     if not _SIGNATURE.match(data, 0, 80):
         raise SpectrumError("read", "not a FITS file" if data else "empty file", f"begins with {data[:40]!r}")
     try:
@@ -165,19 +125,6 @@ def _parts(data: bytes, whole: bool) -> _Parts:
         if isinstance(error, SpectrumError):
             raise
     return _decode_with_astropy(data[:MAX_ASTROPY_BYTES])
-
-
-def _gunzip(data: bytes) -> bytes:
-    """Return the contents of a gzip file of one member; its checksum is verified."""
-    stream = zlib.decompressobj(wbits=31)
-    try:
-        plain = stream.decompress(data, MAX_BYTES)
-    except zlib.error as error:
-        raise SpectrumError("read", "damaged gzip", str(error)) from error
-    if not stream.eof:
-        reason = "unreasonable size" if len(plain) >= MAX_BYTES else "truncated"
-        raise SpectrumError("read", reason, f"gzip ends or is cut off after {len(plain)} bytes")
-    return plain
 
 
 def _decode(data: bytes) -> _Parts:
@@ -253,82 +200,29 @@ def _decode_with_astropy(data: bytes) -> _Parts:
 def _spectrum(path: str, parts: _Parts) -> Spectrum:
     """Return the record, after checking what every later step relies on."""
     coadd, row = parts
-    _check_loglam(coadd["loglam"])
-    zwarning = _integer(row, "zwarning", default=0)
+    check_loglam(coadd["loglam"])
+    zwarning = integer(row, "zwarning", default=0)
     if row.get("sn_median_all") is None:
         row["sn_median_all"] = median_sn(coadd["loglam"], coadd["flux"], coadd["ivar"])
+    plate, mjd, fiberid = integer(row, "plate"), integer(row, "mjd"), integer(row, "fiberid")
     return Spectrum(
         path=path,
-        plate=_integer(row, "plate"),
-        mjd=_integer(row, "mjd"),
-        fiberid=_integer(row, "fiberid"),
+        spec_id=f"{plate}-{mjd}-{fiberid}",
+        plate=plate,
+        mjd=mjd,
+        fiberid=fiberid,
         run2d=str(row.get("run2d") or ""),
-        ra=_real(row, "plug_ra"),
-        dec=_real(row, "plug_dec"),
-        object_class=_string(row, "class"),
-        subclass=_string(row, "subclass"),
+        ra=real(row, "plug_ra"),
+        dec=real(row, "plug_dec"),
+        object_class=string(row, "class"),
+        subclass=string(row, "subclass"),
         is_sky=bool(zwarning & ZWARNING_SKY) or "SKY" in (row.get("sourcetype"), row.get("objtype")),
-        z=_real(row, "z"),
-        z_err=_real(row, "z_err"),
+        z=real(row, "z"),
+        z_err=real(row, "z_err"),
         zwarning=zwarning,
-        sn=_real(row, "sn_median_all"),
+        sn=real(row, "sn_median_all"),
         **coadd,
     )
 
 
-def median_sn(loglam: np.ndarray, flux: np.ndarray, ivar: np.ndarray) -> float:
-    """Return the median of flux * sqrt(ivar) as BOSS makes SN_MEDIAN_ALL; NaN without good pixels.
-
-    Over the pixels of the ugriz bands, 3280 to 9860 angstrom, with ivar > 0; of an even number of values the
-    upper of the middle two. The SDSS-I/II files hold the median of the absolute value, 0.67 for pure sky.
-
-    Source: sn_median.pro, https://github.com/sdss/idlspec2d
-    """
-    good = (ivar > 0) & (loglam >= SN_LOGLAM[0]) & (loglam < SN_LOGLAM[1])
-    with np.errstate(all="ignore"):
-        sn = flux[good] * np.sqrt(ivar[good])
-    return float(np.partition(sn, len(sn) // 2)[len(sn) // 2]) if len(sn) else math.nan
-
-
-def _check_loglam(loglam: np.ndarray) -> None:
-    """Raise where the wavelengths are no grid."""
-    if len(loglam) < MIN_PIXELS:
-        raise SpectrumError("read", "too few pixels", f"{len(loglam)}, at least {MIN_PIXELS} are needed")
-    if (loglam[1:] > loglam[:-1]).all() and loglam[0] >= MIN_LOGLAM and loglam[-1] <= MAX_LOGLAM:
-        return  # NaN would have failed the first comparison
-    bad = np.sum(~np.isfinite(loglam))
-    if bad:
-        raise SpectrumError("read", "non-finite wavelength", f"{bad} of {len(loglam)} pixels")
-    if loglam.min() < MIN_LOGLAM or loglam.max() > MAX_LOGLAM:
-        raise SpectrumError("read", "loglam out of range", f"{loglam.min()} to {loglam.max()}")
-    at = np.argmin(loglam[1:] > loglam[:-1]) + 1
-    raise SpectrumError("read", "loglam not increasing", f"{loglam[at - 1]} to {loglam[at]} at pixel {at}")
-
-
-def _integer(row: Mapping[str, Any], name: str, default: int | None = None) -> int:
-    """Return a whole number of 32 bits."""
-    value = row.get(name)
-    value = default if value is None else value
-    if value is None:
-        raise SpectrumError("read", f"missing {name}", "neither in HDU 2 nor in the primary header")
-    if type(value) not in (int, float) or not -_INT32 <= value < _INT32 or value != int(value):
-        raise SpectrumError("read", f"bad value {name}", repr(value))
-    return int(value)
-
-
-def _real(row: Mapping[str, Any], name: str) -> float:
-    """Return a number, NaN where there is none."""
-    value = row.get(name)
-    if value is None:
-        return math.nan
-    if type(value) not in (int, float):  # bool is an int to isinstance
-        raise SpectrumError("read", f"bad value {name}", repr(value))
-    return float(value)
-
-
-def _string(row: Mapping[str, Any], name: str) -> str:
-    """Return a text, empty where there is none."""
-    value = row.get(name)
-    if not isinstance(value, (str, type(None))):
-        raise SpectrumError("read", f"bad value {name}", repr(value))
-    return value or ""
+SOURCE = Source("SDSS spec file", _claims, _read_all)

@@ -1,0 +1,187 @@
+"""Read spectra of LAMOST's low-resolution survey: one spectrum a file.
+
+Description: http://www.lamost.org/dr8/v1.0/doc/lr-data-production-description,
+https://dr3.lamost.org/doc/data-production-description
+
+Until DR7 the primary image has five rows: flux, inverse variance, a third that is not the same in all releases,
+AND mask, OR mask. Since DR8 the first extension is a table of one row, with a vector in each column FLUX, IVAR,
+WAVELENGTH, ANDMASK, ORMASK. The rest stands in the primary header.
+
+The survey's quirks that this file knows:
+
+* The third row is the wavelength in DR7 and something else in DR1: COEFF0 and COEFF1 are right in both. The pixels
+  are those of the SDSS, in vacuum and heliocentric.
+* There are no plates. A spectrum is named by OBSID; the pilot survey has none, and its files are named by
+  local day, plan, spectrograph and fibre. MJD is the day of the observation, LMJD that of the local calendar.
+* Signal-to-noise ratios are given by bands, in DR1 never above 99: the median over all is made as for SDSS.
+* The flux is calibrated relatively: its unit is arbitrary.
+* Z is -9999 where there is none.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from typing import IO, Any
+
+import numpy as np
+
+from raystellar.errors import SpectrumError
+from raystellar.spectra.content import Content
+from raystellar.spectra.fits_bytes import NotStandard, read_table
+from raystellar.spectra.fits_image import Hdu, find_cards, hdus, image, read_at
+from raystellar.spectra.record import (
+    LATTICE_STEP,
+    MAX_PIXELS,
+    ZWARNING_SKY,
+    Spectrum,
+    check_loglam,
+    lattice,
+    median_sn,
+)
+from raystellar.spectra.source import Source
+from raystellar.spectra.spspec import mask_bits
+from raystellar.spectra.values import integer, real, string
+
+ROWS = 5
+"""Rows of the image until DR7."""
+
+MISSING = -9000.0
+"""A redshift below this is none."""
+
+UNUSED = ("UNUSED", "DEAD")
+"""FIBERTYP of fibres without a target."""
+
+_CARDS = ("COEFF0", "COEFF1", "OBSID", "PLANID", "SPID", "FIBERID", "MJD", "LMJD", "RA", "DEC", "CLASS", "SUBCLASS",
+          "Z", "Z_ERR", "FIBERTYP", "OBJTYPE", "VERSPIPE")
+_TELESCOPE = re.compile(rb"(?:TELESCOP|ORIGIN  )= '[A-Z-]*LAMOST *'")
+_FITS = b"SIMPLE  ="
+_VECTORS = ("flux", "ivar", "wavelength", "andmask")
+_DTYPE = {"E": ">f4", "D": ">f8", "J": ">i4", "I": ">i2", "K": ">i8"}
+
+
+def _claims(head: bytes, name: str) -> bool:
+    """Take FITS files of the telescope LAMOST, image or table."""
+    return head.startswith(_FITS) and _TELESCOPE.search(head) is not None
+
+
+def _read(content: Content) -> Iterator[Spectrum]:
+    with content.opened() as stream:
+        found = hdus(stream)
+        primary = next(found)
+        cards = find_cards(primary.header, _CARDS)
+        if find_cards(primary.header, ("NAXIS",))["NAXIS"] == 0:
+            arrays = _from_table(stream, next(found, None))
+        else:
+            arrays = _from_image(stream, primary, cards)
+    yield _spectrum(content.path, cards, *arrays)
+
+
+def _from_image(stream: IO[bytes], hdu: Hdu, cards: dict[str, Any]) -> tuple[np.ndarray, ...]:
+    """Return loglam, flux, ivar and mask of the image of the older releases."""
+    found = image(hdu, "not a LAMOST spectrum")
+    if found.rows != ROWS or found.dtype.kind != "f":
+        raise SpectrumError("read", "not a LAMOST spectrum", f"an image of {found.rows} rows of {found.dtype}")
+    _check_pixels(found.columns)
+    rows = found.read(stream, 0, ROWS)
+    loglam = lattice(cards.get("COEFF0"), cards.get("COEFF1"), found.columns)
+    return loglam, rows[0].astype(np.float32), rows[1].astype(np.float32), mask_bits(rows[3])
+
+
+def _from_table(stream: IO[bytes], hdu: Hdu | None) -> tuple[np.ndarray, ...]:
+    """Return loglam, flux, ivar and mask of the table of the newer releases."""
+    if hdu is None:
+        raise SpectrumError("read", "truncated", "no table after the primary header")
+    extension = find_cards(hdu.header, ("EXTNAME",)).get("EXTNAME")
+    if str(extension).startswith(("COADD_B", "COADD_R", "B-", "R-")):
+        raise SpectrumError("read", "medium-resolution spectrum", f"extension {extension}; only low resolution is read")
+    vectors = _vectors(stream, hdu)
+    missing = [name for name in _VECTORS if name not in vectors]
+    if missing:
+        raise SpectrumError("read", f"missing column {missing[0]}", f"of {', '.join(_VECTORS)}")
+    if len({vector.size for vector in vectors.values()}) != 1:
+        raise SpectrumError("read", "columns of unequal length", str({n: v.size for n, v in vectors.items()}))
+    _check_pixels(vectors["flux"].size)
+    flux, ivar = (vectors[name].astype(np.float32) for name in ("flux", "ivar"))
+    return _loglam(vectors["wavelength"]), flux, ivar, mask_bits(vectors["andmask"])
+
+
+def _vectors(stream: IO[bytes], hdu: Hdu) -> dict[str, np.ndarray]:
+    """Return the columns of the table's one row, or of its many rows of one pixel each, as vectors."""
+    if hdu.end - hdu.at > (MAX_PIXELS + 1) * 100:
+        raise SpectrumError("read", "unreasonable size", f"a table of {hdu.end - hdu.start} bytes")
+    data = read_at(stream, hdu.at, hdu.end - hdu.at)
+    try:
+        table = read_table(data, 0, MAX_PIXELS)
+    except NotStandard as error:
+        raise SpectrumError("read", "not a LAMOST spectrum", f"extension 1 is no plain table: {error}") from None
+    found = {}
+    for name in _VECTORS:
+        field = table.layout.field(name)
+        if field is None or field.code not in _DTYPE or min(field.repeat, table.rows) > 1:
+            continue
+        item = np.dtype(_DTYPE[field.code])
+        shape = (table.rows, field.repeat)
+        strides = (table.layout.row_bytes, item.itemsize)
+        found[name] = np.ndarray(shape, item, data, table.start + field.offset, strides).reshape(-1)
+    return found
+
+
+def _loglam(wavelength: np.ndarray) -> np.ndarray:
+    """Return log10 of the wavelengths, on the lattice where they differ from it by rounding only."""
+    with np.errstate(all="ignore"):
+        loglam = np.log10(wavelength.astype(np.float64))
+        k = np.rint(loglam / LATTICE_STEP)
+        near = bool((np.abs(loglam / LATTICE_STEP - k) < 0.05).all() and (np.diff(k) == 1).all())
+        return (k * LATTICE_STEP if near else loglam).astype(np.float32)
+
+
+def _check_pixels(pixels: int) -> None:
+    if pixels > MAX_PIXELS:
+        raise SpectrumError("read", "unreasonable size", f"{pixels} pixels")
+
+
+def _spectrum(
+    path: str, cards: dict[str, Any], loglam: np.ndarray, flux: np.ndarray, ivar: np.ndarray, mask: np.ndarray
+) -> Spectrum:
+    spec_id = _name(cards)
+    fibre = string(cards, "FIBERTYP").upper()
+    if fibre in UNUSED:
+        raise SpectrumError("read", "fibre not plugged", f"FIBERTYP {fibre}", spec_id)
+    check_loglam(loglam)
+    is_sky = fibre == "SKY" or string(cards, "OBJTYPE").upper() == "SKY"
+    z, z_err = real(cards, "Z"), real(cards, "Z_ERR")
+    kind = string(cards, "CLASS").upper()
+    return Spectrum(
+        path=path,
+        spec_id=spec_id,
+        plate=0,
+        mjd=integer(cards, "MJD"),
+        fiberid=integer(cards, "FIBERID"),
+        run2d=string(cards, "VERSPIPE"),
+        ra=real(cards, "RA"),
+        dec=real(cards, "DEC"),
+        object_class="" if kind == "UNKNOWN" else kind,
+        subclass=string(cards, "SUBCLASS"),
+        is_sky=is_sky,
+        z=z if z > MISSING else math.nan,
+        z_err=z_err if z_err > MISSING else math.nan,
+        zwarning=ZWARNING_SKY * is_sky,
+        sn=median_sn(loglam, flux, ivar),
+        loglam=loglam,
+        flux=flux,
+        ivar=ivar,
+        and_mask=mask,
+    )
+
+
+def _name(cards: dict[str, Any]) -> str:
+    """Return ``lamost-OBSID``, or ``lamost-LMJD-PLANID-SPID-FIBERID`` as the files of the pilot survey are named."""
+    if cards.get("OBSID") not in (None, ""):
+        return f"lamost-{cards['OBSID']}"
+    parts = [cards.get(name, "") for name in ("LMJD", "PLANID", "SPID", "FIBERID")]
+    return "lamost-" + "-".join(str(part) for part in parts)
+
+
+SOURCE = Source("LAMOST low-resolution spectrum", _claims, _read)

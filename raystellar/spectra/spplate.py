@@ -1,0 +1,245 @@
+"""Read spPlate files: all spectra of one SDSS plate, with classes and redshifts from the spZbest file beside it.
+
+Data models: https://data.sdss.org/datamodel/files/BOSS_SPECTRO_REDUX/RUN2D/PLATE4/spPlate.html,
+https://data.sdss.org/datamodel/files/BOSS_SPECTRO_REDUX/RUN2D/PLATE4/RUN1D/spZbest.html
+
+A plate gives the records that the spec files made from it give: those were cut from the same images.
+
+The survey's quirks that this file knows:
+
+* HDUs are found by position, as some files leave their names empty: 0 flux, 1 ivar, 2 AND mask, 5 PLUGMAP. Row i of
+  every image and table belongs to fibre i + 1.
+* All fibres share one grid and are padded with ivar = 0. A spec file keeps the pixels from the first to the last of
+  ivar > 0, bad ones between them included, and so does this reader.
+* spZbest is beside the plate (SDSS-I/II) or in a folder there that has the name of the reduction (BOSS).
+* A fibre without target (NOPLUG, OBJTYPE NA) has ivar = 0 everywhere. OBJTYPE alone does not tell: good spectra of
+  ancillary programs are NA too.
+* RA and DEC of the primary header are the centre of the plate. The target is PLUG_RA and PLUG_DEC of spZbest, RA
+  and DEC of the PLUGMAP.
+* SN_MEDIAN is one number for SDSS-I/II, five for BOSS, which has SN_MEDIAN_ALL; else it is made as there.
+* RUN2D of the SDSS-I/II spectrograph stands nowhere in the file, only in the path of the archive.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Iterator
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+
+from raystellar.errors import SpectrumError
+from raystellar.spectra.content import Content, exists
+from raystellar.spectra.fits_image import Hdu, Image, find_cards, hdus, image, table_columns
+from raystellar.spectra.record import (
+    MAX_PIXELS,
+    ZWARNING_SKY,
+    ZWARNING_UNPLUGGED,
+    Spectrum,
+    check_loglam,
+    lattice,
+    median_sn,
+)
+from raystellar.spectra.source import Item, Source
+from raystellar.spectra.values import integer, string
+
+MAX_FIBRES = 2000
+"""A plate has 640 or 1000 fibres."""
+
+MIN_FIBRES = 16
+"""Images with fewer rows are other files."""
+
+STRIDE = 64
+"""Fibres read at a time: some 4 MB of images."""
+
+NOPLUG = 1
+"""SPPIXMASK bit 0: no target in this fibre."""
+
+_CARDS = ("COEFF0", "COEFF1", "PLATEID", "MJD", "RUN2D")
+_PLUGMAP = ("objtype", "ra", "dec")
+_ZBEST = ("plate", "mjd", "fiberid", "plug_ra", "plug_dec", "class", "subclass", "z", "z_err", "zwarning",
+          "sn_median_all", "sn_median")
+_TEXTS = ("objtype", "class", "subclass")
+_RUN2D = re.compile(r"26|103|104|v\d+_\d+_\d+")
+_FITS = b"SIMPLE  ="
+
+
+class _Plan(NamedTuple):
+    """Where everything is in one plate file."""
+
+    cards: dict[str, Any]
+    loglam: np.ndarray
+    flux: Image
+    ivar: Image
+    mask: Image
+    plugmap: dict[str, np.ndarray]
+
+
+class _Plate(NamedTuple):
+    """What is known of the fibres of one plate."""
+
+    plan: _Plan
+    zbest: dict[str, np.ndarray]
+    run2d: str
+    note: str
+
+
+def _claims(head: bytes, name: str) -> bool:
+    """Take images of many rows that have a PLATEID or, cut off before that card, the name of a plate file."""
+    if not head.startswith(_FITS):
+        return False
+    cards = find_cards(head, ("NAXIS", "NAXIS2", "PLATEID"))
+    rows = cards.get("NAXIS2")
+    if cards.get("NAXIS") != 2 or not isinstance(rows, int) or rows < MIN_FIBRES:
+        return False
+    return "PLATEID" in cards or os.path.basename(name).startswith("spPlate-")
+
+
+def _count(content: Content) -> int:
+    with content.opened() as stream:
+        return _plan(stream).flux.rows
+
+
+def _read(content: Content) -> Iterator[Item]:
+    with content.opened() as stream:
+        plan = _plan(stream)
+        plate = _plate(content.path, plan)
+        for first in range(0, plan.flux.rows, STRIDE):
+            yield from _stride(content.path, stream, plate, first)
+
+
+def _plan(stream: IO[bytes]) -> _Plan:
+    """Find the images and read the PLUGMAP.
+
+    Raises
+    ------
+    SpectrumError : something is missing, or does not fit the rest
+    """
+    found: list[Hdu] = []
+    for hdu in hdus(stream):
+        found.append(hdu)
+        if len(found) == 6:
+            break
+    if len(found) < 6:
+        raise SpectrumError("read", "truncated", f"{len(found)} of the 6 HDUs that are needed")
+    flux, ivar, mask = (image(hdu, "not a spPlate file") for hdu in found[:3])
+    kinds = flux.dtype.kind + ivar.dtype.kind + mask.dtype.kind
+    if len({found.rows for found in (flux, ivar, mask)}) + len({found.columns for found in (flux, ivar, mask)}) != 2:
+        raise SpectrumError("read", "not a spPlate file", "flux, ivar and mask are of unequal shape")
+    if kinds != "ffi":
+        raise SpectrumError("read", "not a spPlate file", f"flux, ivar and mask are of the kinds {kinds}")
+    if flux.rows > MAX_FIBRES or flux.columns > MAX_PIXELS:
+        raise SpectrumError("read", "unreasonable size", f"{flux.rows} fibres of {flux.columns} pixels")
+    cards = find_cards(found[0].header, _CARDS)
+    loglam = lattice(cards.get("COEFF0"), cards.get("COEFF1"), flux.columns)
+    check_loglam(loglam)
+    integer(cards, "PLATEID"), integer(cards, "MJD")  # refuse here rather than in every fibre
+    plugmap = table_columns(stream, found[5], _PLUGMAP, MAX_FIBRES)
+    if any(len(values) != flux.rows for values in plugmap.values()):
+        raise SpectrumError("read", "not a spPlate file", "the PLUGMAP has another number of fibres")
+    return _Plan(cards, loglam, flux, ivar, mask, _typed(plugmap))
+
+
+def _plate(path: str, plan: _Plan) -> _Plate:
+    """Return what is known of the fibres; without spZbest no class and no redshift, and a note that says so."""
+    run2d = _run2d(path, plan.cards)
+    place = _zbest_path(path, plan.cards, run2d)
+    if place is None:
+        return _Plate(plan, {}, run2d, "no spZbest file beside the spPlate file: class and redshift are unknown")
+    try:
+        zbest = _read_zbest(place, plan)
+    except SpectrumError as error:
+        note = f"{os.path.basename(place)} cannot be used ({error.reason}): class and redshift are unknown"
+        return _Plate(plan, {}, run2d, note)
+    return _Plate(plan, zbest, run2d, "")
+
+
+def _read_zbest(place: str, plan: _Plan) -> dict[str, np.ndarray]:
+    """Return columns of spZbest, one value a fibre.
+
+    Raises
+    ------
+    SpectrumError : it is damaged, or of another plate
+    """
+    with Content(place).opened() as stream:
+        found = hdus(stream)
+        next(found)
+        table = next(found, None)
+        if table is None:
+            raise SpectrumError("read", "truncated", "no table")
+        columns = table_columns(stream, table, _ZBEST, MAX_FIBRES)
+    fibres = plan.flux.rows
+    fiberid = columns.get("fiberid", np.arange(1, fibres + 1))
+    if len(fiberid) != fibres or (fiberid != np.arange(1, fibres + 1)).any():
+        raise SpectrumError("read", "of other fibres", f"{len(fiberid)} rows for {fibres} fibres")
+    if (columns.get("plate", np.zeros(0)) != plan.cards["PLATEID"]).any():
+        raise SpectrumError("read", "of another plate", "")
+    missing = [name for name in ("class", "z", "zwarning") if name not in columns]
+    if missing:
+        raise SpectrumError("read", f"missing column {missing[0]}", "")
+    return _typed(columns)
+
+
+def _typed(columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return texts as str and numbers as they are; raise where a column holds the other kind."""
+    for name, values in columns.items():
+        if (values.dtype.kind == "S") != (name in _TEXTS):
+            raise SpectrumError("read", f"bad column {name}", f"of kind {values.dtype.kind}")
+    return {name: np.char.decode(values, "ascii", "replace") if name in _TEXTS else values
+            for name, values in columns.items()}
+
+
+def _stride(path: str, stream: IO[bytes], plate: _Plate, first: int) -> Iterator[Item]:
+    """Yield the spectra of some fibres."""
+    plan = plate.plan
+    count = min(STRIDE, plan.flux.rows - first)
+    try:
+        images = [found.read(stream, first, count) for found in (plan.flux, plan.ivar, plan.mask)]
+    except (OSError, SpectrumError) as error:  # the file was whole when it was opened: still one item a fibre
+        for fibre in range(first, first + count):
+            yield SpectrumError("fetch", "read failed", str(error), _spec_id(plate, fibre))
+        return
+    for row in range(count):
+        try:
+            yield _fibre(path, plate, first + row, *(found[row] for found in images))
+        except SpectrumError as error:
+            yield error
+
+
+def _fibre(path: str, plate: _Plate, fibre: int, flux: np.ndarray, ivar: np.ndarray, mask: np.ndarray) -> Spectrum:
+    """Return the spectrum of one fibre, trimmed as its spec file is."""
+    spec_id = _spec_id(plate, fibre)
+    known = {name: values[fibre].item() for name, values in (plate.plan.plugmap | plate.zbest).items()}
+    zwarning = int(known.get("zwarning", 0))
+    good = np.flatnonzero(ivar > 0)
+    if not good.size:
+        free = (mask & NOPLUG).all() or known.get("objtype") == "NA" or zwarning & ZWARNING_UNPLUGGED
+        raise SpectrumError("read", "fibre not plugged" if free else "no good pixel", "ivar is 0 everywhere", spec_id)
+    cut = slice(good[0], good[-1] + 1)
+    loglam = plate.plan.loglam[cut].copy()
+    _check_length(loglam, spec_id)
+    flux, ivar = flux[cut].astype(np.float32), ivar[cut].astype(np.float32)
+    return Spectrum(
+        path=path,
+        spec_id=spec_id,
+        plate=int(plate.plan.cards["PLATEID"]),
+        mjd=_mjd(plate, fibre),
+        fiberid=fibre + 1,
+        run2d=plate.run2d,
+        ra=float(known.get("plug_ra", known.get("ra", math.nan))),
+        dec=float(known.get("plug_dec", known.get("dec", math.nan))),
+        object_class=known.get("class", ""),
+        subclass=known.get("subclass", ""),
+        is_sky=bool(zwarning & ZWARNING_SKY) or known.get("objtype") == "SKY",
+        z=float(known.get("z", math.nan)),
+        z_err=float(known.get("z_err", math.nan)),
+        zwarning=zwarning,
+        sn=float(known.get("sn_median_all", known.get("sn_median", math.nan))) or median_sn(loglam, flux, ivar),
+        loglam=loglam,
+        flux=flux,
+        ivar=ivar,
+        and_mask=mask[cut].astype(np.int32),
+        note=plate.note,
+    )

@@ -1,0 +1,40 @@
+"""Single values of a spectrum, from a header or a table row, checked for their type."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from raystellar.errors import SpectrumError
+
+_INT32 = 2**31
+
+
+def integer(row: Mapping[str, Any], name: str, default: int | None = None) -> int:
+    """Return a whole number of 32 bits."""
+    value = row.get(name)
+    value = default if value is None else value
+    if value is None:
+        raise SpectrumError("read", f"missing {name}", "it stands nowhere in the file")
+    if type(value) not in (int, float) or not -_INT32 <= value < _INT32 or value != int(value):
+        raise SpectrumError("read", f"bad value {name}", repr(value))
+    return int(value)
+
+
+def real(row: Mapping[str, Any], name: str) -> float:
+    """Return a number, NaN where there is none."""
+    value = row.get(name)
+    if value is None:
+        return math.nan
+    if type(value) not in (int, float):  # bool is an int to isinstance
+        raise SpectrumError("read", f"bad value {name}", repr(value))
+    return float(value)
+
+
+def string(row: Mapping[str, Any], name: str) -> str:
+    """Return a text, empty where there is none."""
+    value = row.get(name)
+    if not isinstance(value, (str, type(None))):
+        raise SpectrumError("read", f"bad value {name}", repr(value))
+    return value or ""
