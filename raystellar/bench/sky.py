@@ -12,7 +12,9 @@ widths. No star is left out for being a bad match. Exit code 0 only if all six c
 import argparse
 import csv
 import sys
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
@@ -20,7 +22,9 @@ from scipy.stats import spearmanr
 
 from raystellar.simulate.synthesis import LIMITS, LOGLAM, synthesize
 
-BANDS_AIR = {
+Bands = tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
+
+BANDS_AIR: dict[str, Bands] = {
     # name: (band, blue side, red side) in angstrom, air
     "H-alpha": ((6548.0, 6578.0), (6500.0, 6530.0), (6595.0, 6625.0)),
     "H-beta": ((4847.875, 4876.625), (4827.875, 4847.875), (4876.625, 4891.625)),  # Worthey et al. 1994
@@ -36,8 +40,8 @@ PASS = 0.9
 COLOUR_BANDS = {"B": (4000.0, 4900.0), "V": (5100.0, 5900.0)}
 
 
-def air_to_vacuum(wavelength):
-    """Vacuum wavelength [A] of an air wavelength [A]: inverse of Ciddor 1996 as fitted by Piskunov."""
+def air_to_vacuum(wavelength: np.ndarray | float) -> Any:
+    """Return vacuum wavelengths [A] of wavelengths in air [A]: inverse of Ciddor 1996 as fitted by Piskunov."""
     s2 = (1e4 / np.asarray(wavelength, float)) ** 2
     index = 8.336624212083e-5 + 2.408926869968e-2 / (130.1065924522 - s2)
     return wavelength * (1.0 + index + 1.599740894897e-4 / (38.92568793293 - s2))
@@ -48,8 +52,14 @@ def alpha_of_feh(feh: float) -> float:
     return float(np.interp(feh, [-1.0, 0.0], [0.4, 0.0]))
 
 
-def equivalent_width(wavelength, flux, bands):
-    """Equivalent width [A] in a band under a straight line between the means of two side bands."""
+def equivalent_width(wavelength: np.ndarray, flux: np.ndarray, bands: Bands) -> float:
+    """Equivalent width [A] in a band under a straight line between the means of two side bands.
+
+    Parameters
+    ----------
+    wavelength, flux : [A, vacuum] and any scale (n,)
+    bands : band, blue and red side band, as those of `BANDS_AIR`
+    """
     band, blue, red = [air_to_vacuum(np.array(b)) for b in bands]
     means = [flux[(wavelength >= lo) & (wavelength <= hi)].mean() for lo, hi in (blue, red)]
     inside = (wavelength >= band[0]) & (wavelength <= band[1])
@@ -58,24 +68,24 @@ def equivalent_width(wavelength, flux, bands):
     return float(np.mean(1.0 - y / continuum) * (band[1] - band[0]))
 
 
-def colour(wavelength, flux):
-    """A B-V-like colour [mag] without zero point: box bands of COLOUR_BANDS."""
+def colour(wavelength: np.ndarray, flux: np.ndarray) -> float:
+    """A B-V-like colour [mag] without zero point: box bands of COLOUR_BANDS, wavelength (n,) [A]."""
     b, v = [flux[(wavelength > lo) & (wavelength < hi)].mean() for lo, hi in COLOUR_BANDS.values()]
     return float(-2.5 * np.log10(b / v))
 
 
-def twin(teff, logg, feh):
-    """(wavelength [A, vacuum], flux) of the simulated star at the resolution of MILES."""
+def twin(teff: float, logg: float, feh: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return wavelength [A, vacuum] and flux [erg/s/cm2/A] of the simulated star at the resolution of MILES."""
     wave = np.arange(3562.0, 7450.0, SAMPLING_ANGSTROM)
     flux = np.interp(wave, 10.0**LOGLAM, synthesize(teff, logg, feh, alpha_of_feh(feh)))
     return wave, gaussian_filter1d(flux, RESOLUTION_FWHM_ANGSTROM / 2.3548 / SAMPLING_ANGSTROM)
 
 
-def _measure(wavelength, flux):
+def _measure(wavelength: np.ndarray, flux: np.ndarray) -> list[float]:
     return [equivalent_width(wavelength, flux, b) for b in BANDS_AIR.values()] + [colour(wavelength, flux)]
 
 
-def _labels(library, labels_csv_path):
+def _labels(library: Mapping[str, np.ndarray], labels_csv_path: str | None) -> np.ndarray:
     """teff, logg, feh of every spectrum: the library's own, or those of the table by miles_id."""
     names = ("teff", "logg", "feh")
     if labels_csv_path is None:
@@ -85,8 +95,8 @@ def _labels(library, labels_csv_path):
     return np.array([table[str(i)] for i in library["miles_id"]])
 
 
-def _usable(wavelength, flux, labels):
-    """(mask of stars to compare, reasons and counts of the others)."""
+def _usable(wavelength: np.ndarray, flux: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, dict[str, int]]:
+    """Return the mask of stars to compare, and reasons and counts of the others."""
     low = np.array([max(LIMITS["teff"][0], TEFF_RANGE_K[0]), LIMITS["logg"][0], LIMITS["feh"][0]])
     high = np.array([min(LIMITS["teff"][1], TEFF_RANGE_K[1]), LIMITS["logg"][1], LIMITS["feh"][1]])
     missing = ~np.isfinite(labels).all(axis=1)
@@ -97,8 +107,22 @@ def _usable(wavelength, flux, labels):
     return ~(missing | outside | broken), {k: int(v.sum()) for k, v in reasons.items()}
 
 
-def measure(miles_npz_path, labels_csv_path=None, workers=2):
-    """(real, simulated, labels, left out): indices of every usable star, shape (stars, 6 + colour)."""
+def measure(
+    miles_npz_path: str, labels_csv_path: str | None = None, workers: int = 2
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, int]]:
+    """Measure every usable star and its twin.
+
+    Parameters
+    ----------
+    miles_npz_path : arrays wave_air [A] (n,), flux (stars, n), miles_id, teff, logg and feh (stars,)
+    labels_csv_path : table with miles_id, teff, logg and feh in place of the library's own labels
+    workers : threads
+
+    Returns
+    -------
+    real and simulated indices (stars, 7): the widths [A] of `BANDS_AIR`, then the colour [mag]; labels (stars, 3);
+    reasons and counts of the stars left out
+    """
     library = np.load(miles_npz_path)
     wavelength, flux = air_to_vacuum(library["wave_air"]), library["flux"].astype(float)
     labels = _labels(library, labels_csv_path)
@@ -110,25 +134,16 @@ def measure(miles_npz_path, labels_csv_path=None, workers=2):
     return real, simulated, labels, left_out
 
 
-def _row(name, real, simulated):
+def _row(name: str, real: np.ndarray, simulated: np.ndarray) -> dict[str, Any]:
     slope = float(np.polyfit(real, simulated, 1)[0])
     rank = float(spearmanr(real, simulated).statistic)
-    return {"index": name, "stars": real.size, "spearman": rank, "real": float(np.median(real)),
-            "simulated": float(np.median(simulated)), "slope": slope}
+    medians = {"real": float(np.median(real)), "simulated": float(np.median(simulated))}
+    return {"index": name, "spearman": rank, **medians, "slope": slope}
 
 
-def sky_table(miles_npz_path, labels_csv_path=None, workers=2):
-    """Rows of the comparison: index, stars, spearman, median real and simulated [A], slope.
-
-    The last row is the colour [mag], given for information: it depends on reddening.
-    """
-    real, simulated, _, _ = measure(miles_npz_path, labels_csv_path, workers)
-    return [_row(name, real[:, i], simulated[:, i]) for i, name in enumerate([*BANDS_AIR, "B-V"])]
-
-
-def main(argv=None) -> int:
-    """Print the table; 0 if every line passes."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the table; 0 if every line passes. The colour depends on reddening and is given for information."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("miles_npz")
     parser.add_argument("labels_csv", nargs="?")
     parser.add_argument("--workers", type=int, default=2)

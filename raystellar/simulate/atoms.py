@@ -8,13 +8,15 @@ listed terms: below 11,000 K the terms above about 4 eV add a few per cent at mo
 
 import numpy as np
 
+from raystellar.simulate.constants import HYDROGEN_IONISATION_EV
+
 ELEMENTS = {
-    # symbol: (Z, log eps, atomic mass, first and second ionisation energy [eV])
-    "H": (1, 12.00, 1.008, 13.598, 999.0),
+    # symbol: (Z, log eps, atomic mass [u], first and second ionisation energy [eV]; 999 for none)
+    "H": (1, 12.00, 1.008, HYDROGEN_IONISATION_EV, 999.0),
     "He": (2, 10.93, 4.003, 24.587, 54.418),
     "C": (6, 8.43, 12.011, 11.260, 24.383),
     "N": (7, 7.83, 14.007, 14.534, 29.601),
-    "O": (8, 8.69, 15.999, 13.618, 35.117),
+    "O": (8, 8.69, 15.999, 13.618, 35.121),
     "Ne": (10, 7.93, 20.180, 21.565, 40.963),
     "Na": (11, 6.24, 22.990, 5.139, 47.286),
     "Mg": (12, 7.60, 24.305, 7.646, 15.035),
@@ -25,7 +27,7 @@ ELEMENTS = {
     "Ca": (20, 6.34, 40.078, 6.113, 11.872),
     "Sc": (21, 3.15, 44.956, 6.561, 12.800),
     "Ti": (22, 4.95, 47.867, 6.828, 13.576),
-    "V": (23, 3.93, 50.942, 6.746, 14.66),
+    "V": (23, 3.93, 50.942, 6.746, 14.634),
     "Cr": (24, 5.64, 51.996, 6.767, 16.486),
     "Mn": (25, 5.43, 54.938, 7.434, 15.640),
     "Fe": (26, 7.50, 55.845, 7.902, 16.199),
@@ -43,10 +45,13 @@ INDEX_OF_Z = {row[0]: i for i, row in enumerate(ELEMENTS.values())}
 LOG_EPS = np.array([row[1] for row in ELEMENTS.values()])
 MASS_AMU = np.array([row[2] for row in ELEMENTS.values()])
 IONISATION_EV = np.array([row[3:5] for row in ELEMENTS.values()])
-HELIUM_PER_HYDROGEN = 10.0 ** (ELEMENTS["He"][1] - 12.0)
+"""Shape (elements, 2): from neutral, from singly ionised."""
+
+Terms = list[tuple[int, float]]
 
 # (g, E [eV]) of the low terms: neutral, singly, doubly ionised
-TERMS = {
+# fmt: off
+TERMS: dict[str, tuple[Terms, Terms, Terms]] = {
     "H": ([(2, 0)], [(1, 0)], [(1, 0)]),
     "He": ([(1, 0)], [(2, 0)], [(1, 0)]),
     "C": ([(9, 0.004), (5, 1.264), (1, 2.684), (5, 4.183)], [(6, 0.005), (12, 5.33)], [(1, 0)]),
@@ -107,6 +112,7 @@ TERMS = {
     "Ba": ([(1, 0), (15, 1.16), (5, 1.413), (9, 1.60), (3, 2.24)],
            [(2, 0), (10, 0.67), (6, 2.64)], [(1, 0)]),
 }
+# fmt: on
 
 
 def _term_arrays() -> tuple[np.ndarray, np.ndarray]:
@@ -126,7 +132,7 @@ TERM_WEIGHT, TERM_EV = _term_arrays()
 
 
 def abundances(feh: float, alpha: float = 0.0) -> np.ndarray:
-    """Number of atoms per hydrogen atom, shape (elements,), for [Fe/H] and [alpha/Fe] in dex.
+    """Return the number of atoms per hydrogen atom, shape (elements,), for [Fe/H] and [alpha/Fe] in dex.
 
     Metals scale with feh, the elements O Ne Mg Si S Ca Ti with feh + alpha; helium is kept.
     """

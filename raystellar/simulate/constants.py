@@ -10,8 +10,13 @@ ATOMIC_MASS_G = 1.66053906660e-24
 STEFAN_BOLTZMANN_CGS = 5.670374419e-5
 HC_OVER_K_ANGSTROM_K = 1.438776877e8
 """hc/k [angstrom K]: the exponent of the Planck function is this over (lambda T)."""
+HYDROGEN_ATOM_G = 1.6735328e-24
 RYDBERG_EV = 13.605693
-HYDROGEN_LIMIT_ANGSTROM = 911.7633
-"""Lyman limit of hydrogen with its reduced mass [angstrom, vacuum]."""
-CLASSICAL_CROSS_SECTION_CM = 8.8528e-13
+"""For an infinitely heavy nucleus."""
+HYDROGEN_IONISATION_EV = 13.598434
+HYDROGEN_LIMIT_ANGSTROM = 911.76334
+"""Inverse of the Rydberg constant of hydrogen with its reduced mass [angstrom, vacuum]."""
+FINE_STRUCTURE = 7.2973525693e-3
+BOHR_RADIUS_CM = 5.29177211e-9
+CLASSICAL_CROSS_SECTION_CM = 8.85282e-13
 """pi e^2 / (m_e c^2) [cm]: integrated cross section of a line per unit f, in wave number."""

@@ -15,10 +15,9 @@ from importlib import resources
 
 import numpy as np
 
+from raystellar.simulate.constants import LIGHT_CM_S, LIGHT_KM_S
 from raystellar.simulate.optics import add_sky_lines, shift_and_blur
 from raystellar.simulate.population import STREAM_PLATE, Star, generator
-
-LIGHT_KM_S = 2.99792458e5
 
 K_FIRST, N_LATTICE = 35780, 3881
 """First pixel and number of pixels of the lattice on which every fibre is computed."""
@@ -47,21 +46,35 @@ CAUGHT_SHARE = 0.65
 """Share of the cosmic rays which carry ivar = 0."""
 
 # SPPIXMASK bits
-MANYBADCOLUMNS, WHOPPER, NEARBADPIXEL, LOWFLAT, FULLREJECT, PARTIALREJECT, SCATTEREDLIGHT, BRIGHTSKY, COMBINEREJ, \
-    BADFLUXFACTOR, BADSKYCHI = (1 << bit for bit in (4, 9, 16, 17, 18, 19, 20, 23, 25, 26, 27))
+(
+    MANYBADCOLUMNS,
+    WHOPPER,
+    NEARBADPIXEL,
+    LOWFLAT,
+    FULLREJECT,
+    PARTIALREJECT,
+    SCATTEREDLIGHT,
+    BRIGHTSKY,
+    COMBINEREJ,
+    BADFLUXFACTOR,
+    BADSKYCHI,
+) = (1 << bit for bit in (4, 9, 16, 17, 18, 19, 20, 23, 25, 26, 27))
 
-LSF_WAVE = np.array([3830, 4200, 4600, 5000, 5400, 5700, 5800, 5900, 6100, 6300, 6600, 7000, 7500, 8000, 8500,
-                     9000, 9200], dtype=np.float64)
-LSF_SIGMA = np.array([
-    [1.25, 1.15, 1.06, 0.97, 0.89, 0.84, 0.83, 0.89, 0.94, 0.92, 0.88, 0.82, 0.755, 0.715, 0.695, 0.71, 0.725],
-    [1.04, 0.95, 0.88, 0.82, 0.79, 0.77, 0.765, 0.87, 0.95, 0.925, 0.87, 0.80, 0.715, 0.66, 0.65, 0.67, 0.69],
-])
+LSF_WAVE = np.array(
+    [3830, 4200, 4600, 5000, 5400, 5700, 5800, 5900, 6100, 6300, 6600, 7000, 7500, 8000, 8500, 9000, 9200],
+    dtype=np.float64,
+)
+LSF_SIGMA = np.array(
+    [
+        [1.25, 1.15, 1.06, 0.97, 0.89, 0.84, 0.83, 0.89, 0.94, 0.92, 0.88, 0.82, 0.755, 0.715, 0.695, 0.71, 0.725],
+        [1.04, 0.95, 0.88, 0.82, 0.79, 0.77, 0.765, 0.87, 0.95, 0.925, 0.87, 0.80, 0.715, 0.66, 0.65, 0.67, 0.69],
+    ]
+)
 """Sigma of the line spread function [pixels of 69 km/s] of the two spectrographs; the arms meet near 5900 A."""
 
 ARM_BORDER = int(np.searchsorted(WAVE, 5800.0))
 
-G_BAND = ((3780, 4080, 4380, 4680, 4980, 5280, 5380, 5480, 5580),
-          (0.0, 0.19, 0.33, 0.37, 0.39, 0.40, 0.25, 0.03, 0.0))
+G_BAND = ((3780, 4080, 4380, 4680, 4980, 5280, 5380, 5480, 5580), (0.0, 0.19, 0.33, 0.37, 0.39, 0.40, 0.25, 0.03, 0.0))
 """Wavelength [A] and throughput of SDSS g, coarsely. Source: Doi et al. 2010, AJ 139, 1628."""
 
 
@@ -134,8 +147,14 @@ def draw_conditions(seed: int, plate_index: int) -> Conditions:
     )
 
 
-def observe(loglam: np.ndarray, rest: np.ndarray | None, star: Star | None, conditions: Conditions, fibre: int,
-            rng: np.random.Generator) -> Spectrum:
+def observe(
+    loglam: np.ndarray,
+    rest: np.ndarray | None,
+    star: Star | None,
+    conditions: Conditions,
+    fibre: int,
+    rng: np.random.Generator,
+) -> Spectrum:
     """Expose one fibre.
 
     Parameters
@@ -156,8 +175,13 @@ def observe(loglam: np.ndarray, rest: np.ndarray | None, star: Star | None, cond
     first, last = trim(fibre, conditions, rng)
     exposure = conditions.exposure
     if star is not None:
-        exposure = _exposure_for(star.sn, clean[first:last:7], sky[first:last:7], residual_variance[first:last:7],
-                                 _sky().conversion[first:last:7])
+        exposure = _exposure_for(
+            star.sn,
+            clean[first:last:7],
+            sky[first:last:7],
+            residual_variance[first:last:7],
+            _sky().conversion[first:last:7],
+        )
     variance = noise_variance(clean, sky, exposure, _sky().conversion) + residual_variance
     flux = clean + residual + rng.standard_normal(N_LATTICE) * np.sqrt(variance - residual_variance)
     ivar = 1.0 / variance
@@ -170,8 +194,13 @@ def observe(loglam: np.ndarray, rest: np.ndarray | None, star: Star | None, cond
     model = np.convolve(clean, _SMOOTHING, mode="same")
     cut = slice(first, last)
     single = {"flux": flux, "ivar": ivar, "wdisp": sigma, "sky": sky, "model": model}
-    return Spectrum(k0=K_FIRST + first, and_mask=and_mask[cut], or_mask=or_mask[cut], clean=clean[cut],
-                    **{name: np.asarray(column[cut], dtype=np.float32) for name, column in single.items()})
+    return Spectrum(
+        k0=K_FIRST + first,
+        and_mask=and_mask[cut],
+        or_mask=or_mask[cut],
+        clean=clean[cut],
+        **{name: np.asarray(column[cut], dtype=np.float32) for name, column in single.items()},
+    )
 
 
 def line_spread(fibre: int, conditions: Conditions) -> np.ndarray:
@@ -227,12 +256,13 @@ def _star_light(loglam: np.ndarray, rest: np.ndarray, star: Star, sigma: np.ndar
     seen *= np.exp(-0.4 * math.log(10.0) * star.ebv * _extinction())
     weight = _g_weight()
     # AB magnitude: the mean over photons of F_nu, with F_nu = F_lambda * wave^2 / c
-    wanted = 10.0 ** (-0.4 * (star.g + 48.6)) * 2.99792458e18 / 1e-17
+    wanted = 10.0 ** (-0.4 * (star.g + 48.6)) * (LIGHT_CM_S * 1e8) / 1e-17
     return np.asarray(seen * (wanted / np.dot(weight, seen)))
 
 
-def _sky_light(sigma: np.ndarray, conditions: Conditions,
-               rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _sky_light(
+    sigma: np.ndarray, conditions: Conditions, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the sky of one fibre, what is left of its lines after subtraction, and the variance of that."""
     data = _sky()
     sky = data.continuum * (conditions.sky_level * rng.normal(1.0, 0.02))
@@ -240,8 +270,17 @@ def _sky_light(sigma: np.ndarray, conditions: Conditions,
     errors[0] *= SKY_LINE_AMPLITUDE
     errors[1] *= SKY_LINE_SHIFT_PIXELS
     residual, variance = np.zeros(N_LATTICE), np.zeros(N_LATTICE)
-    add_sky_lines(data.line_pixel, data.line_flux * conditions.sky_lines, sigma, errors, SKY_LINE_AMPLITUDE,
-                  SKY_LINE_SHIFT_PIXELS, sky, residual, variance)
+    add_sky_lines(
+        data.line_pixel,
+        data.line_flux * conditions.sky_lines,
+        sigma,
+        errors,
+        SKY_LINE_AMPLITUDE,
+        SKY_LINE_SHIFT_PIXELS,
+        sky,
+        residual,
+        variance,
+    )
     return sky, residual, variance
 
 
@@ -257,8 +296,9 @@ def _exposure_for(sn: float, flux: np.ndarray, sky: np.ndarray, extra: np.ndarra
     return exposure
 
 
-def _sky_masks(flux: np.ndarray, sky: np.ndarray, variance: np.ndarray, conditions: Conditions,
-               rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _sky_masks(
+    flux: np.ndarray, sky: np.ndarray, variance: np.ndarray, conditions: Conditions, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """Return and_mask and or_mask with the bits that follow from sky and chance; ivar stays as it is."""
     excess = sky - flux - 10.0 * np.sqrt(variance)
     continuum = _sky().continuum * conditions.sky_level
@@ -270,12 +310,13 @@ def _sky_masks(flux: np.ndarray, sky: np.ndarray, variance: np.ndarray, conditio
     or_mask[(u > 0.04) & (u < 0.043)] |= FULLREJECT | PARTIALREJECT
     or_mask[(u > 0.1) & (u < 0.5) & (WAVE < 4600.0)] |= SCATTEREDLIGHT
     or_mask[(u < 0.5) & (sky > 5.0 * continuum)] |= BADSKYCHI
-    or_mask[:int(rng.integers(5, 20))] |= BADFLUXFACTOR
+    or_mask[: int(rng.integers(5, 20))] |= BADFLUXFACTOR
     return and_mask, or_mask
 
 
-def _cosmic_rays(flux: np.ndarray, ivar: np.ndarray, or_mask: np.ndarray, variance: np.ndarray,
-                 rng: np.random.Generator) -> None:
+def _cosmic_rays(
+    flux: np.ndarray, ivar: np.ndarray, or_mask: np.ndarray, variance: np.ndarray, rng: np.random.Generator
+) -> None:
     """Leave a few hits in the coadd: pixels with too much flux, most but not all of them with ivar = 0."""
     for _ in range(rng.poisson(COSMIC_RAYS)):
         where = int(rng.integers(0, N_LATTICE - 2))
@@ -287,8 +328,9 @@ def _cosmic_rays(flux: np.ndarray, ivar: np.ndarray, or_mask: np.ndarray, varian
             ivar[hit] = 0.0
 
 
-def _bad_columns(flux: np.ndarray, ivar: np.ndarray, sigma: np.ndarray, and_mask: np.ndarray,
-                 rng: np.random.Generator) -> None:
+def _bad_columns(
+    flux: np.ndarray, ivar: np.ndarray, sigma: np.ndarray, and_mask: np.ndarray, rng: np.random.Generator
+) -> None:
     """Kill a block of columns in a few fibres; the bit for it stands on the whole arm, as in real files."""
     if rng.random() >= BAD_COLUMNS_SHARE:
         return
@@ -344,5 +386,9 @@ def _sky() -> _Sky:
     text = resources.files("raystellar.simulate").joinpath("sky.json").read_text(encoding="utf-8")
     data = {name: np.array(value).T for name, value in json.loads(text).items() if name != "origin"}
     lines = data["lines"]
-    return _Sky(np.interp(WAVE, *data["continuum"]), np.interp(WAVE, *data["conversion"]),
-                1e4 * np.log10(lines[0]) - K_FIRST, np.ascontiguousarray(lines[1]))
+    return _Sky(
+        np.interp(WAVE, *data["continuum"]),
+        np.interp(WAVE, *data["conversion"]),
+        1e4 * np.log10(lines[0]) - K_FIRST,
+        np.ascontiguousarray(lines[1]),
+    )

@@ -11,6 +11,7 @@ from raystellar.simulate.constants import (
     BOLTZMANN_ERG_K,
     BOLTZMANN_EV_K,
     ELECTRON_MASS_G,
+    HC_OVER_K_ANGSTROM_K,
     PLANCK_ERG_S,
 )
 
@@ -37,7 +38,13 @@ def partition(temperature: float) -> np.ndarray:
 
 @njit(cache=True, nogil=True)
 def saha_constants(temperature: float, u: np.ndarray) -> np.ndarray:
-    """n(r+1) n_e / n(r) [cm-3], shape (elements, 2): Saha's equation for two ionisations."""
+    """n(r+1) n_e / n(r) [cm-3], shape (elements, 2): Saha's equation for two ionisations.
+
+    Parameters
+    ----------
+    temperature : [K]
+    u : partition functions (elements, 3)
+    """
     front = SAHA_CM3_K * temperature**1.5
     out = np.empty((u.shape[0], 2))
     for e in range(u.shape[0]):
@@ -48,18 +55,33 @@ def saha_constants(temperature: float, u: np.ndarray) -> np.ndarray:
 
 
 @njit(cache=True, nogil=True)
-def molecule_constant(temperature: float, reduced_mass_amu: float, q_ab: float, u_a: float, u_b: float, energy_ev: float) -> float:
-    """n_AB / (n_A n_B) [cm3]: law of mass action with the molecule's partition function q_ab."""
-    wave = PLANCK_ERG_S**2 / (
-        2.0 * math.pi * reduced_mass_amu * ATOMIC_MASS_G * BOLTZMANN_ERG_K * temperature
-    )
+def molecule_constant(
+    temperature: float, reduced_mass_amu: float, q_ab: float, u_a: float, u_b: float, energy_ev: float
+) -> float:
+    """n_AB / (n_A n_B) [cm3] of a molecule AB by the law of mass action.
+
+    Parameters
+    ----------
+    temperature : [K]
+    reduced_mass_amu : m_A m_B / (m_A + m_B)
+    q_ab, u_a, u_b : partition functions of the molecule and of its atoms
+    energy_ev : dissociation energy
+    """
+    wave = PLANCK_ERG_S**2 / (2.0 * math.pi * reduced_mass_amu * ATOMIC_MASS_G * BOLTZMANN_ERG_K * temperature)
     return wave**1.5 * q_ab / (u_a * u_b) * math.exp(energy_ev / (BOLTZMANN_EV_K * temperature))
 
 
 @njit(cache=True, nogil=True)
 def rotor_partition(temperature: float, weight: float, rotation_cm: float, vibration_cm: float) -> float:
-    """Rigid rotor times harmonic oscillator: Q = g (kT/hcB) / (1 - exp(-hc omega/kT))."""
-    kt_cm = temperature / 1.438776877
+    """Rigid rotor times harmonic oscillator: Q = g (kT/hcB) / (1 - exp(-hc omega/kT)).
+
+    Parameters
+    ----------
+    temperature : [K]
+    weight : statistical weight g of the electronic ground state, halved for two identical nuclei
+    rotation_cm, vibration_cm : constants B and omega [cm-1]
+    """
+    kt_cm = temperature / (HC_OVER_K_ANGSTROM_K * 1e-8)
     return weight * kt_cm / rotation_cm / (1.0 - math.exp(-vibration_cm / kt_cm))
 
 
@@ -73,7 +95,9 @@ def _hydrogen_nuclei(free: float, metals: float, h2_constant: float, neutral: fl
 
 
 @njit(cache=True, nogil=True)
-def _charge(ne: float, pressure_density: float, abundance: np.ndarray, saha: np.ndarray, h2_constant: float) -> tuple[float, float, float]:
+def _charge(
+    ne: float, pressure_density: float, abundance: np.ndarray, saha: np.ndarray, h2_constant: float
+) -> tuple[float, float, float]:
     """Positive charge [cm-3] minus n_e, with the hydrogen densities that go with it."""
     neutral = 1.0 / (1.0 + saha[0, 0] / ne)
     metals = 0.0
@@ -88,11 +112,22 @@ def _charge(ne: float, pressure_density: float, abundance: np.ndarray, saha: np.
 
 
 @njit(cache=True, nogil=True)
-def gas_state(temperature: float, pressure: float, abundance: np.ndarray) -> tuple[float, float, float, np.ndarray, np.ndarray]:
-    """Solve charge conservation for n_e at a temperature [K] and gas pressure [dyn/cm2].
+def gas_state(
+    temperature: float, pressure: float, abundance: np.ndarray
+) -> tuple[float, float, float, np.ndarray, np.ndarray]:
+    """Solve charge conservation for the electron density.
 
-    Returns (n_e, hydrogen nuclei, neutral hydrogen atoms [cm-3], U, Saha constants). The
-    metals carry the electrons of cool stars, hence H- depends on [Fe/H].
+    The metals carry the electrons of cool stars, hence H- depends on [Fe/H].
+
+    Parameters
+    ----------
+    temperature, pressure : [K], [dyn/cm2]
+    abundance : atoms per hydrogen atom (elements,)
+
+    Returns
+    -------
+    electrons, hydrogen nuclei, neutral hydrogen atoms [cm-3], partition functions (elements, 3),
+    Saha constants [cm-3] (elements, 2)
     """
     u = partition(temperature)
     saha = saha_constants(temperature, u)
@@ -113,7 +148,13 @@ def gas_state(temperature: float, pressure: float, abundance: np.ndarray) -> tup
 
 @njit(cache=True, nogil=True)
 def stage_fractions(saha: np.ndarray, ne: float) -> np.ndarray:
-    """Fractions of an element in stages I, II, III, shape (elements, 3)."""
+    """Fractions of an element in stages I, II, III, shape (elements, 3).
+
+    Parameters
+    ----------
+    saha : constants [cm-3] (elements, 2)
+    ne : electrons [cm-3]
+    """
     out = np.empty((saha.shape[0], 3))
     for e in range(saha.shape[0]):
         one = saha[e, 0] / ne

@@ -28,19 +28,53 @@ CRITICAL_SHARE = 0.02
 
 CRITICAL_FLAGS = ("Vnnnn", "VCnnn", "nnnnX", "EnnnX", "Dnnnn", "dnnnn", "Hnnnn", "hnnnn", "nnnnR", "nnnnB")
 
-CAUTIONS = ((1, "C", 0.02), (2, "B", 0.02), (3, "g", 0.025), (3, "G", 0.012), (4, "c", 0.008), (4, "T", 0.006),
-            (4, "P", 0.006))
+CAUTIONS = (
+    (1, "C", 0.02),
+    (2, "B", 0.02),
+    (3, "g", 0.025),
+    (3, "G", 0.012),
+    (4, "c", 0.008),
+    (4, "T", 0.006),
+    (4, "P", 0.006),
+)
 """Position, letter and probability of the flags that ask for care."""
 
 SSPP_COLUMNS: tuple[tuple[str, str], ...] = (
-    ("SPECOBJID", "22A"), ("SPECPRIMARY", "J"), ("PLUG_RA", "D"), ("PLUG_DEC", "D"), ("PROGRAMNAME", "23A"),
-    ("RUN1D", "A"), ("RUN2D", "3A"), ("MJD", "J"), ("PLATE", "I"), ("FIBER", "I"), ("PRIM_TARGET", "13A"),
-    ("SPECTYPE_SUBCLASS", "20A"), ("FLAG", "5A"),
-    ("TEFF_ADOP", "E"), ("TEFF_ADOP_N", "I"), ("TEFF_ADOP_UNC", "E"),
-    ("LOGG_ADOP", "E"), ("LOGG_ADOP_N", "I"), ("LOGG_ADOP_UNC", "E"),
-    ("FEH_ADOP", "E"), ("FEH_ADOP_N", "I"), ("FEH_ADOP_UNC", "E"),
-    ("AFE", "E"), ("AFE_UNC", "E"), ("RV_FLAG", "4A"), ("RV_ADOP", "E"), ("RV_ADOP_UNC", "E"), ("G_MAG", "E"),
-    ("EBV", "E"), ("SNR", "E"), ("QA", "I"), ("RA", "D"), ("DEC", "D"), ("INSPECT", "6A"), ("ZWARNING", "J"),
+    ("SPECOBJID", "22A"),
+    ("SPECPRIMARY", "J"),
+    ("PLUG_RA", "D"),
+    ("PLUG_DEC", "D"),
+    ("PROGRAMNAME", "23A"),
+    ("RUN1D", "A"),
+    ("RUN2D", "3A"),
+    ("MJD", "J"),
+    ("PLATE", "I"),
+    ("FIBER", "I"),
+    ("PRIM_TARGET", "13A"),
+    ("SPECTYPE_SUBCLASS", "20A"),
+    ("FLAG", "5A"),
+    ("TEFF_ADOP", "E"),
+    ("TEFF_ADOP_N", "I"),
+    ("TEFF_ADOP_UNC", "E"),
+    ("LOGG_ADOP", "E"),
+    ("LOGG_ADOP_N", "I"),
+    ("LOGG_ADOP_UNC", "E"),
+    ("FEH_ADOP", "E"),
+    ("FEH_ADOP_N", "I"),
+    ("FEH_ADOP_UNC", "E"),
+    ("AFE", "E"),
+    ("AFE_UNC", "E"),
+    ("RV_FLAG", "4A"),
+    ("RV_ADOP", "E"),
+    ("RV_ADOP_UNC", "E"),
+    ("G_MAG", "E"),
+    ("EBV", "E"),
+    ("SNR", "E"),
+    ("QA", "I"),
+    ("RA", "D"),
+    ("DEC", "D"),
+    ("INSPECT", "6A"),
+    ("ZWARNING", "J"),
     ("SURVEY", "6A"),
 )
 """Columns of ssppOut with their FITS formats, in its order; those which nobody needs for training are left out."""
@@ -75,16 +109,21 @@ def label_sigma(star: Star, sn: float) -> tuple[float, float, float]:
     growth = math.sqrt(0.85 + 540.0 / max(sn, 5.0) ** 2)
     hot = max(star.teff - 6500.0, 0.0) / 1000.0
     poor = max(-1.5 - star.feh, 0.0)
-    return (ERROR_TEFF_K * growth * (1.0 + 0.35 * hot), ERROR_LOGG * growth * (1.0 + 0.15 * hot + 0.1 * poor),
-            ERROR_FEH * growth * (1.0 + 0.5 * hot + 0.25 * poor))
+    return (
+        ERROR_TEFF_K * growth * (1.0 + 0.35 * hot),
+        ERROR_LOGG * growth * (1.0 + 0.15 * hot + 0.1 * poor),
+        ERROR_FEH * growth * (1.0 + 0.5 * hot + 0.25 * poor),
+    )
 
 
 def label_bias(star: Star) -> tuple[float, float, float]:
     """Systematic errors of teff [K], logg and feh [dex]: smooth, a third to a half of the random ones."""
     warm, place = (star.teff - 5800.0) / 1200.0, (star.logg - 3.5) / 1.5
-    return (25.0 * math.tanh(warm) - 15.0 * math.sin(2.0 * (star.feh + 1.0)),
-            0.05 * math.sin(2.2 * place) - 0.03 * math.tanh(warm),
-            -0.04 * math.tanh(star.feh + 1.0) + 0.02 * math.cos(2.0 * warm))
+    return (
+        25.0 * math.tanh(warm) - 15.0 * math.sin(2.0 * (star.feh + 1.0)),
+        0.05 * math.sin(2.2 * place) - 0.03 * math.tanh(warm),
+        -0.04 * math.tanh(star.feh + 1.0) + 0.02 * math.cos(2.0 * warm),
+    )
 
 
 def write_sspp_table(path: str, rows: Mapping[str, Any]) -> int:
@@ -117,18 +156,33 @@ def _identity(target: Target, sn: float) -> dict[str, Any]:
         counts = name.endswith("_N") or form in "IJ"
         row[name] = "" if form.endswith("A") else 0 if counts else MISSING
     return row | {
-        "SPECOBJID": f"{specobj_id(target):>22}", "SPECPRIMARY": 1, "PROGRAMNAME": "simulated", "RUN2D": "26",
-        "PLUG_RA": target.ra, "PLUG_DEC": target.dec, "RA": target.ra, "DEC": target.dec, "MJD": target.mjd,
-        "PLATE": target.plate, "FIBER": target.fiberid, "PRIM_TARGET": "TO", "RV_FLAG": "NORV", "SNR": sn,
-        "SPECTYPE_SUBCLASS": target.subclass, "INSPECT": "nnnnnn", "ZWARNING": target.zwarning, "SURVEY": "segue1",
+        "SPECOBJID": f"{specobj_id(target):>22}",
+        "SPECPRIMARY": 1,
+        "PROGRAMNAME": "simulated",
+        "RUN2D": "26",
+        "PLUG_RA": target.ra,
+        "PLUG_DEC": target.dec,
+        "RA": target.ra,
+        "DEC": target.dec,
+        "MJD": target.mjd,
+        "PLATE": target.plate,
+        "FIBER": target.fiberid,
+        "PRIM_TARGET": "TO",
+        "RV_FLAG": "NORV",
+        "SNR": sn,
+        "SPECTYPE_SUBCLASS": target.subclass,
+        "INSPECT": "nnnnnn",
+        "ZWARNING": target.zwarning,
+        "SURVEY": "segue1",
     }
 
 
 def _labels(star: Star, sn: float, rng: np.random.Generator) -> dict[str, Any]:
     row: dict[str, Any] = {}
     truths = (star.teff, star.logg, star.feh)
-    for name, truth, sigma, bias in zip(("TEFF", "LOGG", "FEH"), truths, label_sigma(star, sn), label_bias(star),
-                                        strict=True):
+    for name, truth, sigma, bias in zip(
+        ("TEFF", "LOGG", "FEH"), truths, label_sigma(star, sn), label_bias(star), strict=True
+    ):
         row[f"{name}_ADOP"] = truth + bias + sigma * rng.standard_normal()
         row[f"{name}_ADOP_N"] = int(np.clip(rng.poisson(5.5 + 1.5 * (sn > 25)), 1, 10))
         # SSPP's uncertainty is the scatter of a handful of methods: right on average, itself uncertain
@@ -140,8 +194,11 @@ def _labels(star: Star, sn: float, rng: np.random.Generator) -> dict[str, Any]:
 def _velocity(star: Star, sn: float, rng: np.random.Generator) -> dict[str, Any]:
     """RV_ADOP with an error of 2 km/s (bright) to 10 km/s (S/N 10), more for hot stars with few lines."""
     sigma = math.hypot(2.0, 95.0 / max(sn, 5.0)) * (1.0 + 0.3 * (star.teff > 7500.0))
-    return {"RV_FLAG": "ELRV", "RV_ADOP": star.rv + sigma * rng.standard_normal(),
-            "RV_ADOP_UNC": sigma * float(np.exp(rng.normal(0.0, 0.2)))}
+    return {
+        "RV_FLAG": "ELRV",
+        "RV_ADOP": star.rv + sigma * rng.standard_normal(),
+        "RV_ADOP_UNC": sigma * float(np.exp(rng.normal(0.0, 0.2))),
+    }
 
 
 def _flag(star: Star, sn: float, rng: np.random.Generator) -> str:

@@ -1,8 +1,8 @@
 """Atomic lines: the embedded table, damping constants, and line opacity on a wavelength lattice.
 
-`lines.csv` holds vacuum wavelengths and laboratory oscillator strengths; its header says how the
-lines were chosen. A line is a Voigt profile with thermal + microturbulent Doppler width and
-radiative, quadratic Stark and van der Waals damping.
+`lines.csv` holds vacuum wavelengths and oscillator strengths; its header says where they are from.
+A line is a Voigt profile with thermal + microturbulent Doppler width and radiative, quadratic Stark
+and van der Waals damping.
 """
 
 import math
@@ -13,6 +13,7 @@ from numba import njit
 
 from raystellar.simulate.atoms import INDEX_OF_Z, IONISATION_EV, MASS_AMU
 from raystellar.simulate.constants import (
+    ATOMIC_MASS_G,
     BOLTZMANN_ERG_K,
     BOLTZMANN_EV_K,
     CLASSICAL_CROSS_SECTION_CM,
@@ -72,7 +73,7 @@ def _voigt_table() -> np.ndarray:
 
 VOIGT = _voigt_table()
 LINES = line_table(read_lines())
-LINE_MASS_G = MASS_AMU[LINES[:, 1].astype(int)] * 1.66053906660e-24
+LINE_MASS_G = MASS_AMU[LINES[:, 1].astype(int)] * ATOMIC_MASS_G
 
 
 @njit(cache=True, nogil=True)
@@ -98,7 +99,10 @@ def _voigt_broad(a: float, v: float) -> float:
 
 @njit(cache=True, nogil=True, inline="always")
 def voigt(a: float, v: float) -> float:
-    """Voigt function H(a, v), v >= 0: Harris's series to a^2 (Mihalas 1978, eq. 9-44) where a < 0.1."""
+    """Voigt function H(a, v) for v >= 0, where exp(-v^2) is H(0, v).
+
+    Harris's series to a^2 (Mihalas 1978, eq. 9-44) for a up to `BROAD`, `_voigt_broad` elsewhere.
+    """
     if v > VOIGT_END:
         return a * 0.5641896 / (v * v + a * a) * (1.0 + 1.5 / (v * v))
     if a > BROAD:
@@ -113,12 +117,21 @@ def voigt(a: float, v: float) -> float:
 
 @njit(cache=True, nogil=True)
 def doppler_velocities(temperature: np.ndarray, vmicro_km_s: float) -> tuple[np.ndarray, float]:
-    """(2kT)^(1/2) and microturbulence [cm/s]: v_D^2 = 2kT/m + xi^2."""
+    """Return (2kT)^(1/2) [g^(1/2) cm/s] (depths,) and microturbulence xi [cm/s]: v_D^2 = 2kT/m + xi^2."""
     return np.sqrt(2.0 * BOLTZMANN_ERG_K * temperature), vmicro_km_s * 1e5
 
 
 @njit(cache=True, nogil=True)
-def _centre_strength(line: np.ndarray, mass: float, populations: np.ndarray, temperature: np.ndarray, thermal: np.ndarray, micro: float, strength: np.ndarray, doppler: np.ndarray) -> None:
+def _centre_strength(
+    line: np.ndarray,
+    mass: float,
+    populations: np.ndarray,
+    temperature: np.ndarray,
+    thermal: np.ndarray,
+    micro: float,
+    strength: np.ndarray,
+    doppler: np.ndarray,
+) -> None:
     """Fill central opacity [cm-1] (H = 1) and Doppler width [A] of one line at all depths."""
     wave, excitation = line[0], line[3]
     element, stage = int(line[1]), int(line[2])
@@ -133,7 +146,9 @@ def _centre_strength(line: np.ndarray, mass: float, populations: np.ndarray, tem
 
 
 @njit(cache=True, nogil=True)
-def _damping(line: np.ndarray, doppler: np.ndarray, temperature: np.ndarray, ne: np.ndarray, neutral: np.ndarray, a: np.ndarray) -> None:
+def _damping(
+    line: np.ndarray, doppler: np.ndarray, temperature: np.ndarray, ne: np.ndarray, neutral: np.ndarray, a: np.ndarray
+) -> None:
     """Fill the Voigt parameter a = gamma lambda^2 / (4 pi c Doppler) of one line at all depths."""
     front = line[0] * line[0] * 1e-8 / (4.0 * math.pi * LIGHT_CM_S)
     for d in range(temperature.size):
@@ -142,7 +157,18 @@ def _damping(line: np.ndarray, doppler: np.ndarray, temperature: np.ndarray, ne:
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def _add_profile(ratio: np.ndarray, wavelength: np.ndarray, centre: float, edge: float, far: float, strength: np.ndarray, inverse_doppler: np.ndarray, a: np.ndarray, wing1: np.ndarray, wing2: np.ndarray) -> None:
+def _add_profile(
+    ratio: np.ndarray,
+    wavelength: np.ndarray,
+    centre: float,
+    edge: float,
+    far: float,
+    strength: np.ndarray,
+    inverse_doppler: np.ndarray,
+    a: np.ndarray,
+    wing1: np.ndarray,
+    wing2: np.ndarray,
+) -> None:
     """Add one line between centre - edge and centre + edge; past `far` [A] by the Lorentz wing series."""
     depths = strength.size
     for j in range(np.searchsorted(wavelength, centre - edge), np.searchsorted(wavelength, centre + edge)):
@@ -160,23 +186,47 @@ def _add_profile(ratio: np.ndarray, wavelength: np.ndarray, centre: float, edge:
 
 
 @njit(cache=True, nogil=True)
-def add_lines(ratio: np.ndarray, wavelength: np.ndarray, lines: np.ndarray, masses: np.ndarray, populations: np.ndarray, temperature: np.ndarray, ne: np.ndarray, neutral: np.ndarray, reference: np.ndarray, norm: np.ndarray, vmicro: float, first_depth: int, last_depth: int) -> None:
-    """Add line opacity over norm (depths) to ratio (wavelengths, depths), in place.
+def add_lines(
+    ratio: np.ndarray,
+    wavelength: np.ndarray,
+    lines: np.ndarray,
+    masses: np.ndarray,
+    populations: np.ndarray,
+    temperature: np.ndarray,
+    ne: np.ndarray,
+    neutral: np.ndarray,
+    reference: np.ndarray,
+    norm: np.ndarray,
+    vmicro: float,
+    first_depth: int,
+    last_depth: int,
+) -> None:
+    """Add line opacity to the smooth one, in place.
 
-    reference (lines, depths): opacity over norm without lines at the centres. The half window
-    follows the strength: it ends where the wing falls below FAINTEST of the continuum.
+    The half window of a line follows its strength: it ends where the wing falls below FAINTEST of the continuum.
+
+    Parameters
+    ----------
+    ratio : opacity over norm (wavelengths, depths), changed in place
+    wavelength : increasing [A, vacuum]
+    lines, masses : rows of `LINES` and their `LINE_MASS_G`
+    populations : density over partition function [cm-3] (elements, 3, depths)
+    temperature, ne, neutral : [K], electrons and hydrogen atoms [cm-3] (depths,)
+    reference : opacity over norm without lines at the line centres (lines, depths)
+    norm : Rosseland opacity [cm-1] (depths,)
+    vmicro : microturbulence [km/s]
+    first_depth, last_depth : range of depths where the strength of a line is judged
     """
     depths = temperature.size
     thermal, micro = doppler_velocities(temperature, vmicro)
     strength, doppler, a = np.empty(depths), np.empty(depths), np.empty(depths)
     wing1, wing2 = np.empty(depths), np.empty(depths)
     for line in range(lines.shape[0]):
-        _centre_strength(lines[line], masses[line], populations, temperature, thermal, micro,
-                         strength, doppler)
+        _centre_strength(lines[line], masses[line], populations, temperature, thermal, micro, strength, doppler)
         peak = 0.0
         for d in range(first_depth, last_depth):
             peak = max(peak, strength[d] / norm[d] / reference[line, d])
-        if peak <= 1e-3:
+        if peak <= FAINTEST:
             continue
         _damping(lines[line], doppler, temperature, ne, neutral, a)
         reach2, width = 0.0, 0.0
@@ -186,11 +236,12 @@ def add_lines(ratio: np.ndarray, wavelength: np.ndarray, lines: np.ndarray, mass
             width = max(width, doppler[d])
         edge = math.sqrt(reach2 + (GAUSS_REACH * width) ** 2)
         edge = edge / (1.0 + edge / 300.0)
-        soft = (1.0 - 1e-3 / peak) ** 2
+        soft = (1.0 - FAINTEST / peak) ** 2
         for d in range(depths):
             strength[d] *= soft / norm[d]
             wing1[d] = strength[d] * a[d] * 0.5641896 * doppler[d] ** 2
             wing2[d] = wing1[d] * (1.5 - a[d] * a[d]) * doppler[d] ** 2
             doppler[d] = 1.0 / doppler[d]
-        _add_profile(ratio, wavelength, lines[line, 0], edge, VOIGT_END / doppler.min(), strength,
-                     doppler, a, wing1, wing2)
+        _add_profile(
+            ratio, wavelength, lines[line, 0], edge, VOIGT_END / doppler.min(), strength, doppler, a, wing1, wing2
+        )

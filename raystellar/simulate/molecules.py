@@ -18,32 +18,34 @@ from raystellar.simulate.ionisation import molecule_constant, rotor_partition
 CARBON, NITROGEN, OXYGEN = INDEX["C"], INDEX["N"], INDEX["O"]
 MAGNESIUM, TITANIUM, IRON = INDEX["Mg"], INDEX["Ti"], INDEX["Fe"]
 CH, CN, MGH, TIO, IRON_FOREST, ION_FOREST = range(6)
-BANDS = np.array([
-    # molecule, head [A], tail to the blue [A], tail to the red [A], oscillator strength
-    (CH, 4312.0, 32.0, 14.0, 0.0025),
-    (CH, 3889.0, 12.0, 8.0, 0.0012),
-    (CN, 3883.5, 22.0, 1.0, 0.008),
-    (CN, 4216.0, 22.0, 1.0, 0.0007),
-    (CN, 7900.0, 40.0, 120.0, 0.0006),
-    (CN, 9170.0, 40.0, 140.0, 0.0010),
-    (MGH, 5211.5, 45.0, 2.0, 0.030),
-    (TIO, 4955.0, 2.0, 60.0, 0.0036),
-    (TIO, 5167.0, 2.0, 70.0, 0.0048),
-    (TIO, 5449.0, 2.0, 80.0, 0.0036),
-    (TIO, 5847.0, 2.0, 60.0, 0.0012),
-    (TIO, 6159.0, 2.0, 90.0, 0.0030),
-    (TIO, 6652.0, 2.0, 90.0, 0.0030),
-    (TIO, 7055.0, 2.0, 110.0, 0.0054),
-    (TIO, 7589.0, 2.0, 90.0, 0.0018),
-    (TIO, 8432.0, 2.0, 80.0, 0.0012),
-    (TIO, 8860.0, 2.0, 90.0, 0.0018),
-])
+BANDS = np.array(
+    [
+        # molecule, head [A], tail to the blue [A], tail to the red [A], oscillator strength
+        (CH, 4312.0, 32.0, 14.0, 0.0025),
+        (CH, 3889.0, 12.0, 8.0, 0.0012),
+        (CN, 3883.5, 22.0, 1.0, 0.008),
+        (CN, 4216.0, 22.0, 1.0, 0.0007),
+        (CN, 7900.0, 40.0, 120.0, 0.0006),
+        (CN, 9170.0, 40.0, 140.0, 0.0010),
+        (MGH, 5211.5, 45.0, 2.0, 0.030),
+        (TIO, 4955.0, 2.0, 60.0, 0.0036),
+        (TIO, 5167.0, 2.0, 70.0, 0.0048),
+        (TIO, 5449.0, 2.0, 80.0, 0.0036),
+        (TIO, 5847.0, 2.0, 60.0, 0.0012),
+        (TIO, 6159.0, 2.0, 90.0, 0.0030),
+        (TIO, 6652.0, 2.0, 90.0, 0.0030),
+        (TIO, 7055.0, 2.0, 110.0, 0.0054),
+        (TIO, 7589.0, 2.0, 90.0, 0.0018),
+        (TIO, 8432.0, 2.0, 80.0, 0.0012),
+        (TIO, 8860.0, 2.0, 90.0, 0.0018),
+    ]
+)
 FOREST_EV = (3.0, 3.2)
 """Mean excitation of the faint lines of neutral and ionised metals (as iron)."""
 
 
 def band_table(wavelength: np.ndarray) -> np.ndarray:
-    """Cross section per molecule and partition function [cm2], shape (wavelengths, 6 absorbers)."""
+    """Return cross sections [cm2] that go with `absorbers`, shape (wavelengths, 6), at wavelengths [A]."""
     out = np.zeros((wavelength.size, 6))
     for molecule, head, blue, red, f in BANDS:
         offset = wavelength - head
@@ -56,7 +58,7 @@ def band_table(wavelength: np.ndarray) -> np.ndarray:
 
 
 def forest_density(wavelength: np.ndarray) -> np.ndarray:
-    """Sum of gf of faint iron-like lines per angstrom: steep in the blue, level in the red."""
+    """Sum of gf of faint iron-like lines per angstrom at wavelengths [A]: steep in the blue, level in the red."""
     below_the_list = 1.0 / (1.0 + np.exp(np.minimum((wavelength - 3650.0) / 3.0, 50.0)))
     # the line table is nearly complete in its bluest 300 angstrom, and lacks more lines redward
     missing = 0.25 + 0.75 / (1.0 + np.exp(np.minimum((4020.0 - wavelength) / 12.0, 50.0)))
@@ -72,8 +74,18 @@ def _bound_pair(a: float, b: float, constant: float) -> float:
 
 
 @njit(cache=True, nogil=True)
-def absorbers(temperature: float, nuclei: float, neutral: float, abundance: np.ndarray, u: np.ndarray, fractions: np.ndarray) -> np.ndarray:
-    """Densities over partition functions [cm-3] of CH, CN, MgH, TiO, neutral and ionised iron levels."""
+def absorbers(
+    temperature: float, nuclei: float, neutral: float, abundance: np.ndarray, u: np.ndarray, fractions: np.ndarray
+) -> np.ndarray:
+    """Return densities [cm-3] of CH, CN, MgH, TiO, and of neutral and ionised iron in its excited levels, (6,).
+
+    Parameters
+    ----------
+    temperature : [K]
+    nuclei, neutral : hydrogen nuclei and neutral hydrogen atoms [cm-3]
+    abundance : atoms per hydrogen atom (elements,)
+    u, fractions : partition functions, and fractions of the stages of ionisation (elements, 3)
+    """
     out = np.empty(6)
     t = temperature
     carbon = nuclei * abundance[CARBON] * fractions[CARBON, 0]
@@ -90,8 +102,7 @@ def absorbers(temperature: float, nuclei: float, neutral: float, abundance: np.n
     u_c, u_h = u[CARBON, 0], 2.0
     nitrogen = nuclei * abundance[NITROGEN] * fractions[NITROGEN, 0]
     # N2 takes nitrogen in cool giants; q of a homonuclear molecule counts half
-    k_n2 = molecule_constant(t, 7.0, rotor_partition(t, 0.5, 1.998, 2358.6), u[NITROGEN, 0],
-                             u[NITROGEN, 0], 9.76)
+    k_n2 = molecule_constant(t, 7.0, rotor_partition(t, 0.5, 1.998, 2358.6), u[NITROGEN, 0], u[NITROGEN, 0], 9.76)
     nitrogen = 2.0 * nitrogen / (1.0 + math.sqrt(1.0 + 8.0 * k_n2 * nitrogen))
     magnesium = nuclei * abundance[MAGNESIUM] * fractions[MAGNESIUM, 0]
     titanium = nuclei * abundance[TITANIUM] * fractions[TITANIUM, 0]

@@ -13,30 +13,35 @@ import numpy as np
 from numba import njit
 
 from raystellar.simulate.constants import (
+    BOHR_RADIUS_CM,
     BOLTZMANN_ERG_K,
     BOLTZMANN_EV_K,
     HC_OVER_K_ANGSTROM_K,
+    HYDROGEN_IONISATION_EV,
     HYDROGEN_LIMIT_ANGSTROM,
-    RYDBERG_EV,
 )
 
 H_MINUS_BF = np.array([152.519, 49.534, -118.858, 92.536, -34.194, 4.982])
-H_MINUS_FF_RED = np.array([  # John 1988, Table 3b, lambda > 0.3645 micron; columns A..F
-    [0.0, 0.0, 0.0, 0.0, 0.0, 0.0],
-    [2483.3460, 285.8270, -2054.2910, 2827.7760, -1341.5370, 208.9520],
-    [-3449.8890, -1158.3820, 8746.5230, -11485.6320, 5303.6090, -812.9390],
-    [2200.0400, 2427.7190, -13651.1050, 16755.5240, -7510.4940, 1132.7380],
-    [-696.2710, -1841.4000, 8624.9700, -10051.5300, 4400.0670, -655.0200],
-    [88.2830, 444.5170, -1863.8640, 2095.2880, -901.7880, 132.9850],
-])
-H_MINUS_FF_BLUE = np.array([  # Table 3a, 0.1823 to 0.3645 micron
-    [518.1021, -734.8666, 1021.1775, -479.0721, 93.1373, -6.4285],
-    [473.2636, 1443.4137, -1977.3395, 922.3575, -178.9275, 12.3600],
-    [-482.2089, -737.1616, 1096.8827, -521.1341, 101.7963, -7.0571],
-    [115.5291, 169.6374, -245.6490, 114.2430, -21.9972, 1.5097],
-    [0.0, 0.0, 0.0, 0.0, 0.0, 0.0],
-    [0.0, 0.0, 0.0, 0.0, 0.0, 0.0],
-])
+H_MINUS_FF_RED = np.array(
+    [  # John 1988, lambda > 0.3645 micron; rows n = 1..6, columns A..F
+        [0.0, 0.0, 0.0, 0.0, 0.0, 0.0],
+        [2483.3460, 285.8270, -2054.2910, 2827.7760, -1341.5370, 208.9520],
+        [-3449.8890, -1158.3820, 8746.5230, -11485.6320, 5303.6090, -812.9390],
+        [2200.0400, 2427.7190, -13651.1050, 16755.5240, -7510.4940, 1132.7380],
+        [-696.2710, -1841.4000, 8624.9700, -10051.5300, 4400.0670, -655.0200],
+        [88.2830, 444.5170, -1863.8640, 2095.2880, -901.7880, 132.9850],
+    ]
+)
+H_MINUS_FF_BLUE = np.array(
+    [  # the same from 0.1823 to 0.3645 micron
+        [518.1021, -734.8666, 1021.1775, -479.0721, 93.1373, -6.4285],
+        [473.2636, 1443.4137, -1977.3395, 922.3575, -178.9275, 12.3600],
+        [-482.2089, -737.1616, 1096.8827, -521.1341, 101.7963, -7.0571],
+        [115.5291, 169.6374, -245.6490, 114.2430, -21.9972, 1.5097],
+        [0.0, 0.0, 0.0, 0.0, 0.0, 0.0],
+        [0.0, 0.0, 0.0, 0.0, 0.0, 0.0],
+    ]
+)
 H_MINUS_LIMIT_MICRON = 1.6419
 KRAMERS_CM2 = 1.0449e-26
 """Bound-free cross section of hydrogen is this times lambda^3 / n^3 [cm2, angstrom]."""
@@ -47,7 +52,7 @@ HYDROGEN_LEVELS = 12
 
 @njit(cache=True, nogil=True)
 def h_minus_table(wavelength: np.ndarray) -> np.ndarray:
-    """Wavelength part of the H- opacity, shape (wavelengths, 7): sigma_bf [cm2], six ff sums.
+    """Wavelength part of the H- opacity at wavelengths [A], shape (wavelengths, 7): sigma_bf [cm2], six ff sums.
 
     The opacity per atom is P_e (0.750 T^(-5/2) exp(a/(l0 T)) (1 - exp(-a/(l T))) sigma_bf
     + 1e-29 sum_n theta^((n+1)/2) c_n); the sums c_n depend on wavelength alone.
@@ -72,7 +77,7 @@ def h_minus_table(wavelength: np.ndarray) -> np.ndarray:
 
 @njit(cache=True, nogil=True)
 def occupation(n: float, ne: float, neutral: float) -> float:
-    """Probability that level n (real, > 0) of hydrogen survives its neighbours.
+    """Probability that level n (real, > 0) of hydrogen survives its neighbours, electrons and atoms [cm-3].
 
     ln w = -(4 pi/3) [ n_H (r_n + r_1)^3 + 16 (e^2 / (K_n^(1/2) chi_n))^3 n_ion ]:
     Hummer & Mihalas 1988, ApJ 331, 794, eq. 4.71; K_n from their eq. 4.24.
@@ -80,15 +85,19 @@ def occupation(n: float, ne: float, neutral: float) -> float:
     k = 1.0
     if n > 3.0:
         k = 16.0 / 3.0 * (n / (n + 1.0)) ** 2 * (n + 7.0 / 6.0) / (n * n + n + 0.5)
-    # e^2/chi_n = 2 a0 n^2 with a0 = 5.29177e-9 cm
-    charged = 16.0 * (1.058354e-8 * n * n) ** 3 / (k * math.sqrt(k)) * ne
-    atoms = (5.29177e-9 * (n * n + 1.0)) ** 3 * neutral
+    # e^2/chi_n = 2 a0 n^2
+    charged = 16.0 * (2.0 * BOHR_RADIUS_CM * n * n) ** 3 / (k * math.sqrt(k)) * ne
+    atoms = (BOHR_RADIUS_CM * (n * n + 1.0)) ** 3 * neutral
     return math.exp(-4.18879 * (charged + atoms))
 
 
 @njit(cache=True, nogil=True)
 def depth_factors(temperature: float, ne: float) -> np.ndarray:
-    """Temperature part of the opacity: H- bf, six powers of theta, H levels, tail, free-free."""
+    """Temperature part of the opacity, what `hydrogen` and `continuum` take as factors.
+
+    H- bound-free; six powers of 5040 K / T for H- free-free; high levels, free-free and levels 1, 2, ... of
+    hydrogen. Temperature [K], electrons [cm-3].
+    """
     out = np.empty(9 + HYDROGEN_LEVELS)
     alpha = HC_OVER_K_ANGSTROM_K * 1e-4
     pe = ne * BOLTZMANN_ERG_K * temperature
@@ -97,7 +106,7 @@ def depth_factors(temperature: float, ne: float) -> np.ndarray:
     theta = 5040.0 / temperature
     for n in range(6):
         out[1 + n] = pe * 1e-29 * theta ** (0.5 * (n + 2))
-    beta = RYDBERG_EV / (BOLTZMANN_EV_K * temperature)
+    beta = HYDROGEN_IONISATION_EV / (BOLTZMANN_EV_K * temperature)
     # levels above the last one merge into an integral
     last = beta / (HYDROGEN_LEVELS + 0.5) ** 2
     out[7] = math.exp(-beta) * (math.exp(last) - 1.0) / (2.0 * beta)
@@ -109,7 +118,14 @@ def depth_factors(temperature: float, ne: float) -> np.ndarray:
 
 @njit(cache=True, nogil=True)
 def hydrogen(wavelength: float, temperature: float, ne: float, neutral: float, factors: np.ndarray) -> float:
-    """Bound-free and free-free cross section per H atom [cm2], edges smeared by dissolved levels."""
+    """Bound-free and free-free cross section per hydrogen atom [cm2], edges smeared by dissolved levels.
+
+    Parameters
+    ----------
+    wavelength, temperature : [A, vacuum], [K]
+    ne, neutral : electrons and hydrogen atoms [cm-3]
+    factors : of `depth_factors`
+    """
     x = wavelength / HYDROGEN_LIMIT_ANGSTROM
     slope = 0.3456 / x ** (1.0 / 3.0)
     total = factors[7]
@@ -130,14 +146,24 @@ def hydrogen(wavelength: float, temperature: float, ne: float, neutral: float, f
 
 @njit(cache=True, nogil=True)
 def rayleigh(wavelength: float) -> float:
-    """Rayleigh scattering cross section of hydrogen in its ground state [cm2]."""
+    """Rayleigh scattering cross section of hydrogen in its ground state [cm2] at a wavelength [A]."""
     inverse = 1.0 / max(wavelength, 1700.0) ** 2
     return inverse * inverse * (5.799e-13 + inverse * (1.422e-6 + inverse * 2.784))
 
 
 @njit(cache=True, nogil=True)
-def continuum(wavelength: float, table: np.ndarray, temperature: float, ne: float, neutral: float, factors: np.ndarray) -> float:
-    """Continuous opacity [cm-1] at one wavelength [angstrom]; table: its row of `h_minus_table`."""
+def continuum(
+    wavelength: float, table: np.ndarray, temperature: float, ne: float, neutral: float, factors: np.ndarray
+) -> float:
+    """Continuous opacity [cm-1], scattering included, corrected for stimulated emission.
+
+    Parameters
+    ----------
+    wavelength, temperature : [A, vacuum], [K]
+    table : row of `h_minus_table` of this wavelength
+    ne, neutral : electrons and hydrogen atoms [cm-3]
+    factors : of `depth_factors`
+    """
     stimulated = 1.0 - math.exp(-HC_OVER_K_ANGSTROM_K / (wavelength * temperature))
     per_atom = table[0] * factors[0] * stimulated + rayleigh(wavelength)
     for n in range(6):

@@ -11,7 +11,7 @@ REACH = 5.0
 """Half-width of the line spread function that is summed [sigma]."""
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator,unused-ignore]
+@numba.njit(cache=True, nogil=True)
 def shift_and_blur(rest: np.ndarray, start: float, step: float, sigma: np.ndarray) -> np.ndarray:
     """Sample ``rest``, blurred by a Gaussian that changes from pixel to pixel, at any (also fractional) place.
 
@@ -48,9 +48,18 @@ def shift_and_blur(rest: np.ndarray, start: float, step: float, sigma: np.ndarra
     return out
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator,unused-ignore]
-def add_sky_lines(places: np.ndarray, fluxes: np.ndarray, sigma: np.ndarray, errors: np.ndarray, amplitude: float,
-                  shift: float, sky: np.ndarray, residual: np.ndarray, variance: np.ndarray) -> None:
+@numba.njit(cache=True, nogil=True)
+def add_sky_lines(
+    places: np.ndarray,
+    fluxes: np.ndarray,
+    sigma: np.ndarray,
+    errors: np.ndarray,
+    amplitude: float,
+    shift: float,
+    sky: np.ndarray,
+    residual: np.ndarray,
+    variance: np.ndarray,
+) -> None:
     """Add emission lines to ``sky``, what their subtraction leaves to ``residual``, and its variance.
 
     Parameters

@@ -5,6 +5,7 @@ Row i belongs to fibre i + 1, as in the real files; fibres without a target carr
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import os
 from collections.abc import Sequence
@@ -21,12 +22,45 @@ FIBRES = 640
 NOPLUG = 1
 """SPPIXMASK bit 0: no target in this fibre."""
 
-IMAGES = (("flux", "PRIMARY", ">f4"), ("ivar", "IVAR", ">f4"), ("and_mask", "ANDMASK", ">i4"),
-          ("or_mask", "ORMASK", ">i4"), ("wdisp", "WAVEDISP", ">f4"), ("sky", "SKY", ">f4"))
+ZWARNING_UNPLUGGED = 1 << 7
 
-ZBEST_COLUMNS = ("PLATE", "TILE", "MJD", "FIBERID", "OBJID", "PLUG_RA", "PLUG_DEC", "CLASS", "SUBCLASS", "Z", "Z_ERR",
-                 "RCHI2", "DOF", "RCHI2DIFF", "TFILE", "TCOLUMN", "NPOLY", "THETA", "VDISP", "VDISP_ERR", "WAVEMIN",
-                 "WAVEMAX", "WCOVERAGE", "ZWARNING", "SN_MEDIAN", "CHI68P")
+IMAGES = (
+    ("flux", "PRIMARY", ">f4"),
+    ("ivar", "IVAR", ">f4"),
+    ("and_mask", "ANDMASK", ">i4"),
+    ("or_mask", "ORMASK", ">i4"),
+    ("wdisp", "WAVEDISP", ">f4"),
+    ("sky", "SKY", ">f4"),
+)
+
+ZBEST_COLUMNS = (
+    "PLATE",
+    "TILE",
+    "MJD",
+    "FIBERID",
+    "OBJID",
+    "PLUG_RA",
+    "PLUG_DEC",
+    "CLASS",
+    "SUBCLASS",
+    "Z",
+    "Z_ERR",
+    "RCHI2",
+    "DOF",
+    "RCHI2DIFF",
+    "TFILE",
+    "TCOLUMN",
+    "NPOLY",
+    "THETA",
+    "VDISP",
+    "VDISP_ERR",
+    "WAVEMIN",
+    "WAVEMAX",
+    "WCOVERAGE",
+    "ZWARNING",
+    "SN_MEDIAN",
+    "CHI68P",
+)
 
 
 def write_plate_files(folder: str, fibres: Sequence[tuple[Target, Spectrum]]) -> int:
@@ -69,16 +103,34 @@ def _sp_zbest(fibres: Sequence[tuple[Target, Spectrum]]) -> bytes:
 def _all_fibres(fibres: Sequence[tuple[Target, Spectrum]]) -> list[tuple[Target, Spectrum | None]]:
     """Return all 640 fibres; those without a target have a warning that says so."""
     some = fibres[0][0]
+    nothing = Target(
+        plate=some.plate,
+        mjd=some.mjd,
+        fiberid=0,
+        ra=0.0,
+        dec=0.0,
+        plate_ra=some.plate_ra,
+        plate_dec=some.plate_dec,
+        object_class="",
+        zwarning=ZWARNING_UNPLUGGED,
+    )
     known = {target.fiberid: (target, spectrum) for target, spectrum in fibres}
-    unplugged = 1 << 7  # ZWARNING bit UNPLUGGED
-    return [known.get(fibre) or (Target(plate=some.plate, mjd=some.mjd, fiberid=fibre, ra=0.0, dec=0.0,
-                                        plate_ra=some.plate_ra, plate_dec=some.plate_dec, object_class="",
-                                        zwarning=unplugged), None) for fibre in range(1, FIBRES + 1)]
+    return [known.get(i) or (dataclasses.replace(nothing, fiberid=i), None) for i in range(1, FIBRES + 1)]
 
 
 def _plug_map(targets: Sequence[Target]) -> np.ndarray:
-    table = np.zeros(FIBRES, dtype=[("HOLETYPE", "S16"), ("OBJTYPE", "S16"), ("RA", ">f8"), ("DEC", ">f8"),
-                                    ("SPECTROGRAPHID", ">i4"), ("FIBERID", ">i4"), ("SECTARGET", ">i4")])
+    table = np.zeros(
+        FIBRES,
+        dtype=[
+            ("HOLETYPE", "S16"),
+            ("OBJTYPE", "S16"),
+            ("RA", ">f8"),
+            ("DEC", ">f8"),
+            ("SPECTROGRAPHID", ">i4"),
+            ("FIBERID", ">i4"),
+            ("SECTARGET", ">i4"),
+        ],
+    )
     table["FIBERID"] = np.arange(1, FIBRES + 1)
     table["SPECTROGRAPHID"] = np.where(table["FIBERID"] <= FIBRES // 2, 1, 2)
     table["HOLETYPE"], table["OBJTYPE"] = b"OBJECT".ljust(16), b"NA".ljust(16)

@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
-(STREAM_STAR, STREAM_SPECTRUM, STREAM_LABEL, STREAM_PLATE, STREAM_FIELD, STREAM_SURVEY, STREAM_SKY,
- STREAM_PLACE) = range(8)
+(STREAM_STAR, STREAM_SPECTRUM, STREAM_LABEL, STREAM_PLATE, STREAM_FIELD, STREAM_SURVEY, STREAM_SKY, STREAM_PLACE) = (
+    range(8)
+)
 """What a generator is for: streams of one seed are independent of each other."""
 
 MAX_SEED = 2**63 - 1

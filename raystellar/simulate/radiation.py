@@ -25,7 +25,7 @@ E4_TABLE = np.stack([expn(4, _TAU), -expn(3, _TAU) * TAU_STEP], axis=1)
 
 @njit(cache=True, nogil=True, inline="always")
 def planck(wavelength: float, temperature: float) -> float:
-    """Planck function B_lambda [erg/s/cm2/A/sr]."""
+    """Planck function B_lambda [erg/s/cm2/A/sr] at a wavelength [A] and temperature [K]."""
     x = HC_OVER_K_ANGSTROM_K / (wavelength * temperature)
     return PLANCK_FRONT / wavelength**5 / (math.exp(x) - 1.0)
 
@@ -45,10 +45,17 @@ def e4(tau: float) -> float:
 
 @njit(cache=True, nogil=True, inline="always")
 def emergent_flux(ratio: np.ndarray, source: np.ndarray, tau_ross: np.ndarray, half_step: float) -> float:
-    """Flux [erg/s/cm2/A] from opacity relative to the Rosseland mean and source at each depth.
+    """Emergent flux [erg/s/cm2/A] at one wavelength.
 
     F = pi S_0 + 2 pi sum_i (dS/dtau)_i [E4(tau_i) - E4(tau_{i+1})], the integral of 2 pi S E2
     by parts for S linear in tau between depths; tau by trapezia in ln tau_Ross.
+
+    Parameters
+    ----------
+    ratio : opacity over the Rosseland opacity (depths,)
+    source : source function [erg/s/cm2/A/sr] (depths,)
+    tau_ross : Rosseland optical depth (depths,), evenly spaced in its logarithm
+    half_step : half of that spacing
     """
     last = source.size - 1
     weight = ratio[0] * tau_ross[0]
@@ -71,12 +78,24 @@ def emergent_flux(ratio: np.ndarray, source: np.ndarray, tau_ross: np.ndarray, h
 
 
 @njit(cache=True, nogil=True)
-def scattering_excess(ratio: np.ndarray, scattering: np.ndarray, wavelength: np.ndarray, temperature: np.ndarray, tau_ross: np.ndarray, half_step: float) -> np.ndarray:
-    """sigma (J - B) over the Rosseland opacity, shape (wavelengths, depths).
+def scattering_excess(
+    ratio: np.ndarray,
+    scattering: np.ndarray,
+    wavelength: np.ndarray,
+    temperature: np.ndarray,
+    tau_ross: np.ndarray,
+    half_step: float,
+) -> np.ndarray:
+    """Scattering term sigma (J - B) over the Rosseland opacity, shape (wavelengths, depths).
 
-    ratio, scattering: total and scattering opacity over the Rosseland mean. J solves the Eddington
-    equation (1/3) d2J/dtau2 = epsilon (J - B) with dJ/dtau = sqrt(3) J at the top, J = B at the
-    bottom, by forward elimination and back substitution.
+    J solves the Eddington equation (1/3) d2J/dtau2 = epsilon (J - B) with dJ/dtau = sqrt(3) J at the
+    top, J = B at the bottom, by forward elimination and back substitution.
+
+    Parameters
+    ----------
+    ratio, scattering : total and scattering opacity over the Rosseland opacity (wavelengths, depths)
+    wavelength, temperature : [A] (wavelengths,), [K] (depths,)
+    tau_ross, half_step : as in `emergent_flux`
     """
     depths = temperature.size
     out = np.zeros(ratio.shape)

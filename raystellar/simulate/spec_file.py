@@ -24,58 +24,100 @@ from raystellar.simulate.spectro1d import Target, specobj_id
 
 BLOCK, CARD = 2880, 80
 
-COADD = (("flux", "E"), ("loglam", "E"), ("ivar", "E"), ("and_mask", "J"), ("or_mask", "J"), ("wdisp", "E"),
-         ("sky", "E"), ("model", "E"))
+COADD = (
+    ("flux", "E"),
+    ("loglam", "E"),
+    ("ivar", "E"),
+    ("and_mask", "J"),
+    ("or_mask", "J"),
+    ("wdisp", "E"),
+    ("sky", "E"),
+    ("model", "E"),
+)
 
 PRIMARY: tuple[tuple[str, Any, str], ...] = (
     ("TAI", 0.0, "1st row - Number of seconds since Nov 17 1858"),
     ("RA", 0.0, "1st row - Right ascension of telescope boresigh"),
     ("DEC", 0.0, "1st row - Declination of telescope boresight (d"),
-    ("EQUINOX", 2000.0, ""), ("RADECSYS", "FK5", ""), ("TIMESYS", "tai", "TAI, not UTC"),
-    ("MJD", 0, "MJD of observation"), ("MJDLIST", "00000", ""), ("VERSION", "simulated", "version of IOP"),
-    ("CAMVER", "SPEC2 v4_5", "Camera code version"), ("OBSERVER", "raystellar", ""),
+    ("EQUINOX", 2000.0, ""),
+    ("RADECSYS", "FK5", ""),
+    ("TIMESYS", "tai", "TAI, not UTC"),
+    ("MJD", 0, "MJD of observation"),
+    ("MJDLIST", "00000", ""),
+    ("VERSION", "simulated", "version of IOP"),
+    ("CAMVER", "SPEC2 v4_5", "Camera code version"),
+    ("OBSERVER", "raystellar", ""),
     ("SIMULATE", True, "Made by a simulator, not by a telescope"),
     ("TELESCOP", "SDSS 2.5-M", "Sloan Digital Sky Survey"),
-    ("NEXP_B1", 4, "b1 camera number of exposures"), ("NEXP_R1", 4, "r1 camera number of exposures"),
+    ("NEXP_B1", 4, "b1 camera number of exposures"),
+    ("NEXP_R1", 4, "r1 camera number of exposures"),
     ("EXPT_B1", 5200.0, "b1 camera exposure time (seconds)"),
     ("EXPT_R1", 5200.0, "r1 camera exposure time (seconds)"),
     ("EXPTIME", 5200.0, "Minimum of exposure times for all cameras"),
     ("FLAVOR", "science", "Flavor of this sequence (e.g., dome flat, etc."),
     ("QUALITY", "excellent", "night/image quality"),
-    ("RADEG", 0.0, "Right Ascension. (degrees)"), ("DECDEG", 0.0, "Declination. (degrees)"),
-    ("PLATEID", 0, "Plate Id"), ("TILEID", 0, "Tile Id"), ("CARTID", 4, "Cartridge used in this plugging"),
-    ("MAPID", 0, "Map Id"), ("NAME", "0000-00000-01", "Name of target; PlateId-MJD-Mapper ReRun"),
+    ("RADEG", 0.0, "Right Ascension. (degrees)"),
+    ("DECDEG", 0.0, "Declination. (degrees)"),
+    ("PLATEID", 0, "Plate Id"),
+    ("TILEID", 0, "Tile Id"),
+    ("CARTID", 4, "Cartridge used in this plugging"),
+    ("MAPID", 0, "Map Id"),
+    ("NAME", "0000-00000-01", "Name of target; PlateId-MJD-Mapper ReRun"),
     ("COLBIN", 1, "Binning factor perpendicular to the columns"),
     ("ROWBIN", 1, "Binning factor perpendicular to the rows"),
-    ("AIRTEMP", 9.35, "Temperature reported by TCC"), ("PRESSURE", 72012.75, "Atmospheric Pressure as reported by TCC"),
-    ("VERSIDL", "6.3", "Version of IDL"), ("VERSUTIL", "v5_3_0", "Version of idlutils"),
+    ("AIRTEMP", 9.35, "Temperature reported by TCC"),
+    ("PRESSURE", 72012.75, "Atmospheric Pressure as reported by TCC"),
+    ("VERSIDL", "6.3", "Version of IDL"),
+    ("VERSUTIL", "v5_3_0", "Version of idlutils"),
     ("VERSREAD", "v5_3_12", "Version of idlspec2d for pre-processing raw dat"),
     ("VERS2D", "v5_3_12", "Version of idlspec2d for 2D reduction"),
     ("VERSCOMB", "v5_3_12", "Version of idlspec2d for combining multiple spe"),
     ("HELIO_RV", 4.97, "Heliocentric correction (added to velocities)"),
-    ("VACUUM", True, "Wavelengths are in vacuum"), ("SFLATTEN", True, "Superflat has been applied"),
-    ("PSFSKY", 3, "Order of PSF skysubtraction"), ("SKYCHI2", 1.0, "Mean chi^2 of sky-subtraction"),
-    ("SCHI2MIN", 0.95, ""), ("SCHI2MAX", 1.1, ""), ("PREJECT", 0.2, "Profile area rejection threshold"),
-    *((f"SPEC{s}_{b}", 20.0, f"(S/N)^2 for spec  {s} at mag {m}") for s in (1, 2)
-      for b, m in (("G", 20.20), ("R", 20.25), ("I", 19.90))),
-    *((f"{b}{kind}STD", value, f"Spectrophoto {text} for std stars in {b}") for b in ("G", "R", "I", "GR", "RI")
-      for kind, text, value in (("OFF", "offset", 0.0), ("RMS", "RMS", 0.02))),
+    ("VACUUM", True, "Wavelengths are in vacuum"),
+    ("SFLATTEN", True, "Superflat has been applied"),
+    ("PSFSKY", 3, "Order of PSF skysubtraction"),
+    ("SKYCHI2", 1.0, "Mean chi^2 of sky-subtraction"),
+    ("SCHI2MIN", 0.95, ""),
+    ("SCHI2MAX", 1.1, ""),
+    ("PREJECT", 0.2, "Profile area rejection threshold"),
+    *(
+        (f"SPEC{s}_{b}", 20.0, f"(S/N)^2 for spec  {s} at mag {m}")
+        for s in (1, 2)
+        for b, m in (("G", 20.20), ("R", 20.25), ("I", 19.90))
+    ),
+    *(
+        (f"{b}{kind}STD", value, f"Spectrophoto {text} for std stars in {b}")
+        for b in ("G", "R", "I", "GR", "RI")
+        for kind, text, value in (("OFF", "offset", 0.0), ("RMS", "RMS", 0.02))
+    ),
     ("SECFOCUS", 1300.0, "Secondary Mirror Position as reported by TCC"),
-    ("HUMIDITY", 0.175, "Percent Humidity as reported by TCC"), ("PROGRAM", "binning 1   1", "Program for the CCD"),
+    ("HUMIDITY", 0.175, "Percent Humidity as reported by TCC"),
+    ("PROGRAM", "binning 1   1", "Program for the CCD"),
     ("SCATPOLY", 0, "Extraction: Order of scattered light polynomial"),
-    ("NFITPOLY", 1, "Extraction: Number of parameters in each profil"), ("XCHI2", 1.0, "Extraction: Mean chi^2"),
-    ("XCHI2MIN", 0.95, ""), ("XCHI2MAX", 1.05, ""), ("SHIFT", 0.0, "Angstroms, at 4000AA"),
+    ("NFITPOLY", 1, "Extraction: Number of parameters in each profil"),
+    ("XCHI2", 1.0, "Extraction: Mean chi^2"),
+    ("XCHI2MIN", 0.95, ""),
+    ("XCHI2MAX", 1.05, ""),
+    ("SHIFT", 0.0, "Angstroms, at 4000AA"),
     ("FBADPIX1", 0.0015, "Fraction of bad pixels on spectro-1"),
     ("FBADPIX2", 0.0015, "Fraction of bad pixels on spectro-2"),
-    ("NSTD", 14, "Number of (good) std stars"), ("LOWREJ", 5, "Extraction: low rejection"),
-    ("HIGHREJ", 8, "Extraction: high rejection"), ("PROFTYPE", 3, "Extraction profile: 1=Gaussian"),
-    ("NWORDER", 2, "Linear-log10 coefficients"), ("WFITTYPE", "LOG-LINEAR", "Linear-log10 dispersion"),
-    ("COEFF0", 3.5785, "Central wavelength (log10) of first pixel"), ("COEFF1", 0.0001, "Log10 dispersion per pixel"),
-    ("FBADPIX", 0.0015, "Fraction of bad pixels"), ("WAT0_001", "system=linear", ""),
-    ("WAT1_001", "wtype=linear label=Wavelength units=Angstroms", ""), ("DC-FLAG", 1, "Log-linear flag"),
+    ("NSTD", 14, "Number of (good) std stars"),
+    ("LOWREJ", 5, "Extraction: low rejection"),
+    ("HIGHREJ", 8, "Extraction: high rejection"),
+    ("PROFTYPE", 3, "Extraction profile: 1=Gaussian"),
+    ("NWORDER", 2, "Linear-log10 coefficients"),
+    ("WFITTYPE", "LOG-LINEAR", "Linear-log10 dispersion"),
+    ("COEFF0", 3.5785, "Central wavelength (log10) of first pixel"),
+    ("COEFF1", 0.0001, "Log10 dispersion per pixel"),
+    ("FBADPIX", 0.0015, "Fraction of bad pixels"),
+    ("WAT0_001", "system=linear", ""),
+    ("WAT1_001", "wtype=linear label=Wavelength units=Angstroms", ""),
+    ("DC-FLAG", 1, "Log-linear flag"),
     ("BUNIT", "1E-17 erg/cm^2/s/Ang", ""),
-    ("PLUG_RA", 0.0, "RA of object [deg]"), ("PLUG_DEC", 0.0, "dec of object [deg]"),
-    ("SPEC_ID", " " * 22, "Unique object identifier"), ("FIBERID", 1, "Fiber number (1-640)"),
+    ("PLUG_RA", 0.0, "RA of object [deg]"),
+    ("PLUG_DEC", 0.0, "dec of object [deg]"),
+    ("SPEC_ID", " " * 22, "Unique object identifier"),
+    ("FIBERID", 1, "Fiber number (1-640)"),
     ("NEXP", 8, "Number of individual exposures"),
     *((f"EXPID{i + 1:02d}", f"{'br'[i // 4]}1-{2591 + i % 4:08d}-00002595-00002596", "") for i in range(8)),
 )
@@ -130,11 +172,17 @@ def spec_bytes(target: Target, spectrum: Spectrum) -> bytes:
     """Return the whole file of one spectrum."""
     coadd, specobj, spzline = coadd_table(spectrum), specobj_row(target, spectrum), _spzline_rows(target)
     primary, coadd_header, specobj_header, spzline_header = _templates()
-    return b"".join((
-        primary.fill(primary_values(target, spectrum.k0)),
-        coadd_header.fill({"NAXIS2": len(coadd)}), _padded(coadd.tobytes()),
-        specobj_header.text, _padded(specobj.tobytes()), spzline_header.text, _padded(spzline.tobytes()),
-    ))
+    return b"".join(
+        (
+            primary.fill(primary_values(target, spectrum.k0)),
+            coadd_header.fill({"NAXIS2": len(coadd)}),
+            _padded(coadd.tobytes()),
+            specobj_header.text,
+            _padded(specobj.tobytes()),
+            spzline_header.text,
+            _padded(spzline.tobytes()),
+        )
+    )
 
 
 def coadd_table(spectrum: Spectrum) -> np.ndarray:
@@ -148,11 +196,21 @@ def coadd_table(spectrum: Spectrum) -> np.ndarray:
 def primary_values(target: Target, k0: int) -> dict[str, Any]:
     """Return the cards of the primary header that differ from file to file."""
     return {
-        "TAI": (target.mjd + 0.25) * 86400.0, "RA": round(target.plate_ra, 6), "DEC": round(target.plate_dec, 6),
-        "RADEG": round(target.plate_ra, 4), "DECDEG": round(target.plate_dec, 4), "MJD": target.mjd,
-        "MJDLIST": f"{target.mjd:05d}", "PLATEID": target.plate, "TILEID": target.plate, "MAPID": target.mjd,
-        "NAME": f"{target.plate:04d}-{target.mjd:05d}-01", "COEFF0": round(k0 * 1e-4, 4),
-        "PLUG_RA": round(target.ra, 6), "PLUG_DEC": round(target.dec, 6), "FIBERID": target.fiberid,
+        "TAI": (target.mjd + 0.25) * 86400.0,
+        "RA": round(target.plate_ra, 6),
+        "DEC": round(target.plate_dec, 6),
+        "RADEG": round(target.plate_ra, 4),
+        "DECDEG": round(target.plate_dec, 4),
+        "MJD": target.mjd,
+        "MJDLIST": f"{target.mjd:05d}",
+        "PLATEID": target.plate,
+        "TILEID": target.plate,
+        "MAPID": target.mjd,
+        "NAME": f"{target.plate:04d}-{target.mjd:05d}-01",
+        "COEFF0": round(k0 * 1e-4, 4),
+        "PLUG_RA": round(target.ra, 6),
+        "PLUG_DEC": round(target.dec, 6),
+        "FIBERID": target.fiberid,
         "SPEC_ID": f"{specobj_id(target):>22}",
     }
 
@@ -194,16 +252,36 @@ def _target_values(target: Target) -> dict[str, Any]:
     ra, dec = math.radians(target.ra), math.radians(target.dec)
     elodie, kind = target.elodie, "SKY" if target.sky else "NONLEGACY"
     return {
-        "PLATE": target.plate, "TILE": target.plate, "MJD": target.mjd, "FIBERID": target.fiberid,
-        "PLUG_RA": target.ra, "PLUG_DEC": target.dec, "CX": math.cos(dec) * math.cos(ra),
-        "CY": math.cos(dec) * math.sin(ra), "CZ": math.sin(dec), "SPECPRIMARY": int(target.primary),
-        "SPECSEGUE": int(target.primary), "SPECSEGUE1": int(target.primary),
-        "SPECOBJID": f"{specobj_id(target):>22}", "PLATEID": f"{specobj_id(target, with_fibre=False):>19}",
-        "SOURCETYPE": kind, "TARGETTYPE": "SKY" if target.sky else "SCIENCE", "SECTARGET": 16 if target.sky else 2,
-        "SPECTROGRAPHID": 1 if target.fiberid <= 320 else 2, "CLASS": target.object_class,
-        "SUBCLASS": target.subclass, "Z": target.z, "Z_ERR": target.z_err, "ZWARNING": target.zwarning,
-        "ELODIE_FILENAME": elodie.name + ".fits", "ELODIE_OBJECT": elodie.name, "ELODIE_TEFF": elodie.teff,
-        "ELODIE_LOGG": elodie.logg, "ELODIE_FEH": elodie.feh, "ELODIE_Z": elodie.z, "ELODIE_Z_ERR": elodie.z_err,
+        "PLATE": target.plate,
+        "TILE": target.plate,
+        "MJD": target.mjd,
+        "FIBERID": target.fiberid,
+        "PLUG_RA": target.ra,
+        "PLUG_DEC": target.dec,
+        "CX": math.cos(dec) * math.cos(ra),
+        "CY": math.cos(dec) * math.sin(ra),
+        "CZ": math.sin(dec),
+        "SPECPRIMARY": int(target.primary),
+        "SPECSEGUE": int(target.primary),
+        "SPECSEGUE1": int(target.primary),
+        "SPECOBJID": f"{specobj_id(target):>22}",
+        "PLATEID": f"{specobj_id(target, with_fibre=False):>19}",
+        "SOURCETYPE": kind,
+        "TARGETTYPE": "SKY" if target.sky else "SCIENCE",
+        "SECTARGET": 16 if target.sky else 2,
+        "SPECTROGRAPHID": 1 if target.fiberid <= 320 else 2,
+        "CLASS": target.object_class,
+        "SUBCLASS": target.subclass,
+        "Z": target.z,
+        "Z_ERR": target.z_err,
+        "ZWARNING": target.zwarning,
+        "ELODIE_FILENAME": elodie.name + ".fits",
+        "ELODIE_OBJECT": elodie.name,
+        "ELODIE_TEFF": elodie.teff,
+        "ELODIE_LOGG": elodie.logg,
+        "ELODIE_FEH": elodie.feh,
+        "ELODIE_Z": elodie.z,
+        "ELODIE_Z_ERR": elodie.z_err,
     }
 
 
@@ -214,10 +292,14 @@ def _spectrum_values(spectrum: Spectrum) -> dict[str, Any]:
     edges = np.searchsorted(loglam, np.log10(BANDS))
     ends = 10.0 ** loglam[[0, -1]].astype(np.float64) if len(loglam) else np.zeros(2)
     return {
-        "WAVEMIN": ends[0], "WAVEMAX": ends[1], "WCOVERAGE": 1e-4 * len(loglam),
+        "WAVEMIN": ends[0],
+        "WAVEMAX": ends[1],
+        "WCOVERAGE": 1e-4 * len(loglam),
         "SN_MEDIAN_ALL": spectrum.sn_median,
-        "SN_MEDIAN": [np.median(sn[a:b]) if b > a else 0.0 for a, b in edges], "DOF": max(len(loglam) - 10, 0),
-        "ANYANDMASK": np.bitwise_or.reduce(spectrum.and_mask), "ANYORMASK": np.bitwise_or.reduce(spectrum.or_mask),
+        "SN_MEDIAN": [np.median(sn[a:b]) if b > a else 0.0 for a, b in edges],
+        "DOF": max(len(loglam) - 10, 0),
+        "ANYANDMASK": np.bitwise_or.reduce(spectrum.and_mask),
+        "ANYORMASK": np.bitwise_or.reduce(spectrum.or_mask),
     }
 
 
@@ -226,17 +308,42 @@ def _empty_row() -> np.ndarray:
     """One row of HDU2 with what is the same in all files."""
     row = np.zeros(1, dtype=[(name, *_array_type(form)) for name, form in layout()["specobj"]])
     constant = {
-        "SURVEY": "segue1", "INSTRUMENT": "SDSS", "CHUNK": "simulated", "PROGRAMNAME": "simulated",
-        "PLATERUN": "simulated", "PLATEQUALITY": "good", "FIRSTRELEASE": "dr7", "RUN2D": "26", "RUN1D": "",
-        "TFILE": "spEigenStar-54474.fits", "ELODIE_SPTYPE": "unknown",
+        "SURVEY": "segue1",
+        "INSTRUMENT": "SDSS",
+        "CHUNK": "simulated",
+        "PROGRAMNAME": "simulated",
+        "PLATERUN": "simulated",
+        "PLATEQUALITY": "good",
+        "FIRSTRELEASE": "dr7",
+        "RUN2D": "26",
+        "RUN1D": "",
+        "TFILE": "spEigenStar-54474.fits",
+        "ELODIE_SPTYPE": "unknown",
     }
     for name in row.dtype.names or ():
         if row.dtype[name].kind == "S":
             row[name] = _spaced(constant.get(name, ""), row.dtype[name].itemsize)
-    numbers = {"PLATESN2": 20.0, "LAMBDA_EFF": 5000.0, "BLUEFIBER": -1, "SNTURNOFF": -9999.0, "NTURNOFF": -1,
-               "NSPECOBS": 1, "DESIGNID": -1, "TCOLUMN": -1, "NPOLY": 4, "RCHI2": 1.0, "CHI68P": 1.0,
-               "ELODIE_RCHI2": 1.0, "ELODIE_DOF": 2147, "SPEC1_G": 25.0, "SPEC1_R": 22.0, "SPEC1_I": 20.0,
-               "SPEC2_G": 25.0, "SPEC2_R": 22.0, "SPEC2_I": 20.0}
+    numbers = {
+        "PLATESN2": 20.0,
+        "LAMBDA_EFF": 5000.0,
+        "BLUEFIBER": -1,
+        "SNTURNOFF": -9999.0,
+        "NTURNOFF": -1,
+        "NSPECOBS": 1,
+        "DESIGNID": -1,
+        "TCOLUMN": -1,
+        "NPOLY": 4,
+        "RCHI2": 1.0,
+        "CHI68P": 1.0,
+        "ELODIE_RCHI2": 1.0,
+        "ELODIE_DOF": 2147,
+        "SPEC1_G": 25.0,
+        "SPEC1_R": 22.0,
+        "SPEC1_I": 20.0,
+        "SPEC2_G": 25.0,
+        "SPEC2_R": 22.0,
+        "SPEC2_I": 20.0,
+    }
     for name, value in numbers.items():
         row[name] = value
     return row
@@ -264,22 +371,31 @@ def _spzline_rows(target: Target) -> np.ndarray:
 @functools.lru_cache(maxsize=1)
 def _templates() -> tuple[Template, Template, Template, Template]:
     primary: list[tuple[str, Any, str]] = [
-        ("SIMPLE", True, "conforms to FITS standard"), ("BITPIX", 8, "array data type"),
-        ("NAXIS", 0, "number of array dimensions"), ("EXTEND", True, ""),
+        ("SIMPLE", True, "conforms to FITS standard"),
+        ("BITPIX", 8, "array data type"),
+        ("NAXIS", 0, "number of array dimensions"),
+        ("EXTEND", True, ""),
     ]
     spzline, specobj = layout()["spzline"], layout()["specobj"]
-    return (Template([*primary, *PRIMARY]), Template(_table_cards(COADD, 0, "COADD")),
-            Template(_table_cards(specobj, 1, "SPECOBJ")),
-            Template(_table_cards(spzline, len(layout()["lines"]), "SPZLINE")))
+    return (
+        Template([*primary, *PRIMARY]),
+        Template(_table_cards(COADD, 0, "COADD")),
+        Template(_table_cards(specobj, 1, "SPECOBJ")),
+        Template(_table_cards(spzline, len(layout()["lines"]), "SPZLINE")),
+    )
 
 
 def _table_cards(columns: Any, rows: int, name: str) -> list[tuple[str, Any, str]]:
     width = sum(np.dtype(_array_type(form)).itemsize for _, form in columns)
     cards: list[tuple[str, Any, str]] = [
-        ("XTENSION", "BINTABLE", "binary table extension"), ("BITPIX", 8, "array data type"),
-        ("NAXIS", 2, "number of array dimensions"), ("NAXIS1", width, "length of dimension 1"),
-        ("NAXIS2", rows, "length of dimension 2"), ("PCOUNT", 0, "number of group parameters"),
-        ("GCOUNT", 1, "number of groups"), ("TFIELDS", len(columns), "number of table fields"),
+        ("XTENSION", "BINTABLE", "binary table extension"),
+        ("BITPIX", 8, "array data type"),
+        ("NAXIS", 2, "number of array dimensions"),
+        ("NAXIS1", width, "length of dimension 1"),
+        ("NAXIS2", rows, "length of dimension 2"),
+        ("PCOUNT", 0, "number of group parameters"),
+        ("GCOUNT", 1, "number of groups"),
+        ("TFIELDS", len(columns), "number of table fields"),
     ]
     for i, (column, form) in enumerate(columns, start=1):
         cards += [(f"TTYPE{i}", column, ""), (f"TFORM{i}", form, "")]

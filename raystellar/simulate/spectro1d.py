@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from raystellar.simulate.constants import LIGHT_KM_S
 from raystellar.simulate.population import Star
-
-LIGHT_KM_S = 2.99792458e5
 
 VELOCITY_OFFSET_KM_S = -7.3
 """What the pipeline's velocities lack. Source: Lee et al. 2008, AJ 136, 2022."""
@@ -23,8 +22,20 @@ VELOCITY_ERROR_KM_S = 10.0
 
 ZWARNING_SKY, ZWARNING_SMALL_DELTA_CHI2, ZWARNING_NEGATIVE_MODEL = 1, 4, 8
 
-SUBCLASSES = ((3900.0, "K7"), (4350.0, "K5"), (4750.0, "K3"), (5000.0, "K1"), (5250.0, "G5"), (5500.0, "G2"),
-              (5800.0, "G0"), (6000.0, "F9"), (6400.0, "F5"), (6900.0, "F2"), (7300.0, "A0p"), (8200.0, "A0"))
+SUBCLASSES = (
+    (3900.0, "K7"),
+    (4350.0, "K5"),
+    (4750.0, "K3"),
+    (5000.0, "K1"),
+    (5250.0, "G5"),
+    (5500.0, "G2"),
+    (5800.0, "G0"),
+    (6000.0, "F9"),
+    (6400.0, "F5"),
+    (6900.0, "F2"),
+    (7300.0, "A0p"),
+    (8200.0, "A0"),
+)
 """Lowest temperature [K] of the templates that the pipeline knows."""
 
 SKY_CLASSES = (("STAR", ("T2", "L2", "WD", "L1", "K5")), ("GALAXY", ("",)), ("QSO", ("",)))
@@ -83,9 +94,14 @@ def classify_star(star: Star, rng: np.random.Generator) -> dict[str, object]:
     velocity = star.rv + VELOCITY_OFFSET_KM_S
     z = (velocity + VELOCITY_ERROR_KM_S * growth * rng.standard_normal()) / LIGHT_KM_S
     unsure = star.sn < 12.0 and rng.random() < 0.03
-    return {"object_class": "STAR", "subclass": subclass, "z": z,
-            "z_err": 0.4 * VELOCITY_ERROR_KM_S * growth / LIGHT_KM_S * float(np.exp(rng.normal(0.0, 0.2))),
-            "zwarning": ZWARNING_SMALL_DELTA_CHI2 if unsure else 0, "elodie": _elodie(star, velocity, growth, rng)}
+    return {
+        "object_class": "STAR",
+        "subclass": subclass,
+        "z": z,
+        "z_err": 0.4 * VELOCITY_ERROR_KM_S * growth / LIGHT_KM_S * float(np.exp(rng.normal(0.0, 0.2))),
+        "zwarning": ZWARNING_SMALL_DELTA_CHI2 if unsure else 0,
+        "elodie": _elodie(star, velocity, growth, rng),
+    }
 
 
 def classify_sky(rng: np.random.Generator) -> dict[str, object]:
@@ -96,9 +112,15 @@ def classify_sky(rng: np.random.Generator) -> dict[str, object]:
     warning = ZWARNING_SKY | ZWARNING_SMALL_DELTA_CHI2
     if name == "STAR":
         warning |= ZWARNING_NEGATIVE_MODEL
-    return {"sky": True, "object_class": name, "subclass": subclasses[int(rng.integers(len(subclasses)))],
-            "z": float(z), "z_err": float(rng.uniform(1e-4, 3.0)), "zwarning": warning,
-            "elodie": Elodie("HD124425", 6361.0, 4.04, 0.15, float(rng.normal(0.0, 0.002)), 2.6e-4)}
+    return {
+        "sky": True,
+        "object_class": name,
+        "subclass": subclasses[int(rng.integers(len(subclasses)))],
+        "z": float(z),
+        "z_err": float(rng.uniform(1e-4, 3.0)),
+        "zwarning": warning,
+        "elodie": Elodie("HD124425", 6361.0, 4.04, 0.15, float(rng.normal(0.0, 0.002)), 2.6e-4),
+    }
 
 
 def _elodie(star: Star, velocity: float, growth: float, rng: np.random.Generator) -> Elodie:

@@ -109,9 +109,14 @@ class SimulateConfig:
     """Which stars."""
 
     def __post_init__(self) -> None:
-        limits = (("seed", 0, MAX_SEED), ("stars_per_plate", 1, FIBRES), ("labelled_fraction", 0.0, 1.0),
-                  ("sky_fibres", 0, FIBRES - self.stars_per_plate), ("repeat_fraction", 0.0, 0.5),
-                  ("stars", 1, N_PLATES * self.stars_per_plate))
+        limits = (
+            ("seed", 0, MAX_SEED),
+            ("stars_per_plate", 1, FIBRES),
+            ("labelled_fraction", 0.0, 1.0),
+            ("sky_fibres", 0, FIBRES - self.stars_per_plate),
+            ("repeat_fraction", 0.0, 0.5),
+            ("stars", 1, N_PLATES * self.stars_per_plate),
+        )
         for name, low, high in limits:
             if not low <= getattr(self, name) <= high:
                 hint = " with these stars_per_plate" if name in ("stars", "sky_fibres") else ""
@@ -220,8 +225,10 @@ def finish(config: SimulateConfig, out: str) -> SurveySummary:
     parts = [_part_path(out, index) for index in plates(config)]
     missing = [path for path in parts if not os.path.exists(path)]
     if missing:
-        raise IncompleteError(f"{len(missing)} of {len(parts)} plates are missing in {out}, the first is "
-                              f"{os.path.basename(missing[0])}; run the simulation again to write them")
+        raise IncompleteError(
+            f"{len(missing)} of {len(parts)} plates are missing in {out}, the first is "
+            f"{os.path.basename(missing[0])}; run the simulation again to write them"
+        )
     for path in parts:
         _summary(config, path)
     table = pa.concat_tables([pq.read_table(path).replace_schema_metadata() for path in parts])
@@ -248,8 +255,9 @@ def _exposures(config: SimulateConfig, plate: _Plate) -> Iterator[_Exposure]:
         observation = first + slot
         rng = generator(config.seed, STREAM_SPECTRUM, observation)
         star, primary = _star_of(config, plate.index, observation, rng)
-        target = _target(config.seed, plate, int(plate.fibres[slot]), star.index, primary=primary,
-                         **classify_star(star, rng))
+        target = _target(
+            config.seed, plate, int(plate.fibres[slot]), star.index, primary=primary, **classify_star(star, rng)
+        )
         spectrum = observe(*rest_spectrum(star), star, plate.conditions, target.fiberid, rng)
         labels = label_row(target, star, spectrum.sn_median, generator(config.seed, STREAM_LABEL, observation))
         yield target, star, spectrum, labels
@@ -261,8 +269,7 @@ def _exposures(config: SimulateConfig, plate: _Plate) -> Iterator[_Exposure]:
         yield target, None, spectrum, label_row(target, None, spectrum.sn_median, rng)
 
 
-def _star_of(config: SimulateConfig, plate_index: int, observation: int,
-             rng: np.random.Generator) -> tuple[Star, bool]:
+def _star_of(config: SimulateConfig, plate_index: int, observation: int, rng: np.random.Generator) -> tuple[Star, bool]:
     """Return the star of one observation, and whether this is its best spectrum.
 
     Plates come in pairs on one field, as SEGUE's bright and faint ones; the second repeats some of the first.
@@ -280,10 +287,13 @@ def _plate(config: SimulateConfig, index: int) -> _Plate:
     number = plate_number(index)
     low, high = (math.sin(math.radians(dec)) for dec in DEC_RANGE_DEG)
     return _Plate(
-        index=index, number=number, mjd=int(np.interp(number, *MJD_OF_PLATE)) + int(rng.integers(-20, 21)),
+        index=index,
+        number=number,
+        mjd=int(np.interp(number, *MJD_OF_PLATE)) + int(rng.integers(-20, 21)),
         ra=round(float(field_rng.uniform(0.0, 360.0)), 5),
         dec=round(math.degrees(math.asin(field_rng.uniform(low, high))), 5),
-        labelled=is_labelled(config, index), conditions=draw_conditions(config.seed, index),
+        labelled=is_labelled(config, index),
+        conditions=draw_conditions(config.seed, index),
         fibres=rng.permutation(FIBRES) + 1,
     )
 
@@ -294,16 +304,31 @@ def _target(seed: int, plate: _Plate, fibre: int, place: int, **pipeline: Any) -
     radius, angle = PLATE_RADIUS_DEG * math.sqrt(rng.random()), rng.uniform(0.0, 2.0 * math.pi)
     dec = plate.dec + radius * math.sin(angle)
     ra = (plate.ra + radius * math.cos(angle) / math.cos(math.radians(dec))) % 360.0
-    return Target(plate=plate.number, mjd=plate.mjd, fiberid=fibre, ra=round(ra, 6), dec=round(dec, 6),
-                  plate_ra=plate.ra, plate_dec=plate.dec, **pipeline)
+    return Target(
+        plate=plate.number,
+        mjd=plate.mjd,
+        fiberid=fibre,
+        ra=round(ra, 6),
+        dec=round(dec, 6),
+        plate_ra=plate.ra,
+        plate_dec=plate.dec,
+        **pipeline,
+    )
 
 
 def _truth_row(path: str, target: Target, star: Star | None, spectrum: Spectrum, plate: _Plate) -> dict[str, Any]:
     names = ("teff", "logg", "feh", "alpha", "vmicro", "rv", "ebv", "g")
     return {
-        "path": path, "plate": target.plate, "mjd": target.mjd, "fiberid": target.fiberid, "ra": target.ra,
-        "dec": target.dec, **{name: getattr(star, name, None) for name in names}, "sn": spectrum.sn_median,
-        "star": -1 if star is None else star.index, "labelled": plate.labelled,
+        "path": path,
+        "plate": target.plate,
+        "mjd": target.mjd,
+        "fiberid": target.fiberid,
+        "ra": target.ra,
+        "dec": target.dec,
+        **{name: getattr(star, name, None) for name in names},
+        "sn": spectrum.sn_median,
+        "star": -1 if star is None else star.index,
+        "labelled": plate.labelled,
     }
 
 

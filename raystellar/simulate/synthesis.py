@@ -75,7 +75,9 @@ def _populations(model: np.ndarray, abundance: np.ndarray) -> tuple[np.ndarray, 
 
 
 @njit(cache=True, nogil=True)
-def _smooth_opacity(wavelength: np.ndarray, table: np.ndarray, band_cross_section: np.ndarray, bands: np.ndarray, model: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _smooth_opacity(
+    wavelength: np.ndarray, table: np.ndarray, band_cross_section: np.ndarray, bands: np.ndarray, model: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """(continuum and bands, scattering) [cm-1], shapes (wavelengths, depths)."""
     out = np.empty((wavelength.size, model.shape[1]))
     scattering = np.empty(out.shape)
@@ -112,7 +114,9 @@ def _planck_table(wavelength: np.ndarray, temperature: np.ndarray) -> np.ndarray
 
 
 @njit(cache=True, nogil=True)
-def _flux(ratio: np.ndarray, thermal: np.ndarray, excess: np.ndarray, index: np.ndarray, fraction: np.ndarray) -> np.ndarray:
+def _flux(
+    ratio: np.ndarray, thermal: np.ndarray, excess: np.ndarray, index: np.ndarray, fraction: np.ndarray
+) -> np.ndarray:
     """Emergent flux at every wavelength from opacity over the Rosseland mean (wavelengths, depths).
 
     thermal, excess: B and sigma (J - B) on the coarse lattice, interpolated at index + fraction.
@@ -140,8 +144,17 @@ def _pixels(wavelength: np.ndarray, flux: np.ndarray, edge: np.ndarray) -> np.nd
     return out
 
 
-def _emergent(teff: float, logg: float, feh: float, alpha: float, vmicro: float, wavelength: np.ndarray, index: np.ndarray, fraction: np.ndarray) -> np.ndarray:
-    """Flux on any fine lattice that interpolates from the coarse one."""
+def _emergent(
+    teff: float,
+    logg: float,
+    feh: float,
+    alpha: float,
+    vmicro: float,
+    wavelength: np.ndarray,
+    index: np.ndarray,
+    fraction: np.ndarray,
+) -> np.ndarray:
+    """Flux [erg/s/cm2/A] on any fine lattice that interpolates from the coarse one."""
     abundance = abundances(feh, alpha)
     model = structure(teff, logg, feh, abundance)
     populations, bands = _populations(model, abundance)
@@ -153,16 +166,41 @@ def _emergent(teff: float, logg: float, feh: float, alpha: float, vmicro: float,
     excess = scattering_excess(smooth, scattering, coarse, model[0], TAU_ROSS, 0.5 * LN_STEP)
     ratio = _interpolate(smooth, index, fraction)
     reference = _interpolate(smooth, LINE_INDEX, LINE_FRACTION)
-    add_lines(ratio, wavelength, LINES, LINE_MASS_G, populations, model[0], model[2], model[4],
-              reference, model[5], vmicro, LINE_DEPTHS[0], LINE_DEPTHS[1])
+    add_lines(
+        ratio,
+        wavelength,
+        LINES,
+        LINE_MASS_G,
+        populations,
+        model[0],
+        model[2],
+        model[4],
+        reference,
+        model[5],
+        vmicro,
+        LINE_DEPTHS[0],
+        LINE_DEPTHS[1],
+    )
     return _flux(ratio, _planck_table(coarse, model[0]), excess, index, fraction)
 
 
-def synthesize(teff, logg, feh, alpha=0.0, vmicro=None) -> np.ndarray:
-    """Return the surface flux F_lambda [erg/s/cm2/A] on LOGLAM, at rest, pixel-averaged.
+def synthesize(teff: float, logg: float, feh: float, alpha: float = 0.0, vmicro: float | None = None) -> np.ndarray:
+    """Return the flux F_lambda at the surface of a star at rest, averaged over the pixels of `LOGLAM`.
 
-    teff [K], logg [dex, cgs], feh and alpha [dex], vmicro [km/s] (None: `microturbulence`).
-    Raises ValueError outside LIMITS.
+    Parameters
+    ----------
+    teff : effective temperature [K]
+    logg : log10 of the surface gravity [cm/s2]
+    feh, alpha : [Fe/H] and [alpha/Fe] [dex], on the solar abundances of Asplund et al. 2009
+    vmicro : microturbulence [km/s]; None: that of `microturbulence`
+
+    Returns
+    -------
+    (pixels,) [erg/s/cm2/A]
+
+    Raises
+    ------
+    ValueError : a parameter is outside `LIMITS`
     """
     teff, logg, feh, alpha = float(teff), float(logg), float(feh), float(alpha)
     _check(teff=teff, logg=logg, feh=feh, alpha=alpha)

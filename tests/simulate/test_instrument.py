@@ -10,8 +10,9 @@ from raystellar.simulate.population import Star
 LOGLAM = np.arange(142000, 159400) * 2.5e-5
 WAVE = 10.0**LOGLAM
 STAR = Star(index=0, teff=5800.0, logg=4.4, feh=-0.5, alpha=0.1, vmicro=1.0, rv=0.0, ebv=0.05, g=17.0, sn=40.0)
-STILL = Conditions(exposure=1.0, sky_level=1.0, sky_lines=1.0, lsf=1.0, k_shift=1,
-                   ripple=np.zeros(instrument.N_RIPPLES))
+STILL = Conditions(
+    exposure=1.0, sky_level=1.0, sky_lines=1.0, lsf=1.0, k_shift=1, ripple=np.zeros(instrument.N_RIPPLES)
+)
 
 
 def continuum():

@@ -24,21 +24,32 @@ def test_streams_of_one_seed_are_independent():
     assert abs(np.corrcoef(a, b)[0, 1]) < 0.08
 
 
-@pytest.mark.parametrize(("name", "quantiles", "tolerance"), [
-    # 5, 25, 50, 75, 95 per cent of the SSPP stars to which the mixture was fitted
-    ("teff", (4493, 5153, 5503, 6068, 6988), 90.0),
-    ("logg", (2.47, 3.98, 4.31, 4.49, 4.65), 0.12),
-    ("feh", (-2.07, -1.07, -0.60, -0.36, -0.05), 0.06),
-    ("sn", (12.7, 23.5, 35.0, 48.0, 74.0), 1.5),
-])
+@pytest.mark.parametrize(
+    ("name", "quantiles", "tolerance"),
+    [
+        # 5, 25, 50, 75, 95 per cent of the SSPP stars to which the mixture was fitted
+        ("teff", (4493, 5153, 5503, 6068, 6988), 90.0),
+        ("logg", (2.47, 3.98, 4.31, 4.49, 4.65), 0.12),
+        ("feh", (-2.07, -1.07, -0.60, -0.36, -0.05), 0.06),
+        ("sn", (12.7, 23.5, 35.0, 48.0, 74.0), 1.5),
+    ],
+)
 def test_the_stars_are_those_of_sspp(stars, name, quantiles, tolerance):
     found = np.percentile(values(stars, name), (5, 25, 50, 75, 95))
     assert np.abs(found - quantiles).max() < tolerance
 
 
 def test_the_stars_lie_in_the_domain(stars):
-    for name, (low, high) in (("teff", TEFF_RANGE_K), ("logg", LOGG_RANGE), ("feh", FEH_RANGE), ("sn", (10, 120)),
-                              ("rv", (-600, 600)), ("alpha", (-0.2, 0.6)), ("vmicro", (0.5, 3.5)), ("g", (13, 21.5))):
+    for name, (low, high) in (
+        ("teff", TEFF_RANGE_K),
+        ("logg", LOGG_RANGE),
+        ("feh", FEH_RANGE),
+        ("sn", (10, 120)),
+        ("rv", (-600, 600)),
+        ("alpha", (-0.2, 0.6)),
+        ("vmicro", (0.5, 3.5)),
+        ("g", (13, 21.5)),
+    ):
         found = values(stars, name)
         assert low <= found.min() < found.max() <= high, name
 

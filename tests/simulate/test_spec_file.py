@@ -21,8 +21,16 @@ REAL = Path(os.environ.get("RAYSTELLAR_TEST_DATA", Path(__file__).parents[3] / "
 def exposed(fibre=31, star=STAR):
     rng = np.random.default_rng(fibre)
     fields = classify_sky(rng) if star is None else classify_star(star, rng)
-    target = Target(plate=266, mjd=51602, fiberid=fibre, ra=147.321071, dec=-0.006576, plate_ra=145.89219,
-                    plate_dec=0.059372, **fields)
+    target = Target(
+        plate=266,
+        mjd=51602,
+        fiberid=fibre,
+        ra=147.321071,
+        dec=-0.006576,
+        plate_ra=145.89219,
+        plate_dec=0.059372,
+        **fields,
+    )
     rest = None if star is None else 10.0 ** (-2.0 * LOGLAM)
     return target, observe(LOGLAM, rest, star, draw_conditions(1, 0), fibre, rng)
 
@@ -104,8 +112,10 @@ def test_plate_files_hold_the_rows_of_the_spectra(tmp_path):
     assert size == sum(path.stat().st_size for path in tmp_path.iterdir())
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with fits.open(tmp_path / "spPlate-0266-51602.fits") as plate, \
-                fits.open(tmp_path / "spZbest-0266-51602.fits") as best:
+        with (
+            fits.open(tmp_path / "spPlate-0266-51602.fits") as plate,
+            fits.open(tmp_path / "spZbest-0266-51602.fits") as best,
+        ):
             plate.verify("exception")
             best.verify("exception")
             assert len(plate[0].data) == len(plate[5].data) == len(best[1].data) == 640

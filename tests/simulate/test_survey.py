@@ -46,7 +46,8 @@ def test_a_survey_is_whole_and_its_tables_agree(tmp_path):
     for row in truth:
         with fits.open(tmp_path / row["path"]) as hdus:
             assert (row["plate"], row["mjd"], row["fiberid"]) == tuple(
-                hdus[2].data[0][name] for name in ("PLATE", "MJD", "FIBERID"))
+                hdus[2].data[0][name] for name in ("PLATE", "MJD", "FIBERID")
+            )
         assert ((row["plate"], row["mjd"], row["fiberid"]) in labels) == row["labelled"]
     sky = config.sky_fibres * sum(is_labelled(config, index) for index in plates(config))
     assert sum(row["FLAG"].startswith("S") for row in table) == sky
@@ -131,11 +132,18 @@ def test_missing_plates_and_foreign_parts_are_refused(tmp_path):
         write_plate(SMALL, str(tmp_path / "file"), 0)
 
 
-@pytest.mark.parametrize(("values", "message"), [
-    ({"stars": 0}, "stars = 0"), ({"stars": 10**7}, "stars_per_plate"), ({"stars_per_plate": 641}, "641"),
-    ({"stars_per_plate": 630, "sky_fibres": 11}, "sky_fibres = 11"), ({"labelled_fraction": 1.1}, "1.1"),
-    ({"seed": -1}, "seed"), ({"repeat_fraction": 0.6}, "0.6"),
-])
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"stars": 0}, "stars = 0"),
+        ({"stars": 10**7}, "stars_per_plate"),
+        ({"stars_per_plate": 641}, "641"),
+        ({"stars_per_plate": 630, "sky_fibres": 11}, "sky_fibres = 11"),
+        ({"labelled_fraction": 1.1}, "1.1"),
+        ({"seed": -1}, "seed"),
+        ({"repeat_fraction": 0.6}, "0.6"),
+    ],
+)
 def test_limits_are_checked(values, message):
     with pytest.raises(ValueError, match=message):
         SimulateConfig(**values)
@@ -149,10 +157,13 @@ def label_errors(sn, count=3000):
     return stars, rows
 
 
-@pytest.mark.parametrize(("sn", "bounds"), [
-    (60.0, {"teff": (40, 75), "logg": (0.09, 0.17), "feh": (0.05, 0.11)}),
-    (10.0, {"teff": (100, 170), "logg": (0.25, 0.4), "feh": (0.14, 0.24)}),
-])
+@pytest.mark.parametrize(
+    ("sn", "bounds"),
+    [
+        (60.0, {"teff": (40, 75), "logg": (0.09, 0.17), "feh": (0.05, 0.11)}),
+        (10.0, {"teff": (100, 170), "logg": (0.25, 0.4), "feh": (0.14, 0.24)}),
+    ],
+)
 def test_label_errors_grow_at_low_sn(sn, bounds):
     stars, rows = label_errors(sn)
     good = [(star, row) for star, row in zip(stars, rows, strict=True) if row["TEFF_ADOP"] != MISSING]

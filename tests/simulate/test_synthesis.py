@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 
 from raystellar.bench.sky import BANDS_AIR, air_to_vacuum, equivalent_width
+from raystellar.simulate import lattice
 from raystellar.simulate.atmosphere import TAU_ROSS, structure
 from raystellar.simulate.atoms import INDEX, IONISATION_EV, SYMBOLS, TERMS, abundances
+from raystellar.simulate.hydrogen import line_wavelength, oscillator_strength
 from raystellar.simulate.ionisation import gas_state, stage_fractions
 from raystellar.simulate.lines import LINES, voigt
-from raystellar.simulate.opacity import occupation
+from raystellar.simulate.opacity import depth_factors, h_minus_table, occupation
 from raystellar.simulate.radiation import e4
-from raystellar.simulate.synthesis import LOGLAM, microturbulence, synthesize
+from raystellar.simulate.synthesis import LOGLAM, _emergent, microturbulence, synthesize
 
 WAVE = 10.0**LOGLAM
 DATA = Path(os.environ.get("RAYSTELLAR_TEST_DATA", Path(__file__).parents[2] / ".." / "shared" / "data"))
@@ -30,8 +32,7 @@ def naive_fractions(symbol, temperature, ne):
     kt_ev = 8.617333262e-5 * temperature
     u = [sum(g * math.exp(-e / kt_ev) for g, e in stage) for stage in TERMS[symbol]]
     front = 2.0 * (2 * math.pi * 9.1093837e-28 * 1.380649e-16 * temperature / 6.62607015e-27**2) ** 1.5
-    ratios = [front * u[i + 1] / u[i] * math.exp(-IONISATION_EV[INDEX[symbol], i] / kt_ev) / ne
-              for i in range(2)]
+    ratios = [front * u[i + 1] / u[i] * math.exp(-IONISATION_EV[INDEX[symbol], i] / kt_ev) / ne for i in range(2)]
     stages = np.array([1.0, ratios[0], ratios[0] * ratios[1]])
     return stages / stages.sum()
 
@@ -71,7 +72,28 @@ def test_solar_pressure_and_temperature():
     pressure = np.exp(np.interp(0.0, np.log(TAU_ROSS), np.log(model[1])))
     assert 6000 < at_one < 6700
     assert 0.8e5 < pressure < 2e5  # standard models: 1.2e5 dyn/cm2
-    assert np.all(np.diff(model[0]) > 0) and np.all(np.diff(model[1]) > 0)
+    assert np.all(np.diff(model[:2], axis=1) > 0)
+
+
+@pytest.mark.parametrize(
+    ("upper", "wave", "f"),  # NIST: vacuum wavelength of the centroid, absorption oscillator strength
+    [(3, 6564.61, 0.64108), (4, 4862.68, 0.11938), (5, 4341.68, 0.044694), (6, 4102.89, 0.022105)],
+)
+def test_balmer_lines_are_those_of_nature(upper, wave, f):
+    assert line_wavelength(2, upper) == pytest.approx(wave, abs=0.01)
+    assert oscillator_strength(2, upper) == pytest.approx(f, rel=1e-3)
+
+
+def test_the_negative_ion_of_hydrogen_absorbs_most_at_8500_angstrom():
+    wave = np.arange(3000.0, 16400.0, 10.0)
+    bound_free = h_minus_table(wave)[:, 0]
+    assert wave[np.argmax(bound_free)] == pytest.approx(8500.0, abs=100.0)
+    assert bound_free.max() == pytest.approx(3.99e-17, rel=0.01)
+    # free-free, Bell & Berrington 1987: 1e-26 cm4/dyn at 5040 K and 5063, 9113, 15189 angstrom
+    for free_wave, expected in ((5063.0, 0.195), (9113.0, 0.576), (15189.0, 1.49)):
+        row, factors = h_minus_table(np.array([free_wave]))[0], depth_factors(5040.0, 1.0)
+        found = row[1:] @ factors[1:7] / (1.380649e-16 * 5040.0)
+        assert found == pytest.approx(1e-26 * expected, rel=0.03)
 
 
 def test_high_levels_dissolve_with_density():
@@ -88,7 +110,9 @@ def test_flux_is_near_a_black_body_in_the_window(label, within):
     # minimum of H- at 1.6 micron lets flux out in the infrared instead
     flux = synthesize(*label)
     black = np.pi * 1.191043e27 / WAVE**5 / np.expm1(1.438777e8 / (WAVE * label[0]))
-    assert flux.shape == LOGLAM.shape and np.all(np.isfinite(flux)) and np.all(flux > 0)
+    assert flux.shape == LOGLAM.shape
+    assert np.all(np.isfinite(flux))
+    assert np.all(flux > 0)
     assert np.trapezoid(flux, WAVE) == pytest.approx(np.trapezoid(black, WAVE), rel=within)
 
 
@@ -103,6 +127,16 @@ def test_balmer_lines_peak_in_a_stars():
     widths = [width("H-delta", teff, 4.0, 0.0) for teff in (5000, 6500, 9000)]
     assert widths[0] < widths[1] < widths[2]
     assert width("H-delta", 9000, 4.2, 0.0) > width("H-delta", 9000, 2.5, 0.0) + 2.0  # Stark wings
+
+
+def test_the_lattice_resolves_the_hydrogen_cores_of_a_cool_giant():
+    label = (4300.0, 1.5, -0.5)
+    wave = np.sort(np.concatenate([lattice.FINE_WAVE[:-1] + k / 8 * np.diff(lattice.FINE_WAVE) for k in range(8)]))
+    flux = _emergent(*label, 0.0, microturbulence(*label[:2]), wave, *lattice.interpolation(lattice.COARSE_WAVE, wave))
+    for upper in (3, 4):
+        inside, pixels = [abs(w - line_wavelength(2, upper)) < 1.5 for w in (wave, WAVE)]
+        mean = np.trapezoid(flux[inside], wave[inside]) / np.ptp(wave[inside])
+        assert synthesize(*label)[pixels].mean() == pytest.approx(mean, rel=0.025)
 
 
 def test_balmer_jump_of_an_a_star():
@@ -128,14 +162,15 @@ def test_strong_lines_stand_at_their_vacuum_wavelengths():
         near = np.flatnonzero(abs(WAVE - wave) < 3.0)
         assert WAVE[near[np.argmin(flux[near])]] == pytest.approx(wave, abs=0.4)
     assert abs(air_to_vacuum(5889.951) - 5891.583) < 0.01
-    assert np.all(np.diff(LINES[:, 0]) >= 0) and set(LINES[:, 1].astype(int)) <= set(range(len(SYMBOLS)))
+    assert np.all(np.diff(LINES[:, 0]) >= 0)
+    assert set(LINES[:, 1].astype(int)) <= set(range(len(SYMBOLS)))
 
 
 @pytest.mark.parametrize("base", [(5000.0, 3.0, -1.0), (8000.0, 4.0, 0.0)])
 @pytest.mark.parametrize("step", [(4.0, 0, 0), (0, 0.02, 0), (0, 0, 0.02)])
 def test_smooth_in_every_parameter(base, step):
     # third differences of a smooth function are tiny; grid noise or a threshold would show
-    f = [np.log(synthesize(*(b + i * s for b, s in zip(base, step)))) for i in range(4)]
+    f = [np.log(synthesize(*(b + i * s for b, s in zip(base, step, strict=True)))) for i in range(4)]
     third = f[3] - 3 * f[2] + 3 * f[1] - f[0]
     assert np.abs(third).max() < 2e-4
 
