@@ -35,6 +35,9 @@ EXAMPLES = {
   raystellar label dr12/spectra --model model --out catalog
   raystellar label survey/spectra/0266 --model model --out catalog --local
   raystellar label @paths.txt --model model --out catalog --labels ssppOut-dr12.fits""",
+    "plan": """examples:
+  raystellar plan dr12/spectra/lite
+  raystellar plan dr12/spectra/lite --model model""",
     "demo": """examples:
   raystellar demo
   raystellar demo --out /tmp/demo --stars 12000 --seed 1""",
@@ -74,6 +77,11 @@ def parser() -> argparse.ArgumentParser:
     label.add_argument("--out", required=True, metavar="CATALOG", help="folder to write")
     label.add_argument("--labels", metavar="TABLE", help="take radial velocities from this table where it has them")
 
+    plan = _command(commands, "plan", run_plan, "size a job: spectra per second, hours, disk and memory")
+    plan.add_argument("spectra", nargs="+", metavar="SPECTRA", help=SPECTRA_HELP)
+    plan.add_argument("--model", metavar="BUNDLE", help="plan to label with this bundle (default: to preprocess)")
+    plan.add_argument("--sample", type=int, default=512, metavar="N", help="spectra to time (default: 512)")
+
     demo = _command(commands, "demo", run_demo, "the whole job on a simulated survey")
     demo.add_argument("--out", default="demo", metavar="DIR", help="folder to write (default: demo)")
     demo.add_argument("--stars", type=int, metavar="N", help="number of stars")
@@ -91,6 +99,10 @@ def parser() -> argparse.ArgumentParser:
     kernels.add_argument("--model", metavar="BUNDLE", help="also predict, with this bundle")
     kernels.add_argument("--count", type=int, default=400, metavar="N", help="files to take (default: 400)")
     kernels.set_defaults(run=run_bench_kernels)
+    ingest = benches.add_parser("ingest", help="spec files to Parquet beside what a user would write")
+    ingest.add_argument("spectra", nargs="+", metavar="SPECTRA", help=SPECTRA_HELP)
+    ingest.add_argument("--cores", type=int, nargs="+", default=[1, 2], metavar="N", help="of the Ray job (default: 1 2)")
+    ingest.set_defaults(run=run_bench_ingest)
     return top
 
 
@@ -233,6 +245,18 @@ def run_label(options: argparse.Namespace) -> int:
     return 0
 
 
+def run_plan(options: argparse.Namespace) -> int:
+    """Run ``raystellar plan``."""
+    settings = _settings(options)
+    if settings is None:
+        return 0
+    from raystellar.plan import plan, plan_table
+
+    found = plan(options.spectra, model=options.model, config=settings.preprocess, sample=options.sample)
+    print(plan_table(found))
+    return 0
+
+
 def run_demo(options: argparse.Namespace) -> int:
     """Run ``raystellar demo``."""
     settings = _settings(options, simulate={"stars": options.stars, "seed": options.seed})
@@ -262,6 +286,19 @@ def run_bench_kernels(options: argparse.Namespace) -> int:
     print(f"{'ms per spectrum and core':26s} {'plain':>8s} {'raystellar':>11s} {'ratio':>7s}")
     for part, plain, ours in kernel_table(options.spectra, options.model, options.count):
         print(f"{part:26s} {plain:8.3f} {ours:11.3f} {plain / ours:7.1f}")
+    return 0
+
+
+def run_bench_ingest(options: argparse.Namespace) -> int:
+    """Run ``raystellar bench ingest``."""
+    from raystellar.bench.ingest import ingest_table
+
+    first = None
+    print(f"{'ms per spectrum and core':22s} {'read':>8s} {'resample':>9s} {'write':>8s} {'whole':>8s} {'ratio':>7s}")
+    for line in ingest_table(options.spectra, options.cores):
+        first = first or line.whole
+        parts = [f"{value:{width}.3f}" for value, width in ((line.read, 8), (line.resample, 9), (line.write, 8))]
+        print(f"{line.name:22s} {' '.join(parts).replace('nan', '   ')} {line.whole:8.3f} {first / line.whole:7.1f}")
     return 0
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raystellar.catalog import CatalogConfig, LabelTable, read_labels
+from raystellar.catalog import CatalogConfig, LabelTable, pack_key, read_labels
 from raystellar.engine import JobResult, Resources, Stopwatch, run_job
 from raystellar.errors import SpectrumError
 from raystellar.ingest import Admitted, Batch, choose_rv, find_label, ingest, matrix_column
@@ -25,8 +25,14 @@ from raystellar.spectra.record import Spectrum
 from raystellar.splits import NOT_DRAWN, SplitConfig, assign_splits
 from raystellar.targets import TARGET_NAMES
 
-STANDARD_NAME = r"spec-(?P<plate>\d{3,6})-(?P<mjd>\d{5})-(?P<fiberid>\d{1,4})\.fits?(?:\.gz)?$"
+SPEC_NAME = r"spec-(?P<plate>\d{3,6})-(?P<mjd>\d{5})-(?P<fiberid>\d{1,4})\.fits?(?:\.gz)?$"
 """Name of an SDSS spec file, which says whose spectrum it is."""
+
+PLATE_NAME = r"spPlate-(?P<plate>\d{3,6})-(?P<mjd>\d{5})\.fits?(?:\.gz)?$"
+"""Name of an SDSS plate file."""
+
+FIBRES_PER_KEY = 10_000
+"""The last digits of ``catalog.pack_key`` are the fibre."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +80,7 @@ def preprocess(
         split = draw_splits(table, manifest["path"], splits)
     identity = {"catalog": catalog, "splits": splits, "preprocess": config, "labels": table.digest()}
     output = ShardedOutput(out, arrow_schema(DATASET))
-    output.begin("dataset", identity, manifest, resources.rows_per_shard)
+    output.begin("dataset", identity, manifest, resources.rows_per_shard, resources.bytes_per_shard)
     with watch.part("preprocess"):
         result = run_job("preprocess", output, DatasetShard, (table, split, config), resources)
     return DatasetSummary(out, result, count_splits(output), table.summary(), watch.seconds)
@@ -88,14 +94,31 @@ def draw_splits(table: LabelTable, paths: pa.ChunkedArray, config: SplitConfig) 
     """
     drawn_from = table.usable.copy()
     if config.exact:
-        names = pc.extract_regex(paths.combine_chunks(), STANDARD_NAME).drop_null()
-        present = np.zeros(len(table), dtype=bool)
-        found = table.find(*(names.field(part).cast(pa.int64()).to_numpy() for part in ("plate", "mjd", "fiberid")))
-        present[found[found >= 0]] = True
-        drawn_from &= present
+        drawn_from &= _has_file(table, paths.combine_chunks())
     split = np.full(len(table), NOT_DRAWN, dtype=np.int8)
     split[drawn_from] = assign_splits(table.star_id[drawn_from], table.key[drawn_from], config)
     return split
+
+
+def _has_file(table: LabelTable, paths: pa.StringArray) -> np.ndarray:
+    """Return for each row (n,) bool whether the names of the files say that its spectrum is there.
+
+    A plate file has all spectra of its plate; a file whose name says nothing, such as a Parquet table, may have any.
+    """
+    fibre = pc.extract_regex(paths, SPEC_NAME)
+    plate = pc.extract_regex(paths, PLATE_NAME)
+    if (fibre.is_null().to_numpy(False) & plate.is_null().to_numpy(False)).any():
+        return np.ones(len(table), dtype=bool)
+    numbers = [_numbers(plate, part) for part in ("plate", "mjd")]
+    plates = pack_key(*numbers, np.zeros(len(numbers[0]))) // FIBRES_PER_KEY
+    present = np.isin(table.key // FIBRES_PER_KEY, plates)
+    found = table.find(*(_numbers(fibre, part) for part in ("plate", "mjd", "fiberid")))
+    present[found[found >= 0]] = True
+    return present
+
+
+def _numbers(names: pa.StructArray, part: str) -> np.ndarray:
+    return names.drop_null().field(part).cast(pa.int64()).to_numpy()
 
 
 class DatasetShard:
@@ -109,10 +132,9 @@ class DatasetShard:
 
     def __call__(self, shard: int) -> dict[str, Any]:
         """Do this shard and commit it."""
-        paths = self._output.paths(shard)
-        batch = ingest(paths, self._preprocessor, self._admit)
+        batch = ingest(self._output.slices(shard), self._preprocessor, self._admit)
         self._output.commit(shard, self._rows(batch), batch.rejects)
-        return {"rows": len(paths), "rejected": len(batch.rejects)}
+        return {"rows": len(batch.rows) + len(batch.rejects), "rejected": len(batch.rejects)}
 
     def _admit(self, spectrum: Spectrum) -> Admitted:
         """Take stars whose labels can be learned from."""

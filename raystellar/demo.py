@@ -27,6 +27,7 @@ from raystellar.preprocess.pixels import Preprocessor
 from raystellar.report.figures import predicted_against_true
 from raystellar.settings import Settings
 from raystellar.simulate.survey import SPECTRA_DIR, SSPP_NAME, TRUTH_NAME
+from raystellar.spectra import Slice
 from raystellar.targets import TARGET_NAMES, TARGETS
 from raystellar.train import train
 
@@ -109,7 +110,8 @@ def _ridge_predictions(dataset: str, model: str, paths: list[str]) -> np.ndarray
     training = read_dataset(dataset).splits(("train",))["train"]
     ridge = Ridge().fit(training.flux, training.targets)
     config = preprocess_of(load_bundle(model))
-    batch = ingest(paths, Preprocessor(config), lambda spectrum: choose_rv(spectrum, None, -1, config.max_abs_rv))
+    slices = [Slice(path) for path in paths]
+    batch = ingest(slices, Preprocessor(config), lambda spectrum: choose_rv(spectrum, None, -1, config.max_abs_rv))
     return ridge.predict(batch.flux)
 
 

@@ -18,7 +18,7 @@ from raystellar.catalog import LabelTable
 from raystellar.errors import SpectrumError
 from raystellar.preprocess.pixels import SPEED_OF_LIGHT_KM_S, Preprocessor
 from raystellar.schema import IDENTITY, N_NOISE, N_PIXELS, Column, arrow_schema
-from raystellar.spectra import read_spectrum
+from raystellar.spectra import Slice, read_spectra, read_spectrum
 from raystellar.spectra.record import Spectrum
 
 
@@ -42,7 +42,7 @@ Admit = Callable[[Spectrum], Admitted]
 
 @dataclass
 class Batch:
-    """The spectra of one shard, in the order of the paths."""
+    """The spectra of one shard, in the order of the paths and, of one file, in its own."""
 
     flux: np.ndarray
     """(n, 4000) float32, standardised."""
@@ -62,34 +62,50 @@ class Batch:
     rejects: list[tuple[str, SpectrumError]] = field(default_factory=list)
 
 
-def ingest(paths: Iterable[str], preprocessor: Preprocessor, admit: Admit) -> Batch:
-    """Read, admit and preprocess the spectra at ``paths``."""
-    paths = list(paths)
-    flux = np.empty((len(paths), N_PIXELS), dtype=np.float32)
-    ivar = np.empty((len(paths), N_NOISE), dtype=np.float32)
+def ingest(slices: Iterable[Slice], preprocessor: Preprocessor, admit: Admit) -> Batch:
+    """Read, admit and preprocess spectra; each is a row of the batch or one of its rejects."""
+    slices = list(slices)
+    room = sum(part.spectra or 1 for part in slices)
+    flux = np.empty((room, N_PIXELS), dtype=np.float32)
+    ivar = np.empty((room, N_NOISE), dtype=np.float32)
     taken: list[tuple[Any, ...]] = []
     rejects: list[tuple[str, SpectrumError]] = []
-    for path in paths:
-        try:
-            spectrum = read_spectrum(path)
-            admitted = admit(spectrum)
-            shift_rv = 0.0 if math.isnan(admitted.rv) else admitted.rv
+    for part in slices:
+        for spectrum in _items(part):
+            if isinstance(spectrum, SpectrumError):
+                rejects.append((part.path, spectrum))
+                continue
             n = len(taken)
-            good = preprocessor(spectrum.loglam, spectrum.flux, spectrum.ivar, shift_rv, flux[n], ivar[n])
-        except SpectrumError as error:
-            rejects.append((path, error))
-            continue
-        taken.append((*_identity(spectrum, admitted, good), spectrum.is_sky, admitted.row))
+            try:
+                admitted = admit(spectrum)
+                shift_rv = 0.0 if math.isnan(admitted.rv) else admitted.rv
+                good = preprocessor(spectrum.loglam, spectrum.flux, spectrum.ivar, shift_rv, flux[n], ivar[n])
+            except SpectrumError as error:
+                rejects.append((part.path, _named(error, spectrum)))
+                continue
+            taken.append((*_identity(spectrum, admitted, good), spectrum.is_sky, admitted.row))
     columns = list(zip(*taken, strict=True)) if taken else [()] * (len(IDENTITY) + 2)
     n = len(taken)
     return Batch(
         flux=flux[:n],
         ivar=ivar[:n],
-        identity=pa.table([_array(*pair) for pair in zip(IDENTITY, columns, strict=False)], schema=arrow_schema(IDENTITY)),
+        identity=pa.table(
+            [_array(*pair) for pair in zip(IDENTITY, columns, strict=False)], schema=arrow_schema(IDENTITY)
+        ),
         is_sky=np.array(columns[-2], dtype=bool),
         rows=np.array(columns[-1], dtype=np.int64),
         rejects=rejects,
     )
+
+
+def _items(part: Slice) -> Iterable[Spectrum | SpectrumError]:
+    """Yield the spectra of a slice; a file that was not counted and holds many is refused, not cut short."""
+    if part.spectra is not None:
+        return read_spectra(part.path, first=part.first, count=part.spectra)
+    try:
+        return (read_spectrum(part.path),)
+    except SpectrumError as error:
+        return (error,)
 
 
 def choose_rv(spectrum: Spectrum, labels: LabelTable | None, row: int, max_abs_rv: float) -> Admitted:
@@ -121,11 +137,17 @@ def matrix_column(values: np.ndarray) -> pa.FixedSizeListArray:
     return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1])
 
 
+def _named(error: SpectrumError, spectrum: Spectrum) -> SpectrumError:
+    """Say which spectrum was rejected, and what its reader missed."""
+    detail = "; ".join(part for part in (error.detail, spectrum.note) if part)
+    return SpectrumError(error.stage, error.reason, detail, spectrum.spec_id)
+
+
 def _identity(spectrum: Spectrum, admitted: Admitted, good: float) -> tuple[Any, ...]:
     """Return the values of ``schema.IDENTITY``."""
     return (
         spectrum.path,
-        f"{spectrum.plate}-{spectrum.mjd}-{spectrum.fiberid}",
+        spectrum.spec_id,
         spectrum.plate,
         spectrum.mjd,
         spectrum.fiberid,

@@ -79,7 +79,7 @@ def label(
             table = read_labels(labels, catalog or CatalogConfig(), required=["rv"])
     identity = {"model": bundle.model_id, "quality": quality, "labels": table.digest() if table else None}
     output = ShardedOutput(out, arrow_schema(CATALOG))
-    output.begin("catalog", identity, manifest, resources.rows_per_shard)
+    output.begin("catalog", identity, manifest, resources.rows_per_shard, resources.bytes_per_shard)
     with watch.part("label"):
         result = run_job("label", output, LabelShard, (model, bundle.model_id, table, quality), resources)
     return LabelSummary(out, result, bundle.model_id, count_flags(output), watch.seconds)
@@ -115,10 +115,9 @@ class LabelShard:
 
     def __call__(self, shard: int) -> dict[str, Any]:
         """Do this shard and commit it."""
-        paths = self._output.paths(shard)
-        batch = ingest(paths, self._preprocessor, self._admit)
+        batch = ingest(self._output.slices(shard), self._preprocessor, self._admit)
         self._output.commit(shard, self._rows(batch), batch.rejects)
-        return {"rows": len(paths), "rejected": len(batch.rejects)}
+        return {"rows": len(batch.rows) + len(batch.rejects), "rejected": len(batch.rejects)}
 
     def _admit(self, spectrum: Spectrum) -> Admitted:
         """Take everything that has a velocity."""

@@ -7,20 +7,26 @@ in an object store it appears when its upload is complete.
 from __future__ import annotations
 
 import os
+import re
 import uuid
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
-from fsspec.utils import get_protocol
+from fsspec.utils import get_protocol, glob_translate
 
-from raystellar.errors import InputError, OutputError
+from raystellar.errors import InputError, OutputError, RaystellarError
+from raystellar.remote import WEB_PROTOCOLS, first_line
 
-FITS_SUFFIXES = (".fits", ".fit", ".fits.gz", ".fit.gz")
-"""What counts as a spectrum when a folder is named; a file that is named itself is always taken."""
+SPECTRA_SUFFIXES = (".fits", ".fit", ".fits.gz", ".fit.gz", ".parquet")
+"""What counts as spectra when a folder is named; a file that is named itself is always taken."""
+
+COMPANIONS = ("spZbest-", "spZall-", "spZline-")
+"""Files beside the spectra of a plate that hold none."""
 
 LIST_SUFFIXES = (".txt", ".lst", ".list")
 """Files that hold one path a line."""
@@ -45,8 +51,29 @@ def join(place: str, *parts: str) -> str:
 
 
 def filesystem(place: str) -> tuple[Any, str]:
-    """Return the fsspec filesystem of ``place`` and the path within it."""
-    return fsspec.core.url_to_fs(place if not is_local(place) else local_path(place))
+    """Return the fsspec filesystem of ``place`` and the path within it.
+
+    Raises
+    ------
+    InputError : the protocol is not known, or its package is not installed
+    """
+    with _in_one_sentence(InputError, f"{place} cannot be used"):
+        remote, path = fsspec.core.url_to_fs(place if not is_local(place) else local_path(place))
+    remote.invalidate_cache()  # others write to the same folders, so no listing is to be believed twice
+    return remote, path
+
+
+@contextmanager
+def _in_one_sentence(kind: type[RaystellarError], text: str) -> Iterator[None]:
+    """Say what a file system refused; each has error classes of its own, and only programming errors pass."""
+    try:
+        yield
+    except RaystellarError:
+        raise
+    except Exception as error:
+        if type(error).__module__ == "builtins" and not isinstance(error, OSError | ValueError | ImportError):
+            raise
+        raise kind(f"{text}: {getattr(error, 'strerror', None) or first_line(error)}") from None
 
 
 def exists(place: str) -> bool:
@@ -54,7 +81,8 @@ def exists(place: str) -> bool:
     if is_local(place):
         return os.path.exists(local_path(place))
     remote, path = filesystem(place)
-    return bool(remote.exists(path))
+    with _in_one_sentence(InputError, f"{place} cannot be looked up"):
+        return bool(remote.exists(path))
 
 
 def make_folder(place: str) -> None:
@@ -85,11 +113,11 @@ def names(place: str) -> set[str]:
         except FileNotFoundError:
             return set()
     remote, path = filesystem(place)
-    remote.invalidate_cache(path)
-    try:
-        return {name.rsplit("/", 1)[-1] for name in remote.ls(path, detail=False)}
-    except FileNotFoundError:
-        return set()
+    with _in_one_sentence(InputError, f"{place} cannot be listed"):
+        try:
+            return {name.rsplit("/", 1)[-1] for name in remote.ls(path, detail=False)}
+        except FileNotFoundError:
+            return set()
 
 
 def remove_temporaries(place: str) -> None:
@@ -107,7 +135,7 @@ def write_bytes(place: str, content: bytes | memoryview) -> None:
     ------
     OutputError : it cannot be written
     """
-    try:
+    with _in_one_sentence(OutputError, f"{place} cannot be written"):
         if not is_local(place):
             remote, path = filesystem(place)
             remote.pipe_file(path, bytes(content))
@@ -119,15 +147,18 @@ def write_bytes(place: str, content: bytes | memoryview) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(temporary, local_path(place))
-    except OSError as error:
-        raise OutputError(f"{place} cannot be written: {error}") from None
 
 
 def write_table(place: str, table: pa.Table, **options: Any) -> None:
-    """Write a Parquet file (zstd) whole or not at all; see ``pyarrow.parquet.write_table`` for ``options``."""
+    """Write a Parquet file whole or not at all; see ``pyarrow.parquet.write_table`` for ``options``."""
+    write_bytes(place, parquet_bytes(table, **options))
+
+
+def parquet_bytes(table: pa.Table, **options: Any) -> memoryview:
+    """Return a table as the bytes of a Parquet file, compressed with zstd."""
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd", **options)
-    write_bytes(place, memoryview(sink.getvalue()))
+    return memoryview(sink.getvalue())
 
 
 def read_bytes(place: str) -> bytes:
@@ -137,32 +168,38 @@ def read_bytes(place: str) -> bytes:
     ------
     InputError : it is not there or cannot be read
     """
-    try:
+    with _in_one_sentence(InputError, f"{place} cannot be read"):
         if is_local(place):
             return Path(local_path(place)).read_bytes()
         remote, path = filesystem(place)
         return remote.cat_file(path)
-    except OSError as error:
-        raise InputError(f"{place} cannot be read: {error.strerror or error}") from None
 
 
-def expand(places: Iterable[str]) -> Iterator[tuple[str, int]]:
+def expand(places: Iterable[str], *, listed: bool = False) -> Iterator[tuple[str, int]]:
     """Yield (path, bytes) of every spectrum file that the user named.
+
+    A file on a web server, or one on any server that stands in a list, is taken at its word, with 0 bytes: to ask
+    for each of a million files would take hours. What is not there is found out when it is fetched.
 
     Parameters
     ----------
     places : files, folders (searched to the bottom for FITS files), globs, and lists (``@FILE``, or a file whose
         name ends in .txt, .lst or .list) with one such place a line; relative lines start at the list's folder
+    listed : the places stand in a list
 
     Raises
     ------
-    InputError : a file or folder does not exist, a glob matches nothing
+    InputError : a file or folder does not exist or cannot be listed, a glob matches nothing
     """
     for place in places:
         if place.startswith("@") or place.endswith(LIST_SUFFIXES):
-            yield from expand(_read_list(place.removeprefix("@")))
+            yield from expand(_read_list(place.removeprefix("@")), listed=True)
         elif is_local(place):
             yield from _expand_local(local_path(place))
+        elif get_protocol(place) in WEB_PROTOCOLS:
+            yield _expand_web(place), 0
+        elif listed and _is_spectra(place):
+            yield place, 0
         else:
             yield from _expand_remote(place)
 
@@ -212,24 +249,75 @@ def _walk(folder: str, seen: set[str]) -> Iterator[tuple[str, int]]:
             continue
         if entry.is_dir():
             yield from _walk(entry.path, seen)
-        elif entry.name.lower().endswith(FITS_SUFFIXES):
+        elif _is_spectra(entry.name):
             yield entry.path, entry.stat().st_size if entry.is_file() else 0
+
+
+def _is_spectra(path: str) -> bool:
+    """Return whether the name is that of a file of spectra, as found in a folder."""
+    name = path.rpartition("/")[2]
+    return name.lower().endswith(SPECTRA_SUFFIXES) and not name.startswith(COMPANIONS)
+
+
+def _expand_web(place: str) -> str:
+    """Return the address of a file; a folder is refused, for what a web server shows of one is for humans."""
+    path = place.partition("?")[0]
+    if "." in path.split("://", 1)[1].partition("/")[2].rpartition("/")[2] and "*" not in path:
+        return place
+    raise InputError(
+        f"{place} is no file, and a web server cannot be asked for a list of its files; "
+        "give their addresses, one a line, in a text file (@paths.txt)"
+    )
 
 
 def _expand_remote(place: str) -> Iterator[tuple[str, int]]:
     remote, path = filesystem(place)
     protocol = place.split("://", 1)[0]
-    try:
-        if any(sign in path for sign in "*?["):
-            found = remote.glob(path, detail=True)
-        elif place.lower().endswith(FITS_SUFFIXES):
-            found = {path: remote.info(path)}
+    pattern = any(sign in path for sign in "*?[")
+    none = True
+    with _in_one_sentence(InputError, f"{place} cannot be listed"):
+        if _is_spectra(path) and not pattern:
+            found = iter([(path, int(remote.info(path).get("size") or 0))])
         else:
-            found = remote.find(path, detail=True)
-            found = {name: info for name, info in found.items() if name.lower().endswith(FITS_SUFFIXES)}
-    except (OSError, ValueError) as error:
-        raise InputError(f"{place} cannot be listed: {error}") from None
-    if not found:
+            found = _matching(remote, path) if pattern else _below(remote, path)
+        for name, size in found:
+            none = False
+            yield name if "://" in name else f"{protocol}://{name}", size
+    if none:
         raise InputError(f"no spectra at {place}")
-    for name in sorted(found):
-        yield name if "://" in name else f"{protocol}://{name}", int(found[name].get("size") or 0)
+
+
+def _matching(remote: Any, pattern: str) -> Iterator[tuple[str, int]]:
+    """Yield the files that match a glob, and those below the folders that do."""
+    fixed = re.split(r"[*?[]", pattern, maxsplit=1)[0]
+    matches = re.compile(glob_translate(pattern)).match
+    for name, size in _files(remote, fixed):
+        parts = name.split("/")
+        folders = ("/".join(parts[:end]) for end in range(fixed.count("/") + 1, len(parts)))
+        if matches(name) or (_is_spectra(name) and any(map(matches, folders))):
+            yield name, size
+
+
+def _below(remote: Any, folder: str) -> Iterator[tuple[str, int]]:
+    """Yield the files of spectra below a folder."""
+    start = folder.rstrip("/") + "/"
+    for name, size in _files(remote, start):
+        if _is_spectra(name) and "/." not in name[len(start) - 1 :]:
+            yield name, size
+
+
+def _files(remote: Any, start: str) -> Iterator[tuple[str, int]]:
+    """Yield name and bytes of all files whose names begin with ``start``, page by page: there may be millions."""
+    if hasattr(remote, "call_s3"):  # its own walk holds a whole folder at once, and some have no other
+        bucket, key, _ = remote.split_path(start)
+        wanted = {"Bucket": bucket, "Prefix": key, **remote.req_kw}
+        while True:
+            page = remote.call_s3("list_objects_v2", **wanted)
+            yield from ((f"{bucket}/{entry['Key']}", entry["Size"]) for entry in page.get("Contents", []))
+            if not page.get("IsTruncated"):
+                return
+            wanted["ContinuationToken"] = page["NextContinuationToken"]
+    for _, _, files in remote.walk(start.rpartition("/")[0] or "/", detail=True, on_error="raise"):
+        for info in sorted(files.values(), key=lambda info: info["name"]):
+            if info["name"].startswith(start):
+                yield info["name"], int(info.get("size") or 0)

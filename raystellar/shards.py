@@ -3,7 +3,7 @@
 An output folder holds
 
     _run.json             what makes it: configuration, digest of the inputs, versions
-    _manifest.parquet     every input path with its shard; row group i is shard i
+    _manifest.parquet     every input path, and which of its spectra; row group i is shard i
     part-00012.parquet    the rows of shard 12, in the order of the manifest
     rejects/part-00012.parquet    what was rejected of shard 12, where something was
 
@@ -15,6 +15,7 @@ A job of another configuration or input is refused by the digest in ``_run.json`
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import platform
 from collections import Counter
@@ -33,37 +34,91 @@ from raystellar import places
 from raystellar.config import digest, to_plain
 from raystellar.errors import IncompleteError, InputError, OutputError, SpectrumError
 from raystellar.schema import MANIFEST_NAME, PART_NAME, REJECTS, REJECTS_DIR, RUN_NAME, arrow_schema
+from raystellar.spectra import Slice, count_spectra
 
 FORMAT_VERSION = 1
 """Of an output folder; raised when older folders can no longer be resumed or read."""
 
-MANIFEST_SCHEMA = pa.schema([("path", pa.string()), ("bytes", pa.int64())])
+MANIFEST_SCHEMA = pa.schema([("path", pa.string()), ("bytes", pa.int64()), ("spectra", pa.int32())])
+"""Of the list of input files; ``spectra`` is null where by its name a file holds one, and no one has counted."""
+
+SHARD_SCHEMA = pa.schema([("path", pa.string()), ("first", pa.int32()), ("spectra", pa.int32())])
+"""Of the manifest on disk: which spectra of which file, one row group a shard."""
+
+MANY_SPECTRA = r"(?i)(/|^)spplate-[^/]*$|\.parquet$"
+"""Names of files that may hold more than one spectrum, whose number is looked up when they are listed."""
+
+LISTED_AT_ONCE = 1 << 16
+"""Paths held as Python objects while listing."""
 
 
 def make_manifest(spectra: Iterable[str]) -> pa.Table:
-    """List the spectra that the user named, each once, in the order of their paths.
+    """List the files that the user named, each once, in the order of their paths, with their number of spectra.
 
     Returns
     -------
-    Table of ``path`` and ``bytes``; paths as named or found.
+    Table of ``MANIFEST_SCHEMA``; paths as named or found.
 
     Raises
     ------
     InputError : a place does not exist or cannot be listed, or there are no spectra at all
     """
     spectra = list(spectra)
-    paths, sizes = [], []
-    for path, size in places.expand(spectra):
-        paths.append(path)
-        sizes.append(size)
-    found = pa.table([paths, sizes], schema=MANIFEST_SCHEMA)
-    if not found.num_rows:
-        raise InputError(f"no spectra (FITS files) in {', '.join(spectra) or 'an empty list of places'}")
-    found = found.sort_by("path")
+    listing = places.expand(spectra)
+    chunks = []
+    while some := list(itertools.islice(listing, LISTED_AT_ONCE)):
+        path, size = zip(*some, strict=True)
+        chunks.append(pa.table([path, size, pa.nulls(len(some), pa.int32())], schema=MANIFEST_SCHEMA))
+    if not chunks:
+        raise InputError(f"no spectra (FITS or Parquet files) in {', '.join(spectra) or 'an empty list of places'}")
+    found = pa.concat_tables(chunks).sort_by("path").combine_chunks()
     path = found["path"].combine_chunks()
     first = np.ones(len(path), dtype=bool)
     first[1:] = pc.not_equal(path[1:], path[:-1]).to_numpy(zero_copy_only=False)
-    return found.filter(pa.array(first)).combine_chunks()
+    return _count_many(found.filter(pa.array(first)).combine_chunks())
+
+
+def _count_many(manifest: pa.Table) -> pa.Table:
+    """Fill in the number of spectra of files that may hold many."""
+    many = pc.match_substring_regex(manifest["path"], MANY_SPECTRA).to_numpy()
+    if not many.any():
+        return manifest
+    counts = np.zeros(len(many), dtype=np.int32)
+    counts[many] = [count_spectra(path) for path in manifest["path"].filter(pa.array(many)).to_pylist()]
+    return manifest.set_column(2, MANIFEST_SCHEMA.field("spectra"), pa.array(counts, mask=~many))
+
+
+def cut(manifest: pa.Table, rows_per_shard: int, bytes_per_shard: int) -> Iterator[pa.Table]:
+    """Cut the list of files into shards: tables of ``SHARD_SCHEMA``, each of at least one slice.
+
+    A shard is full before it would have more than ``rows_per_shard`` spectra or ``bytes_per_shard`` bytes of files;
+    a file of more spectra than that is sliced.
+    """
+    spectra, size = expected_rows(manifest), manifest["bytes"].to_numpy()
+    counted = manifest["spectra"].is_valid().to_numpy()
+    slices = np.maximum(1, -(-spectra // rows_per_shard))
+    file = np.repeat(np.arange(len(spectra)), slices)
+    number = np.arange(len(file)) - np.repeat(np.cumsum(slices) - slices, slices)
+    first = number * rows_per_shard
+    rows = np.minimum(spectra[file] - first, rows_per_shard)
+    rows_before, bytes_before = (np.concatenate([[0], np.cumsum(values)]) for values in (rows, size[file] / slices[file]))
+    start = 0
+    while start < len(file):
+        full = (
+            np.searchsorted(rows_before, rows_before[start] + rows_per_shard, side="right"),
+            np.searchsorted(bytes_before, bytes_before[start] + bytes_per_shard, side="right"),
+        )
+        end = min(max(int(min(full)) - 1, start + 1), len(file))
+        here = slice(start, end)
+        path = manifest["path"].take(pa.array(file[here]))
+        count = pa.array(rows[here], pa.int32(), mask=~counted[file[here]])
+        yield pa.table([path, pa.array(first[here], pa.int32()), count], schema=SHARD_SCHEMA)
+        start = end
+
+
+def expected_rows(files: pa.Table) -> np.ndarray:
+    """Return the number of spectra (n,) of each file or slice of the column ``spectra``: 1 where it was not counted."""
+    return files["spectra"].fill_null(1).to_numpy()
 
 
 def table_digest(table: pa.Table) -> str:
@@ -117,15 +172,22 @@ class ShardedOutput:
     def __init__(self, place: str, schema: pa.Schema) -> None:
         self.place, self.schema = place, schema
 
-    def begin(self, kind: str, identity: Mapping[str, Any], manifest: pa.Table, rows_per_shard: int) -> None:
+    def begin(
+        self,
+        kind: str,
+        identity: Mapping[str, Any],
+        manifest: pa.Table,
+        rows_per_shard: int,
+        bytes_per_shard: int = 1 << 40,
+    ) -> None:
         """Open the folder for the job ``identity`` on ``manifest``, new or to be resumed.
 
         Parameters
         ----------
         kind : what the folder is: ``dataset`` or ``catalog``
         identity : all that decides the rows besides the manifest; stored in ``_run.json``
-        manifest : table of ``path`` and ``bytes``
-        rows_per_shard : of a new folder; a folder that is resumed keeps its own
+        manifest : what ``make_manifest`` returns
+        rows_per_shard, bytes_per_shard : of a new folder, see ``cut``; a folder that is resumed keeps its shards
 
         Raises
         ------
@@ -135,7 +197,7 @@ class ShardedOutput:
         run = {
             "format": FORMAT_VERSION,
             "kind": kind,
-            "rows": manifest.num_rows,
+            "rows": int(expected_rows(manifest).sum()),
             "inputs": table_digest(manifest),
             **to_plain(identity),
         }
@@ -145,9 +207,7 @@ class ShardedOutput:
             _refuse_other_job(self.place, json.loads(places.read_bytes(run_place)), run)
         else:
             self._refuse_foreign_files()
-            places.write_table(
-                places.join(self.place, MANIFEST_NAME), manifest, row_group_size=rows_per_shard, use_dictionary=False
-            )
+            self._write_manifest(cut(manifest, rows_per_shard, bytes_per_shard))
             made = {"created": datetime.now(timezone.utc).isoformat(timespec="seconds"), "versions": versions()}
             places.write_bytes(run_place, json.dumps(run | made, indent=2).encode())
         for folder in (self.place, places.join(self.place, REJECTS_DIR)):
@@ -155,21 +215,18 @@ class ShardedOutput:
 
     def rows_in(self) -> int:
         """Return the number of input rows."""
-        return self._manifest().metadata.num_rows
+        return sum(self._rows_of_shards())
 
     def pending(self) -> dict[int, int]:
         """Return the shards whose part is not there yet, each with its number of input rows."""
         present = places.names(self.place)
-        metadata = self._manifest().metadata
-        return {
-            shard: metadata.row_group(shard).num_rows
-            for shard in range(metadata.num_row_groups)
-            if PART_NAME.format(shard) not in present
-        }
+        rows = enumerate(self._rows_of_shards())
+        return {shard: count for shard, count in rows if PART_NAME.format(shard) not in present}
 
-    def paths(self, shard: int) -> list[str]:
-        """Return the input paths of one shard."""
-        return self._manifest().read_row_group(shard, columns=["path"])["path"].to_pylist()
+    def slices(self, shard: int) -> list[Slice]:
+        """Return what one shard is to read."""
+        rows = self._manifest().read_row_group(shard).to_pylist()
+        return [Slice(**row) for row in rows]
 
     def commit(self, shard: int, rows: pa.Table, rejects: list[tuple[str, SpectrumError]]) -> None:
         """Write the rows and rejects (path, error) of one shard; the part comes last and marks it done."""
@@ -196,13 +253,12 @@ class ShardedOutput:
         ------
         OutputError : a part cannot be read
         """
-        manifest = self._manifest()
-        accounting = Accounting(manifest.metadata.num_rows, 0)
-        shards = range(manifest.num_row_groups)
+        rows = self._rows_of_shards()
+        accounting = Accounting(sum(rows), 0)
         present = places.names(self.place)
         rejects_folder = places.join(self.place, REJECTS_DIR)
         rejected = places.names(rejects_folder)
-        for name in map(PART_NAME.format, shards):
+        for name in map(PART_NAME.format, range(len(rows))):
             if name not in present:
                 continue
             accounting.rows_out += self._open(places.join(self.place, name)).metadata.num_rows
@@ -210,6 +266,20 @@ class ShardedOutput:
                 table = self._open(places.join(rejects_folder, name)).read(columns=["stage", "reason"])
                 accounting.rejected.update(f"{row['stage']}: {row['reason']}" for row in table.to_pylist())
         return accounting
+
+    def _write_manifest(self, shards: Iterable[pa.Table]) -> None:
+        sink = pa.BufferOutputStream()
+        with pq.ParquetWriter(sink, SHARD_SCHEMA, compression="zstd", use_dictionary=False) as writer:
+            for shard in shards:
+                writer.write_table(shard)
+        places.write_bytes(places.join(self.place, MANIFEST_NAME), memoryview(sink.getvalue()))
+
+    def _rows_of_shards(self) -> list[int]:
+        """Return the number of input rows of every shard."""
+        manifest = self._manifest()
+        sizes = [manifest.metadata.row_group(shard).num_rows for shard in range(manifest.num_row_groups)]
+        spectra = expected_rows(manifest.read(columns=["spectra"]))
+        return np.add.reduceat(spectra, np.cumsum([0, *sizes[:-1]])).tolist()
 
     def _manifest(self) -> pq.ParquetFile:
         return self._open(places.join(self.place, MANIFEST_NAME))

@@ -9,12 +9,13 @@ PACKAGE = Path(__file__).resolve().parent.parent / "raystellar"
 
 FLOORS = [
     {"errors", "config", "schema", "targets", "quality"},
-    {"places", "progress", "stars", "sspp", "tables"},
+    {"places", "remote", "fetch", "progress", "stars", "sspp", "tables"},
     {"catalog", "splits", "spectra", "simulate", "preprocess"},
     {"ingest", "shards", "fit.config", "fit.data", "fit.scaler", "fit.metrics", "fit.augment", "model.architecture"},
     {"model", "fit", "report"},
     {"engine"},
     {"mocksurvey", "dataset", "train", "label"},
+    {"plan"},
     {"settings"},
     {"demo", "bench"},
     {"cli"},

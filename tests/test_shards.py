@@ -6,7 +6,7 @@ import pytest
 
 from raystellar.errors import IncompleteError, InputError, OutputError, SpectrumError
 from raystellar.schema import RUN_NAME
-from raystellar.shards import ShardedOutput, make_manifest, read_run
+from raystellar.shards import MANIFEST_SCHEMA, ShardedOutput, cut, make_manifest, read_run
 
 SCHEMA = pa.schema([("path", pa.string()), ("value", pa.int32())])
 
@@ -27,7 +27,7 @@ def begin(place, manifest, **identity):
 
 
 def do(output, shard, bad=()):
-    paths = output.paths(shard)
+    paths = [part.path for part in output.slices(shard)]
     good = [path for path in paths if path not in bad]
     rejects = [(path, SpectrumError("read", "truncated", "9 bytes")) for path in paths if path in bad]
     output.commit(shard, pa.table({"path": good, "value": pa.array([1] * len(good), pa.int32())}), rejects)
@@ -37,6 +37,47 @@ def test_a_manifest_names_each_spectrum_once_in_order(spectra):
     manifest = make_manifest([f"{spectra}/spec-3.fits", spectra, f"{spectra}/*.fits"])
     assert manifest["path"].to_pylist() == [f"{spectra}/spec-{n}.fits" for n in range(10)]
     assert manifest["bytes"].to_pylist() == list(range(10))
+    assert manifest["spectra"].to_pylist() == [None] * 10
+
+
+def files(*counts, size=100):
+    columns = [[f"{n:03d}" for n in range(len(counts))], [size] * len(counts), pa.array(counts, pa.int32())]
+    return pa.table(columns, schema=MANIFEST_SCHEMA)
+
+
+def shards_of(manifest, rows, size=1 << 40):
+    return [[tuple(row.values()) for row in shard.to_pylist()] for shard in cut(manifest, rows, size)]
+
+
+def test_shards_are_full_but_not_too_full():
+    assert [len(shard) for shard in shards_of(files(*[1] * 10), 4)] == [4, 4, 2]
+    assert [len(shard) for shard in shards_of(files(*[1] * 10), 4, 250)] == [2] * 5
+    assert [len(shard) for shard in shards_of(files(*[1] * 3), 4, 1)] == [1] * 3
+
+
+def test_a_file_of_many_spectra_is_sliced():
+    assert shards_of(files(1, 10, 1), 4) == [
+        [("000", 0, 1)],
+        [("001", 0, 4)],
+        [("001", 4, 4)],
+        [("001", 8, 2), ("002", 0, 1)],
+    ]
+
+
+def test_what_was_not_counted_counts_as_one():
+    assert shards_of(files(None, 3, None, None), 3) == [
+        [("000", 0, None)],
+        [("001", 0, 3)],
+        [("002", 0, None), ("003", 0, None)],
+    ]
+
+
+@pytest.mark.parametrize("rows", [1, 3, 7, 640, 5000])
+def test_every_spectrum_is_in_one_shard(rows):
+    counts = [1, 1, 640, 3, 1000, 1, 2, 7]
+    found = [part for shard in shards_of(files(*counts), rows, 777) for part in shard]
+    spectra = [(path, first + k) for path, first, count in found for k in range(count)]
+    assert spectra == [(f"{n:03d}", k) for n, count in enumerate(counts) for k in range(count)]
 
 
 def test_no_spectra_at_all_is_refused(tmp_path):

@@ -21,7 +21,7 @@ from raystellar.label import preprocess_of
 from raystellar.model.bundle import Bundle, load_bundle
 from raystellar.preprocess.pixels import SPEED_OF_LIGHT_KM_S, PreprocessConfig, Preprocessor, doppler_shift
 from raystellar.shards import make_manifest
-from raystellar.spectra import read_spectrum
+from raystellar.spectra import Slice, read_spectrum
 
 TOLERANCE = 2e-6
 """Largest difference of standardised flux between the two programs: float32 rounding of values up to 20."""
@@ -104,14 +104,14 @@ def _usable(spectra: list[str], preprocessor: Preprocessor, count: int) -> list[
     """Return up to ``count`` paths, evenly taken, of spectra that both programs can do."""
     paths = make_manifest(spectra)["path"].to_pylist()
     paths = paths[:: max(1, len(paths) // count)][:count]
-    rejects = {path for path, _ in ingest(paths, preprocessor, _pipeline_velocity).rejects}
+    rejects = {path for path, _ in ingest([Slice(path) for path in paths], preprocessor, admit_by_pipeline).rejects}
     usable = [path for path in paths if path not in rejects]
     if not usable:
         raise InputError(f"none of {len(paths)} spectra can be used")
     return usable
 
 
-def _pipeline_velocity(spectrum: Any) -> Any:
+def admit_by_pipeline(spectrum: Any) -> Any:
     admitted = choose_rv(spectrum, None, -1, 1500.0)
     if admitted.rv_source == "none":
         raise SpectrumError("rv", "velocity is not a star's")

@@ -48,6 +48,7 @@ ZBEST_COLUMNS = (
     "RCHI2",
     "DOF",
     "RCHI2DIFF",
+    "SN_MEDIAN_ALL",
     "TFILE",
     "TCOLUMN",
     "NPOLY",

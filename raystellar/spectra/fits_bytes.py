@@ -125,8 +125,8 @@ class Table(NamedTuple):
             return None
         if not field.plain or field.repeat != 1 or field.code not in _DTYPE:
             raise NotStandard(f"column {name}")
-        return np.ndarray((self.rows,), _DTYPE[field.code], data, self.start + field.offset,
-                          (self.layout.row_bytes,))
+        at = self.start + field.offset if self.rows else 0  # no view may begin beyond the end, even of no rows
+        return np.ndarray((self.rows,), _DTYPE[field.code], data, at, (self.layout.row_bytes,))
 
     def first(self, data: bytes, name: str) -> int | float | str | None:
         """Return a column's value in the first row, or None where there is no such column.

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Collection, Iterator
 from typing import IO, NamedTuple
 
@@ -25,9 +26,9 @@ from raystellar.spectra.fits_bytes import (
     NotStandard,
     Table,
     Value,
-    read_card,
     header_end,
     padded,
+    read_card,
     read_table,
 )
 
@@ -36,7 +37,9 @@ MAX_TABLE_BYTES = 1 << 24
 
 _CHUNK = 16 * BLOCK
 _STRUCTURE = ("BITPIX", "NAXIS", "NAXIS1", "NAXIS2", "NAXIS3", "PCOUNT", "GCOUNT", "BSCALE", "BZERO", "XTENSION")
-_IMAGE_DTYPE = {-32: np.dtype(">f4"), 32: np.dtype(">i4"), -64: np.dtype(">f8"), 16: np.dtype(">i2")}
+_IMAGE_DTYPE: dict[object, np.dtype] = {-32: np.dtype(">f4"), -64: np.dtype(">f8"), 16: np.dtype(">i2"),
+                                        32: np.dtype(">i4")}
+_NAXIS = re.compile(rb"SIMPLE  = .{70}BITPIX  = .{70}NAXIS   = +(\d{1,3})[ /]", re.DOTALL)
 _EMPTY_PRIMARY = b"".join(
     card.ljust(CARD)
     for card in (b"SIMPLE  =                    T", b"BITPIX  =                    8",
@@ -48,6 +51,7 @@ class Hdu(NamedTuple):
     """Where one header and its data lie, by the header's word and within the file."""
 
     header: bytes
+    cards: dict[str, Value]  # those that say what the data are
     at: int  # first byte of the header
     start: int  # first byte of the data
     end: int  # first byte after the padding
@@ -73,6 +77,12 @@ class Image(NamedTuple):
         return np.frombuffer(data, self.dtype).reshape(count, self.columns)
 
 
+def axes(head: bytes) -> int:
+    """Return NAXIS of a file that begins with ``head``; -1 where it is no FITS file."""
+    found = _NAXIS.match(head)
+    return int(found[1]) if found else -1
+
+
 def find_cards(header: bytes, keys: Collection[str]) -> dict[str, Value]:
     """Return the values of the ``keys`` that a header has; of a key given twice the first counts.
 
@@ -92,13 +102,15 @@ def find_cards(header: bytes, keys: Collection[str]) -> dict[str, Value]:
 
 
 def hdus(stream: IO[bytes]) -> Iterator[Hdu]:
-    """Yield the HDUs of a file, one by one.
+    """Yield the HDUs of a file, one by one, at least one.
 
     Raises
     ------
     SpectrumError : a header is damaged, or claims more bytes than follow it
     """
     total = stream.seek(0, os.SEEK_END)
+    if not total:
+        raise SpectrumError("read", "empty file", "no bytes")
     at = 0
     while at < total:
         hdu = _hdu(stream, at, total)
@@ -113,15 +125,13 @@ def image(hdu: Hdu, reason: str) -> Image:
     ------
     SpectrumError : with this ``reason``, where it is no plain two-dimensional image
     """
-    cards = find_cards(hdu.header, _STRUCTURE)
-    dtype = _IMAGE_DTYPE.get(cards["BITPIX"])  # type: ignore[arg-type]
+    cards = hdu.cards
+    bits, rows, columns = (cards.get(key) for key in ("BITPIX", "NAXIS2", "NAXIS1"))
     plain = cards.get("BSCALE", 1) == 1 and cards.get("BZERO", 0) == 0
-    if cards.get("XTENSION", "IMAGE") != "IMAGE" or cards["NAXIS"] != 2 or dtype is None or not plain:
+    plain &= cards.get("XTENSION", "IMAGE") == "IMAGE" and cards.get("NAXIS") == 2
+    if not plain or bits not in _IMAGE_DTYPE or not isinstance(rows, int) or not isinstance(columns, int):
         raise SpectrumError("read", reason, f"no plain two-dimensional image at byte {hdu.at}")
-    rows, columns = cards["NAXIS2"], cards["NAXIS1"]
-    assert isinstance(rows, int)  # _hdu has refused the others
-    assert isinstance(columns, int)
-    return Image(dtype, rows, columns, hdu.start)
+    return Image(_IMAGE_DTYPE[bits], rows, columns, hdu.start)
 
 
 def table_columns(stream: IO[bytes], hdu: Hdu, names: Collection[str], max_rows: int) -> dict[str, np.ndarray]:
@@ -163,10 +173,11 @@ def read_at(stream: IO[bytes], at: int, size: int) -> bytes:
 def _hdu(stream: IO[bytes], at: int, total: int) -> Hdu:
     header = _header(stream, at, total)
     start = at + len(header)
-    size = _data_bytes(header, at)
+    cards = find_cards(header, _STRUCTURE)
+    size = _data_bytes(cards, at)
     if start + size > total:
         raise SpectrumError("read", "truncated", f"{size} bytes of data at byte {start} of {total}")
-    return Hdu(header, at, start, min(start + padded(size), total))
+    return Hdu(header, cards, at, start, min(start + padded(size), total))
 
 
 def _header(stream: IO[bytes], at: int, total: int) -> bytes:
@@ -181,19 +192,21 @@ def _header(stream: IO[bytes], at: int, total: int) -> bytes:
         size *= 4
 
 
-def _data_bytes(header: bytes, at: int) -> int:
+def _data_bytes(cards: dict[str, Value], at: int) -> int:
     """Return the bytes of data that a header claims, without padding."""
-    cards = find_cards(header, _STRUCTURE)
-    axes = cards.get("NAXIS")
+    axes = _size(cards, "NAXIS", at)
     bits = cards.get("BITPIX")
-    if type(axes) is not int or not 0 <= axes <= 3 or bits not in (8, 16, 32, 64, -32, -64):
+    if axes > 3 or bits not in (8, 16, 32, 64, -32, -64):
         raise SpectrumError("read", "damaged header", f"BITPIX or NAXIS at byte {at}")
-    lengths = [cards.get(f"NAXIS{i + 1}") for i in range(axes)]
-    extra = [cards.get("PCOUNT", 0), cards.get("GCOUNT", 1)]
-    if any(type(n) is not int or n < 0 for n in lengths + extra):  # type: ignore[operator]
-        raise SpectrumError("read", "damaged header", f"a size at byte {at} is no number")
-    pixels = math.prod(lengths) if axes else 0  # type: ignore[arg-type]
-    return abs(int(bits)) // 8 * extra[1] * (extra[0] + pixels)  # type: ignore[arg-type, operator]
+    pixels = math.prod(_size(cards, f"NAXIS{i + 1}", at) for i in range(axes)) if axes else 0
+    return abs(int(bits)) // 8 * _size(cards, "GCOUNT", at, 1) * (_size(cards, "PCOUNT", at, 0) + pixels)
+
+
+def _size(cards: dict[str, Value], key: str, at: int, default: int | None = None) -> int:
+    value = cards.get(key, default)
+    if type(value) is not int or value < 0:
+        raise SpectrumError("read", "damaged header", f"{key} of the header at byte {at} is {value!r}")
+    return value
 
 
 def _column(table: Table, data: bytes, name: str) -> np.ndarray | None:
@@ -205,8 +218,9 @@ def _column(table: Table, data: bytes, name: str) -> np.ndarray | None:
         return None if values is None else values.astype(values.dtype.newbyteorder("="))
     if not field.plain:
         raise NotStandard(f"column {name}")
-    shape = (table.rows,), f"S{max(field.repeat, 1)}"
-    return _stripped(np.ndarray(*shape, data, table.start + field.offset, (table.layout.row_bytes,)))
+    at = table.start + field.offset if table.rows else 0
+    text = np.ndarray((table.rows,), f"S{max(field.repeat, 1)}", data, at, (table.layout.row_bytes,))
+    return _stripped(text)
 
 
 def _by_astropy(data: bytes, names: Collection[str], max_rows: int) -> dict[str, np.ndarray | None]:

@@ -30,7 +30,7 @@ import numpy as np
 from raystellar.errors import SpectrumError
 from raystellar.spectra.content import Content
 from raystellar.spectra.fits_bytes import NotStandard, read_table
-from raystellar.spectra.fits_image import Hdu, find_cards, hdus, image, read_at
+from raystellar.spectra.fits_image import Hdu, axes, find_cards, hdus, image, read_at
 from raystellar.spectra.record import (
     LATTICE_STEP,
     MAX_PIXELS,
@@ -56,22 +56,21 @@ UNUSED = ("UNUSED", "DEAD")
 _CARDS = ("COEFF0", "COEFF1", "OBSID", "PLANID", "SPID", "FIBERID", "MJD", "LMJD", "RA", "DEC", "CLASS", "SUBCLASS",
           "Z", "Z_ERR", "FIBERTYP", "OBJTYPE", "VERSPIPE")
 _TELESCOPE = re.compile(rb"(?:TELESCOP|ORIGIN  )= '[A-Z-]*LAMOST *'")
-_FITS = b"SIMPLE  ="
 _VECTORS = ("flux", "ivar", "wavelength", "andmask")
 _DTYPE = {"E": ">f4", "D": ">f8", "J": ">i4", "I": ">i2", "K": ">i8"}
 
 
 def _claims(head: bytes, name: str) -> bool:
     """Take FITS files of the telescope LAMOST, image or table."""
-    return head.startswith(_FITS) and _TELESCOPE.search(head) is not None
+    return axes(head) >= 0 and b"LAMOST" in head and _TELESCOPE.search(head) is not None
 
 
-def _read(content: Content) -> Iterator[Spectrum]:
+def _read(content: Content, first: int) -> Iterator[Spectrum]:
     with content.opened() as stream:
         found = hdus(stream)
         primary = next(found)
         cards = find_cards(primary.header, _CARDS)
-        if find_cards(primary.header, ("NAXIS",))["NAXIS"] == 0:
+        if primary.cards["NAXIS"] == 0:
             arrays = _from_table(stream, next(found, None))
         else:
             arrays = _from_image(stream, primary, cards)
@@ -81,7 +80,7 @@ def _read(content: Content) -> Iterator[Spectrum]:
 def _from_image(stream: IO[bytes], hdu: Hdu, cards: dict[str, Any]) -> tuple[np.ndarray, ...]:
     """Return loglam, flux, ivar and mask of the image of the older releases."""
     found = image(hdu, "not a LAMOST spectrum")
-    if found.rows != ROWS or found.dtype.kind != "f":
+    if found.rows != ROWS or found.dtype != np.dtype(">f4"):
         raise SpectrumError("read", "not a LAMOST spectrum", f"an image of {found.rows} rows of {found.dtype}")
     _check_pixels(found.columns)
     rows = found.read(stream, 0, ROWS)
@@ -103,7 +102,8 @@ def _from_table(stream: IO[bytes], hdu: Hdu | None) -> tuple[np.ndarray, ...]:
     if len({vector.size for vector in vectors.values()}) != 1:
         raise SpectrumError("read", "columns of unequal length", str({n: v.size for n, v in vectors.items()}))
     _check_pixels(vectors["flux"].size)
-    flux, ivar = (vectors[name].astype(np.float32) for name in ("flux", "ivar"))
+    with np.errstate(all="ignore"):  # a float64 may be too large
+        flux, ivar = vectors["flux"].astype(np.float32), vectors["ivar"].astype(np.float32)
     return _loglam(vectors["wavelength"]), flux, ivar, mask_bits(vectors["andmask"])
 
 
@@ -116,6 +116,8 @@ def _vectors(stream: IO[bytes], hdu: Hdu) -> dict[str, np.ndarray]:
         table = read_table(data, 0, MAX_PIXELS)
     except NotStandard as error:
         raise SpectrumError("read", "not a LAMOST spectrum", f"extension 1 is no plain table: {error}") from None
+    if not table.rows:
+        raise SpectrumError("read", "not a LAMOST spectrum", "the table has no row")
     found = {}
     for name in _VECTORS:
         field = table.layout.field(name)

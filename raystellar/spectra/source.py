@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from raystellar.errors import SpectrumError
 from raystellar.spectra.content import Content
@@ -11,6 +12,16 @@ from raystellar.spectra.record import Spectrum
 
 Item = Spectrum | SpectrumError
 """One spectrum of a file, or why it cannot be used."""
+
+
+class Slice(NamedTuple):
+    """Some of the spectra of one file."""
+
+    path: str
+    first: int = 0
+    """The first of them; 0 in a file of one spectrum."""
+    spectra: int | None = None
+    """How many; None where by its name the file holds one, and no one has counted."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +35,9 @@ class Source:
     """Whether a file that begins with these bytes (``CLAIM_BYTES`` of it, unpacked) and has this name is one of its
     own. By magic bytes and header cards; the name is the last resort."""
 
-    read: Callable[[Content], Iterator[Item]]
-    """Yield one item for each spectrum, as many as ``count`` says; or raise SpectrumError, which counts as one."""
+    read: Callable[[Content, int], Iterator[Item]]
+    """Yield one item for each spectrum from this one on (0 is the first), to as many in all as ``count`` says; or
+    raise SpectrumError, which counts as one."""
 
     count: Callable[[Content], int] = lambda _: 1
     """The number of items that ``read`` yields, found in headers or footers only. It may raise SpectrumError where

@@ -98,7 +98,7 @@ def _read(content: Content) -> Spectrum:
     return _spectrum(content.path, parts)
 
 
-def _read_all(content: Content) -> Iterator[Spectrum]:
+def _read_all(content: Content, first: int) -> Iterator[Spectrum]:
     yield _read(content)
 
 
@@ -221,7 +221,10 @@ def _spectrum(path: str, parts: _Parts) -> Spectrum:
         z_err=real(row, "z_err"),
         zwarning=zwarning,
         sn=real(row, "sn_median_all"),
-        **coadd,
+        loglam=coadd["loglam"],
+        flux=coadd["flux"],
+        ivar=coadd["ivar"],
+        and_mask=coadd["and_mask"],
     )
 
 

@@ -26,15 +26,16 @@ import math
 import os
 import re
 from collections.abc import Iterator
-from typing import IO, Any, NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 
 from raystellar.errors import SpectrumError
 from raystellar.spectra.content import Content, exists
-from raystellar.spectra.fits_image import Hdu, Image, find_cards, hdus, image, table_columns
+from raystellar.spectra.fits_image import Hdu, Image, axes, find_cards, hdus, image, table_columns
 from raystellar.spectra.record import (
     MAX_PIXELS,
+    MIN_PIXELS,
     ZWARNING_SKY,
     ZWARNING_UNPLUGGED,
     Spectrum,
@@ -62,14 +63,16 @@ _PLUGMAP = ("objtype", "ra", "dec")
 _ZBEST = ("plate", "mjd", "fiberid", "plug_ra", "plug_dec", "class", "subclass", "z", "z_err", "zwarning",
           "sn_median_all", "sn_median")
 _TEXTS = ("objtype", "class", "subclass")
+_WHOLE = ("plate", "mjd", "fiberid", "zwarning")
 _RUN2D = re.compile(r"26|103|104|v\d+_\d+_\d+")
-_FITS = b"SIMPLE  ="
 
 
 class _Plan(NamedTuple):
     """Where everything is in one plate file."""
 
-    cards: dict[str, Any]
+    plate: int
+    mjd: int
+    run2d: str
     loglam: np.ndarray
     flux: Image
     ivar: Image
@@ -81,18 +84,23 @@ class _Plate(NamedTuple):
     """What is known of the fibres of one plate."""
 
     plan: _Plan
-    zbest: dict[str, np.ndarray]
+    mjd: int
     run2d: str
+    zbest: dict[str, np.ndarray]
     note: str
+
+    def spec_id(self, fibre: int) -> str:
+        """Return the name of the spectrum in row ``fibre``."""
+        return f"{self.plan.plate}-{self.mjd}-{fibre + 1}"
 
 
 def _claims(head: bytes, name: str) -> bool:
     """Take images of many rows that have a PLATEID or, cut off before that card, the name of a plate file."""
-    if not head.startswith(_FITS):
+    if axes(head) != 2:
         return False
-    cards = find_cards(head, ("NAXIS", "NAXIS2", "PLATEID"))
+    cards = find_cards(head, ("NAXIS2", "PLATEID"))
     rows = cards.get("NAXIS2")
-    if cards.get("NAXIS") != 2 or not isinstance(rows, int) or rows < MIN_FIBRES:
+    if not isinstance(rows, int) or rows < MIN_FIBRES:
         return False
     return "PLATEID" in cards or os.path.basename(name).startswith("spPlate-")
 
@@ -102,12 +110,12 @@ def _count(content: Content) -> int:
         return _plan(stream).flux.rows
 
 
-def _read(content: Content) -> Iterator[Item]:
+def _read(content: Content, first: int) -> Iterator[Item]:
     with content.opened() as stream:
         plan = _plan(stream)
         plate = _plate(content.path, plan)
-        for first in range(0, plan.flux.rows, STRIDE):
-            yield from _stride(content.path, stream, plate, first)
+        for start in range(first, plan.flux.rows, STRIDE):
+            yield from _stride(content.path, stream, plate, start)
 
 
 def _plan(stream: IO[bytes]) -> _Plan:
@@ -125,35 +133,54 @@ def _plan(stream: IO[bytes]) -> _Plan:
     if len(found) < 6:
         raise SpectrumError("read", "truncated", f"{len(found)} of the 6 HDUs that are needed")
     flux, ivar, mask = (image(hdu, "not a spPlate file") for hdu in found[:3])
-    kinds = flux.dtype.kind + ivar.dtype.kind + mask.dtype.kind
+    kinds = " ".join(found.dtype.str for found in (flux, ivar, mask))
     if len({found.rows for found in (flux, ivar, mask)}) + len({found.columns for found in (flux, ivar, mask)}) != 2:
         raise SpectrumError("read", "not a spPlate file", "flux, ivar and mask are of unequal shape")
-    if kinds != "ffi":
+    if kinds != ">f4 >f4 >i4":
         raise SpectrumError("read", "not a spPlate file", f"flux, ivar and mask are of the kinds {kinds}")
     if flux.rows > MAX_FIBRES or flux.columns > MAX_PIXELS:
         raise SpectrumError("read", "unreasonable size", f"{flux.rows} fibres of {flux.columns} pixels")
     cards = find_cards(found[0].header, _CARDS)
     loglam = lattice(cards.get("COEFF0"), cards.get("COEFF1"), flux.columns)
     check_loglam(loglam)
-    integer(cards, "PLATEID"), integer(cards, "MJD")  # refuse here rather than in every fibre
     plugmap = table_columns(stream, found[5], _PLUGMAP, MAX_FIBRES)
     if any(len(values) != flux.rows for values in plugmap.values()):
         raise SpectrumError("read", "not a spPlate file", "the PLUGMAP has another number of fibres")
-    return _Plan(cards, loglam, flux, ivar, mask, _typed(plugmap))
+    plate, mjd, run2d = integer(cards, "PLATEID"), integer(cards, "MJD"), string(cards, "RUN2D")
+    return _Plan(plate, mjd, run2d, loglam, flux, ivar, mask, _typed(plugmap))
 
 
 def _plate(path: str, plan: _Plan) -> _Plate:
     """Return what is known of the fibres; without spZbest no class and no redshift, and a note that says so."""
-    run2d = _run2d(path, plan.cards)
-    place = _zbest_path(path, plan.cards, run2d)
+    run2d = plan.run2d or _run2d_of_path(path)
+    place = _zbest_path(path, plan, run2d)
     if place is None:
-        return _Plate(plan, {}, run2d, "no spZbest file beside the spPlate file: class and redshift are unknown")
+        note = "no spZbest file beside the spPlate file: class and redshift are unknown"
+        return _Plate(plan, plan.mjd, run2d, {}, note)
     try:
         zbest = _read_zbest(place, plan)
     except SpectrumError as error:
         note = f"{os.path.basename(place)} cannot be used ({error.reason}): class and redshift are unknown"
-        return _Plate(plan, {}, run2d, note)
-    return _Plate(plan, zbest, run2d, "")
+        return _Plate(plan, plan.mjd, run2d, {}, note)
+    mjd = int(zbest["mjd"].max()) if "mjd" in zbest else plan.mjd
+    return _Plate(plan, mjd, run2d, zbest, "")
+
+
+def _run2d_of_path(path: str) -> str:
+    """Return the folder of the archive that is named by the reduction, as in ``redux/26/0266/spPlate-...``."""
+    folder = os.path.basename(os.path.dirname(os.path.dirname(path)))
+    return folder if _RUN2D.fullmatch(folder) else ""
+
+
+def _zbest_path(path: str, plan: _Plan, run2d: str) -> str | None:
+    """Return where the spZbest file is, None where there is none."""
+    folder, name = os.path.split(path)
+    names = [name.replace("spPlate-", "spZbest-")] if name.startswith("spPlate-") else []
+    names.append(f"spZbest-{plan.plate:04d}-{plan.mjd:05d}.fits")
+    names += [other.removesuffix(".gz") if other.endswith(".gz") else f"{other}.gz" for other in names]
+    folders = [folder, os.path.join(folder, run2d)] if run2d else [folder]
+    places = (os.path.join(folder, name) for folder in folders for name in dict.fromkeys(names))
+    return next((place for place in places if exists(place)), None)
 
 
 def _read_zbest(place: str, plan: _Plan) -> dict[str, np.ndarray]:
@@ -169,24 +196,25 @@ def _read_zbest(place: str, plan: _Plan) -> dict[str, np.ndarray]:
         table = next(found, None)
         if table is None:
             raise SpectrumError("read", "truncated", "no table")
-        columns = table_columns(stream, table, _ZBEST, MAX_FIBRES)
+        columns = _typed(table_columns(stream, table, _ZBEST, MAX_FIBRES))
     fibres = plan.flux.rows
     fiberid = columns.get("fiberid", np.arange(1, fibres + 1))
     if len(fiberid) != fibres or (fiberid != np.arange(1, fibres + 1)).any():
         raise SpectrumError("read", "of other fibres", f"{len(fiberid)} rows for {fibres} fibres")
-    if (columns.get("plate", np.zeros(0)) != plan.cards["PLATEID"]).any():
+    if (columns.get("plate", np.zeros(0)) != plan.plate).any():
         raise SpectrumError("read", "of another plate", "")
     missing = [name for name in ("class", "z", "zwarning") if name not in columns]
     if missing:
         raise SpectrumError("read", f"missing column {missing[0]}", "")
-    return _typed(columns)
+    return columns
 
 
 def _typed(columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return texts as str and numbers as they are; raise where a column holds the other kind."""
+    """Return texts as str and numbers as they are; raise where a column holds another kind."""
     for name, values in columns.items():
-        if (values.dtype.kind == "S") != (name in _TEXTS):
-            raise SpectrumError("read", f"bad column {name}", f"of kind {values.dtype.kind}")
+        kinds = "S" if name in _TEXTS else "iu" if name in _WHOLE else "iuf"
+        if values.dtype.kind not in kinds or (kinds == "iu" and (np.abs(values.astype(np.float64)) >= 2**31).any()):
+            raise SpectrumError("read", f"bad column {name}", f"of kind {values.dtype.kind}, or more than 32 bits")
     return {name: np.char.decode(values, "ascii", "replace") if name in _TEXTS else values
             for name, values in columns.items()}
 
@@ -199,7 +227,7 @@ def _stride(path: str, stream: IO[bytes], plate: _Plate, first: int) -> Iterator
         images = [found.read(stream, first, count) for found in (plan.flux, plan.ivar, plan.mask)]
     except (OSError, SpectrumError) as error:  # the file was whole when it was opened: still one item a fibre
         for fibre in range(first, first + count):
-            yield SpectrumError("fetch", "read failed", str(error), _spec_id(plate, fibre))
+            yield SpectrumError("fetch", "read failed", str(error), plate.spec_id(fibre))
         return
     for row in range(count):
         try:
@@ -210,7 +238,7 @@ def _stride(path: str, stream: IO[bytes], plate: _Plate, first: int) -> Iterator
 
 def _fibre(path: str, plate: _Plate, fibre: int, flux: np.ndarray, ivar: np.ndarray, mask: np.ndarray) -> Spectrum:
     """Return the spectrum of one fibre, trimmed as its spec file is."""
-    spec_id = _spec_id(plate, fibre)
+    spec_id = plate.spec_id(fibre)
     known = {name: values[fibre].item() for name, values in (plate.plan.plugmap | plate.zbest).items()}
     zwarning = int(known.get("zwarning", 0))
     good = np.flatnonzero(ivar > 0)
@@ -219,13 +247,15 @@ def _fibre(path: str, plate: _Plate, fibre: int, flux: np.ndarray, ivar: np.ndar
         raise SpectrumError("read", "fibre not plugged" if free else "no good pixel", "ivar is 0 everywhere", spec_id)
     cut = slice(good[0], good[-1] + 1)
     loglam = plate.plan.loglam[cut].copy()
-    _check_length(loglam, spec_id)
+    if loglam.size < MIN_PIXELS:
+        raise SpectrumError("read", "too few pixels", f"{loglam.size}, at least {MIN_PIXELS} are needed", spec_id)
     flux, ivar = flux[cut].astype(np.float32), ivar[cut].astype(np.float32)
+    sn = known.get("sn_median_all", known.get("sn_median"))
     return Spectrum(
         path=path,
         spec_id=spec_id,
-        plate=int(plate.plan.cards["PLATEID"]),
-        mjd=_mjd(plate, fibre),
+        plate=plate.plan.plate,
+        mjd=plate.mjd,
         fiberid=fibre + 1,
         run2d=plate.run2d,
         ra=float(known.get("plug_ra", known.get("ra", math.nan))),
@@ -236,10 +266,13 @@ def _fibre(path: str, plate: _Plate, fibre: int, flux: np.ndarray, ivar: np.ndar
         z=float(known.get("z", math.nan)),
         z_err=float(known.get("z_err", math.nan)),
         zwarning=zwarning,
-        sn=float(known.get("sn_median_all", known.get("sn_median", math.nan))) or median_sn(loglam, flux, ivar),
+        sn=median_sn(loglam, flux, ivar) if sn is None else float(sn),
         loglam=loglam,
         flux=flux,
         ivar=ivar,
         and_mask=mask[cut].astype(np.int32),
         note=plate.note,
     )
+
+
+SOURCE = Source("SDSS spPlate file", _claims, _read, _count)

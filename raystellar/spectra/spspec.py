@@ -25,7 +25,7 @@ import numpy as np
 
 from raystellar.errors import SpectrumError
 from raystellar.spectra.content import Content
-from raystellar.spectra.fits_image import Image, find_cards, hdus, image
+from raystellar.spectra.fits_image import Image, axes, find_cards, hdus, image
 from raystellar.spectra.record import (
     MAX_PIXELS,
     ZWARNING_SKY,
@@ -62,12 +62,14 @@ _CARDS = ("COEFF0", "COEFF1", "PLATEID", "MJD", "FIBERID", "RAOBJ", "DECOBJ", "S
 
 
 def _claims(head: bytes, name: str) -> bool:
-    """Take images of four or five rows with the card SPEC_CLN, which may come late, or TELESCOP of the SDSS."""
-    cards = find_cards(head, ("NAXIS", "NAXIS2", "TELESCOP"))
-    return cards.get("NAXIS") == 2 and cards.get("NAXIS2") in ROWS and cards.get("TELESCOP") == "SDSS 2.5-M"
+    """Take images of four or five rows from the telescope of the SDSS; their own cards come too late to be seen."""
+    if axes(head) != 2:
+        return False
+    cards = find_cards(head, ("NAXIS2", "TELESCOP"))
+    return cards.get("NAXIS2") in ROWS and cards.get("TELESCOP") == "SDSS 2.5-M"
 
 
-def _read(content: Content) -> Iterator[Spectrum]:
+def _read(content: Content, first: int) -> Iterator[Spectrum]:
     with content.opened() as stream:
         hdu = next(hdus(stream))
         pixels = _image(image(hdu, "not a spSpec file"))

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from spec_files import assert_same, coadd, damage, read_by_astropy, spec_file, with_cards
 
 from raystellar.errors import SpectrumError
-from raystellar.spectra import Spectrum, read_spectrum, spec
+from raystellar.spectra import Spectrum, content, read_spectrum, spec
 from raystellar.spectra.fits_bytes import NotStandard
-from raystellar.spectra.spec import median_sn, read_spec
+from raystellar.spectra.record import median_sn
+from raystellar.spectra.spec import read_spec
 
 PLAIN = spec_file()
 UPPER = spec_file(case=str.upper, names=False)
@@ -203,12 +204,12 @@ def test_path_and_bytes_give_the_same(data, tmp_path):
 def test_only_the_needed_part_of_a_long_file_is_read(tmp_path, monkeypatch):
     path = tmp_path / "spec-full.fits"
     path.write_bytes(spec_file(exposures=80))
-    assert path.stat().st_size > spec.HEAD_BYTES
+    assert path.stat().st_size > content.HEAD_BYTES
     sizes = []
     read = os.read
     monkeypatch.setattr(os, "read", lambda fd, n: sizes.append(n) or read(fd, n))
     read_spec(str(path))
-    assert sizes == [spec.HEAD_BYTES]
+    assert sizes == [content.HEAD_BYTES]
 
 
 # Refusals
@@ -249,7 +250,7 @@ def cut(name, value):
         (PLAIN[:2880] + bytes(2880), "no coadd table"),
         (gzip.compress(PLAIN)[:-9], "truncated"),
         (gzip.compress(PLAIN)[:2000] + b"xx" + gzip.compress(PLAIN)[2002:], "damaged gzip"),
-        (gzip.compress(bytes(spec.MAX_BYTES + 1), 1), "unreasonable size"),
+        (gzip.compress(bytes(content.MAX_BYTES + 1), 1), "unreasonable size"),
         (spec_file(coadd(99)), "too few pixels"),
         (spec_file(coadd(formats={"ivar": None})), "missing column ivar"),
         (spec_file(coadd(formats={"loglam": None})), "missing column loglam"),
@@ -263,6 +264,7 @@ def cut(name, value):
         (PLAIN.replace(b"NAXIS2  =                  200", b"NAXIS2  =        1000000000000"), "unreasonable size"),
         (PLAIN.replace(b"NAXIS2  =                  200", b"NAXIS2  =                19999"), "truncated"),
         (PLAIN.replace(b"NAXIS1  =                   32", b"NAXIS1  =                   36"), "damaged header"),
+        (PLAIN[:5760].replace(b"NAXIS2  =                  200", b"NAXIS2  =                    0"), "truncated"),
         (spec_file(row=dict.fromkeys(("PLATE",)), primary={"PLATEID": None}), "missing plate"),
         (spec_file(row={"PLATE": ("K", 2**40)}), "bad value plate"),
         (spec_file(row={"PLATE": ("4A", "0266")}), "bad value plate"),

@@ -1,0 +1,186 @@
+"""How fast do spec files become Parquet, beside what a user would write?
+
+Four programs do the same on the same files in one run: read flux, wavelengths, ivar, class and redshift, go to the
+rest frame on the grid in two interpolations, standardise, write Parquet (zstd).
+
+    a  a loop with astropy and SciPy, as the documentation of both shows
+    b  a loop with fitsio and SciPy, as a careful user writes it: only the columns needed, splines in one call
+    c  raystellar's kernels, bare in this process
+    d  the Ray job, on one core and more, from its first finished shard to its last
+
+The floor is how fast the bytes that are needed come from the page cache.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from raystellar.bench.kernels import admit_by_pipeline, plain_read, plain_resample
+from raystellar.engine import Resources, run_shards, session
+from raystellar.errors import InputError
+from raystellar.ingest import Batch, ingest, matrix_column
+from raystellar.preprocess.pixels import SPEED_OF_LIGHT_KM_S, PreprocessConfig, Preprocessor
+from raystellar.schema import IDENTITY, SPECTRA, arrow_schema
+from raystellar.shards import ShardedOutput, make_manifest
+from raystellar.spectra import Slice, read_spectrum
+from raystellar.spectra.content import HEAD_BYTES
+
+SLOW_FILES = 300
+"""Files for the programs a and b, which take tens of milliseconds each."""
+
+SCHEMA = arrow_schema((*IDENTITY, *SPECTRA))
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the table: ms per spectrum and core of each part, and of the whole."""
+
+    name: str
+    read: float
+    resample: float
+    write: float
+    whole: float
+    spectra: int
+
+
+def ingest_table(spectra: list[str], cores: Iterable[int] = (1, 2)) -> Iterator[Line]:
+    """Yield the lines of the table, slowest program first.
+
+    Raises
+    ------
+    InputError : there are no spectra, or programs disagree
+    """
+    manifest = make_manifest(spectra)
+    paths = manifest["path"].to_pylist()
+    few = paths[:: max(1, len(paths) // SLOW_FILES)][:SLOW_FILES]
+    _touch(paths)
+    expected, line = _plain("a  astropy + SciPy", few, plain_read)
+    yield line
+    fitsio_read = _fitsio_reader()
+    if fitsio_read:
+        yield _plain("b  fitsio + SciPy", few, fitsio_read)[1]
+    yield _bare(paths, few, expected)
+    for n in cores:
+        yield _ray_job(manifest, n)
+
+
+def floor_ms(paths: list[str]) -> tuple[float, float]:
+    """Return ms per file to read the bytes that are needed from the page cache, and their number of bytes."""
+    start, size = time.perf_counter(), 0
+    for path in paths:
+        handle = os.open(path, os.O_RDONLY)
+        size += len(os.read(handle, HEAD_BYTES))
+        os.close(handle)
+    return 1e3 * (time.perf_counter() - start) / len(paths), size / len(paths)
+
+
+def _touch(paths: list[str]) -> None:
+    """Bring the files into the page cache, so that no program pays for the disk."""
+    floor_ms(paths)
+
+
+Read = Callable[[str], tuple[np.ndarray, np.ndarray, np.ndarray, float]]
+
+
+def _plain(name: str, paths: list[str], read: Read) -> tuple[np.ndarray, Line]:
+    """Run the loop of a user over ``paths``."""
+    grid = PreprocessConfig().grid()
+    clock = [time.perf_counter()]
+    raw = [read(path) for path in paths]
+    clock.append(time.perf_counter())
+    flux = np.array([plain_resample(x, y, rv, grid) for x, y, _, rv in raw], dtype=np.float32)
+    clock.append(time.perf_counter())
+    with tempfile.TemporaryDirectory() as folder:
+        table = pa.table({"path": paths, "rv": [row[3] for row in raw], "flux": matrix_column(flux)})
+        pq.write_table(table, os.path.join(folder, "flux.parquet"), compression="zstd")
+    clock.append(time.perf_counter())
+    read_ms, resample, write = (1e3 * np.diff(clock) / len(paths)).tolist()
+    return flux, Line(name, read_ms, resample, write, read_ms + resample + write, len(paths))
+
+
+def _fitsio_reader() -> Read | None:
+    """Return a reader with fitsio, or None where that is not installed."""
+    try:
+        import fitsio
+    except ImportError:
+        return None
+
+    def read(path: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+        with fitsio.FITS(path) as hdus:
+            coadd = hdus[1].read(columns=["loglam", "flux", "ivar"])
+            row = hdus[2].read(columns=["Z", "CLASS"])
+        loglam, flux, ivar = (coadd[name].astype(np.float64) for name in ("loglam", "flux", "ivar"))
+        return loglam, flux, ivar, SPEED_OF_LIGHT_KM_S * float(row["Z"][0])
+
+    return read
+
+
+def _bare(paths: list[str], few: list[str], expected: np.ndarray) -> Line:
+    """Time raystellar's parts alone, then all together, in this process."""
+    preprocessor = Preprocessor(PreprocessConfig())
+    found = ingest([Slice(path) for path in few], preprocessor, admit_by_pipeline)
+    if len(found.flux) != len(expected) or np.abs(found.flux - expected).max() > 2e-6:
+        raise InputError("raystellar and the plain program disagree on these files; take spectra of stars only")
+    read = _ms(lambda: [read_spectrum(path) for path in few], len(few))
+    with tempfile.TemporaryDirectory() as folder:
+        output = ShardedOutput(folder, SCHEMA)
+        write = _ms(lambda: output.commit(0, _rows(found), []), len(few))
+        shards = [paths[start : start + 512] for start in range(0, len(paths), 512)]
+        start = time.perf_counter()
+        for number, shard in enumerate(shards):
+            batch = ingest([Slice(path) for path in shard], preprocessor, admit_by_pipeline)
+            output.commit(number, _rows(batch), batch.rejects)
+        whole = 1e3 * (time.perf_counter() - start) / len(paths)
+    return Line("c  raystellar, bare", read, whole - read - write, write, whole, len(paths))
+
+
+class BenchShard:
+    """Do one shard as the stage dataset does, but without labels."""
+
+    def __init__(self, output: ShardedOutput) -> None:
+        self._output, self._preprocessor = output, Preprocessor(PreprocessConfig())
+
+    def __call__(self, shard: int) -> dict[str, Any]:
+        """Read, preprocess and commit."""
+        batch = ingest(self._output.slices(shard), self._preprocessor, admit_by_pipeline)
+        self._output.commit(shard, _rows(batch), batch.rejects)
+        return {"rows": len(batch.rows) + len(batch.rejects), "rejected": len(batch.rejects), "at": time.time()}
+
+
+def _ray_job(manifest: pa.Table, cores: int) -> Line:
+    """Time the Ray job on ``cores`` actors between its first and last finished shard."""
+    resources = Resources(actors=cores)
+    with tempfile.TemporaryDirectory() as folder, session(resources):
+        output = ShardedOutput(os.path.join(folder, "out"), SCHEMA)
+        output.begin("bench", {}, manifest, resources.rows_per_shard)
+        done = sorted(run_shards(BenchShard, (output,), list(output.pending()), resources), key=lambda row: row["at"])
+    first = done[min(cores, len(done)) - 1]["at"]  # when each actor has had its first
+    rows = sum(row["rows"] for row in done[cores:])
+    if not rows:
+        raise InputError(f"{manifest.num_rows} files are too few to time a Ray job on {cores} cores")
+    per_core = 1e3 * (done[-1]["at"] - first) * cores / rows
+    unknown = float("nan")
+    return Line(f"d  Ray job, {cores} core" + "s" * (cores > 1), unknown, unknown, unknown, per_core, rows)
+
+
+def _rows(batch: Batch) -> pa.Table:
+    table = batch.identity.append_column("flux", matrix_column(batch.flux))
+    return table.append_column("ivar", matrix_column(batch.ivar))
+
+
+def _ms(work: Callable[[], Any], count: int, passes: int = 3) -> float:
+    best = float("inf")
+    for _ in range(passes):
+        start = time.perf_counter()
+        work()
+        best = min(best, time.perf_counter() - start)
+    return 1e3 * best / count

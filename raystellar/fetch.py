@@ -1,0 +1,310 @@
+"""How an actor gets the bytes of spectra that lie on no mounted disk, before it needs them.
+
+Of a spec file the first 220 KiB hold all that is read, while full files have up to 3.2 MB: each file is asked for
+its head, and for the rest only by a reader that needs more. Requests run ahead of the reader, some at a time.
+What a server may do better next time (5xx, 429, silence, a body cut off) is tried again, waiting twice as long
+each time; what it will not (404, 403) is not. A file that cannot be had is one reject, and never ends a job, unless
+the server is gone: rejects are final, and an outage must not turn a survey into them.
+
+========================================================  ================================================
+reason of a SpectrumError of the stage ``fetch``          tried again
+========================================================  ================================================
+not found, forbidden, no credentials, bad address         no
+web page in place of the file, wrong range, http STATUS   no
+no secure connection, endless redirection, unknown size   no
+is a directory, unreasonable size                         no
+server error, too many requests, timed out                yes
+cut off, no connection, read failed                       yes
+========================================================  ================================================
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import random
+from collections import deque
+from collections.abc import Coroutine, Iterable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from fsspec.asyn import get_loop
+from fsspec.utils import get_protocol
+
+from raystellar import places
+from raystellar.errors import InputError, SpectrumError
+from raystellar.remote import Piece, Refused, Remote, remote
+
+T = TypeVar("T")
+
+PIECE_BYTES = 1 << 23
+"""What one request of the rest of a large file asks for [bytes]."""
+
+PIECES_AT_ONCE = 4
+"""Requests for one large file at a time."""
+
+MAX_BYTES = 1 << 30
+"""Most of one file that is held in memory [bytes]."""
+
+MAX_WAIT_S = 60.0
+"""Longest pause before another try, whatever the server asks for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FetchConfig:
+    """How spectra are fetched from servers. Nothing here changes a result."""
+
+    concurrency: int = 32
+    """Requests in flight, and heads of files in memory, for each actor."""
+
+    retries: int = 4
+    """Further tries of a request that may succeed later."""
+
+    backoff_s: float = 1.0
+    """Pause before the second try [s]; doubles with each, and each is shortened by up to a half, at random."""
+
+    timeout_s: float = 60.0
+    """Longest time of one request, from the connection to the last byte [s]; requests ask for 8 MiB at most."""
+
+    head_bytes: int = 220 << 10
+    """Asked for at first of each file [bytes]: all of a lite one, and the 211 kB that are read of a full one."""
+
+    give_up_after: int = 100
+    """So many files in a row that failed after all tries are taken for an outage, which ends the job; 0: never."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.concurrency <= 100:
+            raise ValueError(f"concurrency = {self.concurrency} must lie in 1 to 100")
+        if not 0 <= self.retries <= 10:
+            raise ValueError(f"retries = {self.retries} must lie in 0 to 10")
+        if not 0 <= self.backoff_s <= MAX_WAIT_S:
+            raise ValueError(f"backoff_s = {self.backoff_s:g} must lie in 0 to {MAX_WAIT_S:g}")
+        if not 0 < self.timeout_s <= 3600:
+            raise ValueError(f"timeout_s = {self.timeout_s:g} must lie in 0 to 3600")
+        if not 1 << 12 <= self.head_bytes <= PIECE_BYTES:
+            raise ValueError(f"head_bytes = {self.head_bytes} must lie in 4096 to {PIECE_BYTES}")
+        if self.give_up_after < 0:
+            raise ValueError(f"give_up_after = {self.give_up_after} must not be negative")
+
+
+class Fetched:
+    """A file on a server, of which the head is here.
+
+    Attributes
+    ----------
+    path : its address
+    head : its first bytes
+    complete : the head is all there is
+    """
+
+    __slots__ = ("_fetcher", "_ranges", "_size", "complete", "head", "path")
+
+    def __init__(self, fetcher: Fetcher, path: str, piece: Piece, asked: int) -> None:
+        self._fetcher, self.path, self.head = fetcher, path, piece.data
+        self._size, self._ranges = piece.size, piece.ranges
+        self.complete = len(self.head) == piece.size if piece.size is not None else len(self.head) < asked
+        if self.complete:
+            self._size = len(self.head)
+
+    def size(self) -> int:
+        """Return the bytes of the whole file.
+
+        Raises
+        ------
+        SpectrumError : stage fetch, where they cannot be had; so in all methods here
+        """
+        if self._size is None:
+            self._size = self._fetcher.size(self.path)
+        return self._size
+
+    def read(self, start: int, end: int) -> bytes:
+        """Return the bytes from ``start`` up to ``end``, or up to the end of the file."""
+        head = self.head[start:end]
+        if self.complete or end <= len(self.head):
+            return head
+        start, end = max(start, len(self.head)), min(end, self.size())
+        return head + (self._fetcher.read(self.path, start, end, self._ranges) if start < end else b"")
+
+    def read_all(self, most: int = MAX_BYTES) -> bytes:
+        """Return the whole file; one of more than ``most`` bytes is refused."""
+        if self.complete:
+            return self.head
+        if self.size() > most:
+            raise SpectrumError("fetch", "unreasonable size", f"{self.size()} bytes are more than {most}")
+        return self.read(0, self.size())
+
+    def open(self) -> io.BufferedReader:
+        """Return the file as a stream to read here and there, which fetches what is read."""
+        return io.BufferedReader(_Stream(self), 1 << 20)
+
+
+class _Stream(io.RawIOBase):
+    """A seekable stream over a file on a server."""
+
+    def __init__(self, fetched: Fetched) -> None:
+        self._fetched, self._at = fetched, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = self._fetched.size() if whence == io.SEEK_END else self._at if whence == io.SEEK_CUR else 0
+        self._at = max(0, base + offset)
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._fetched.read(self._at, self._at + len(buffer))
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+
+class Fetcher:
+    """Fetches files; one for each actor. Costs nothing until it is used, and may then no longer be sent elsewhere."""
+
+    def __init__(self, config: FetchConfig | None = None) -> None:
+        self.config = config or FetchConfig()
+        self._remotes: dict[str, Remote] = {}
+        self._failed = 0
+
+    def __enter__(self) -> Fetcher:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all connections; it can be used again."""
+        while self._remotes:
+            self._remotes.popitem()[1].close()
+
+    def stream(self, paths: Iterable[str]) -> Iterator[tuple[str, Fetched | SpectrumError | None]]:
+        """Yield each path with its file, in their order, while the next ones are on their way.
+
+        A path on a mounted disk comes with None: its reader opens it. A file that cannot be had comes with the
+        SpectrumError that says why. No more than ``concurrency`` heads are in memory, that of the reader included.
+
+        Raises
+        ------
+        InputError : a protocol is not known, or a server has failed for many files in a row
+        """
+        ahead: deque[tuple[str, Future[Fetched] | None]] = deque()
+        coming = iter(paths)
+        try:
+            while True:
+                while len(ahead) < self.config.concurrency and (path := next(coming, None)) is not None:
+                    ahead.append((path, None if places.is_local(path) else self._start(self._head(path))))
+                if not ahead:
+                    return
+                path, future = ahead.popleft()
+                yield path, None if future is None else self._result(path, future)
+        finally:
+            for _, future in ahead:
+                if future is not None:
+                    future.cancel()
+
+    def fetch(self, path: str) -> Fetched:
+        """Return one file.
+
+        Raises
+        ------
+        SpectrumError : stage fetch, where it cannot be had
+        """
+        return self._start(self._head(path)).result()
+
+    def size(self, path: str) -> int:
+        """Return the bytes of a file.
+
+        Raises
+        ------
+        SpectrumError : stage fetch, where they cannot be had
+        """
+        source = self._remote(path)
+        return self._start(self._again(lambda: source.size(path), 1)).result()
+
+    def read(self, path: str, start: int, end: int, ranges: bool = True) -> bytes:
+        """Return the bytes from ``start`` up to ``end`` of a file that has so many, some pieces at a time.
+
+        Raises
+        ------
+        SpectrumError : stage fetch, where they cannot be had
+        """
+        return self._start(self._pieces(path, start, end, PIECE_BYTES if ranges else end - start)).result()
+
+    def _start(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        return asyncio.run_coroutine_threadsafe(work, get_loop())
+
+    def _remote(self, path: str) -> Remote:
+        protocol = get_protocol(path)
+        if protocol not in self._remotes:
+            self._remotes[protocol] = remote(protocol, self.config.concurrency)
+        return self._remotes[protocol]
+
+    def _result(self, path: str, future: Future[Fetched]) -> Fetched | SpectrumError:
+        try:
+            fetched = future.result()
+        except SpectrumError as error:
+            cause = error.__cause__
+            self._failed = self._failed + 1 if isinstance(cause, Refused) and cause.again else 0
+            if 0 < self.config.give_up_after <= self._failed:
+                raise InputError(
+                    f"the last {self._failed} files could not be fetched, the last of them {path} ({error.reason}: "
+                    f"{error.detail}); run the same command again when the server answers"
+                ) from None
+            return error
+        self._failed = 0
+        return fetched
+
+    async def _head(self, path: str) -> Fetched:
+        source, asked = self._remote(path), self.config.head_bytes
+        return Fetched(self, path, await self._again(lambda: source.get(path, 0, asked), 1), asked)
+
+    async def _pieces(self, path: str, start: int, end: int, step: int) -> bytes:
+        source, turns = self._remote(path), asyncio.Semaphore(PIECES_AT_ONCE)
+
+        async def whole(first: int, last: int) -> Piece:
+            piece = await source.get(path, first, last)
+            if len(piece.data) < last - first:
+                raise Refused("cut off", f"{len(piece.data)} of the {last - first} bytes from {first}", again=True)
+            return piece
+
+        async def one(first: int) -> bytes:
+            last = min(first + step, end)
+            async with turns:
+                return (await self._again(lambda: whole(first, last), -(-step // PIECE_BYTES))).data
+
+        return b"".join(await asyncio.gather(*map(one, range(start, end, step))))
+
+    async def _again(self, request: Any, pieces: int) -> Any:
+        """Return what ``request()`` does, tried again where that may help; ``pieces`` scales its time.
+
+        Raises
+        ------
+        SpectrumError : it fails in the end
+        """
+        wait_s = self.config.backoff_s
+        for left in range(self.config.retries, -1, -1):
+            try:
+                return await _within(request(), self.config.timeout_s * pieces)
+            except Refused as error:
+                if not (error.again and left):
+                    tries = self.config.retries - left + 1
+                    detail = error.detail + (f"; tried {tries} times" if tries > 1 else "")
+                    raise SpectrumError("fetch", error.reason, detail) from error
+                # the dice keep a thousand actors from coming back at the same moment
+                await asyncio.sleep(min(max(wait_s * random.uniform(0.5, 1.0), error.wait_s), MAX_WAIT_S))
+            wait_s *= 2
+
+
+async def _within(request: Coroutine[Any, Any, T], limit_s: float) -> T:
+    try:
+        return await asyncio.wait_for(request, limit_s)
+    except asyncio.TimeoutError:
+        raise Refused("timed out", f"no whole answer in {limit_s:g} s", again=True) from None

@@ -1,0 +1,287 @@
+"""One ranged request to a web server, an object store or any other fsspec file system, and what its failures mean.
+
+All of it runs on the event loop of fsspec. ``fetch.py`` decides what is requested, and how often.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import fsspec
+from fsspec.asyn import get_loop, sync
+
+from raystellar.errors import InputError
+
+S3_PROTOCOLS = ("s3", "s3a")
+WEB_PROTOCOLS = ("http", "https")
+
+_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)")
+_PAGE = re.compile(rb"\s*<(?:!doctype|html|head|\?xml)", re.IGNORECASE)
+_TITLE = re.compile(rb"<title[^>]*>([^<]{0,200})", re.IGNORECASE)
+_STATUS_REASONS = {401: "forbidden", 403: "forbidden", 404: "not found", 408: "timed out", 410: "not found",
+                   429: "too many requests", 451: "forbidden"}  # fmt: skip
+_AGAIN = (408, 425, 429)
+"""Besides 5xx, answers after which the same request may be made again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of a file."""
+
+    data: bytes
+    size: int | None = None
+    """Of the whole file, where the answer says so."""
+    ranges: bool = True
+    """The server gives parts; one that does not begins with the first byte every time."""
+
+
+class Refused(Exception):
+    """Raised where a request fails.
+
+    Parameters
+    ----------
+    reason : short and countable
+    detail : what was found
+    again : the same request may succeed later
+    wait_s : what the server asks to wait until then
+    """
+
+    def __init__(self, reason: str, detail: str, again: bool = False, wait_s: float = 0.0) -> None:
+        super().__init__(reason, detail)
+        self.reason, self.detail, self.again, self.wait_s = reason, detail, again, wait_s
+
+
+class Remote:
+    """A file system by way of fsspec; its own settings (environment, ``fsspec`` configuration files) hold.
+
+    Each has connections of its own, opened by the first request, so that closing it disturbs nobody.
+
+    Raises
+    ------
+    InputError : the protocol is not known, or its package is not installed
+    """
+
+    def __init__(self, protocol: str, concurrency: int, **options: Any) -> None:
+        try:
+            self._fs = fsspec.filesystem(protocol, skip_instance_cache=True, use_listings_cache=False, **options)
+        except (ImportError, ValueError) as error:
+            raise InputError(f"{protocol}:// cannot be read: {first_line(error)}") from None
+        self._threads = None if self._fs.async_impl else ThreadPoolExecutor(concurrency, thread_name_prefix="fetch")
+
+    async def get(self, path: str, start: int, end: int) -> Piece:
+        """Return the bytes from ``start`` up to ``end`` of a file; fewer where it ends before.
+
+        Raises
+        ------
+        Refused : they cannot be had
+        """
+        with _refusals():
+            inner = self._fs._strip_protocol(path)
+            if self._threads is None:
+                return Piece(await self._fs._cat_file(inner, start=start, end=end))
+            return Piece(await self._in_thread(self._fs.cat_file, inner, start, end))
+
+    async def size(self, path: str) -> int:
+        """Return the number of bytes of a file.
+
+        Raises
+        ------
+        Refused : it cannot be had
+        """
+        with _refusals():
+            inner = self._fs._strip_protocol(path)
+            info = self._fs._info(inner) if self._threads is None else self._in_thread(self._fs.info, inner)
+            return int((await info)["size"])
+
+    async def _in_thread(self, work: Callable[..., Any], *arguments: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, partial(work, *arguments))
+
+    def close(self) -> None:
+        """Close its connections."""
+        if self._threads is not None:
+            self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+class ObjectStore(Remote):
+    """S3, of Amazon or of anyone: endpoint and credentials are those of ``s3fs``."""
+
+    def __init__(self, protocol: str, concurrency: int) -> None:
+        given = fsspec.config.conf.get("s3", {}).get("config_kwargs", {})
+        # botocore keeps 10 connections unless told, and tries five times by itself
+        ours = {"max_pool_connections": max(10, concurrency), "retries": {"total_max_attempts": 1}}
+        super().__init__("s3", concurrency, config_kwargs={**ours, **given})
+        self._fs.retries = 1  # s3fs would try five times, too
+
+    async def get(self, path: str, start: int, end: int) -> Piece:
+        """Return a part of an object, see ``Remote.get``."""
+        try:
+            return _no_page(await super().get(path, start, end), start)
+        except Refused as error:
+            if error.reason == "http 416":  # asked for what lies behind the last byte
+                return Piece(b"")
+            raise
+
+    def close(self) -> None:
+        """Close its connections."""
+        if self._fs._s3 is not None:
+            self._fs.close_session(get_loop(), self._fs._s3)
+
+
+class WebServer(Remote):
+    """HTTP and HTTPS. Partial answers, truncated ones and pages for humans are told apart here, not by fsspec."""
+
+    def __init__(self, protocol: str, concurrency: int) -> None:
+        given = fsspec.config.conf.get(protocol, {}).get("client_kwargs", {})
+        # of a packed file the bytes on the server count, so nothing is unpacked on the way
+        ours = {"trust_env": True, "auto_decompress": False, "read_bufsize": 1 << 18}
+        super().__init__(protocol, concurrency, client_kwargs={**ours, **given})
+
+    async def get(self, path: str, start: int, end: int) -> Piece:
+        """Return a part of what stands at an address, see ``Remote.get``."""
+        import aiohttp
+
+        options = {"timeout": aiohttp.ClientTimeout(total=None), **self._fs.kwargs}
+        ranged = {"Range": f"bytes={start}-{end - 1}", "Accept-Encoding": "identity"}
+        options["headers"] = {**options.get("headers", {}), **ranged}
+        with _refusals():
+            session = await self._fs.set_session()
+            async with session.get(self._fs.encode_url(path), **options) as response:
+                return await _piece(response, start, end)
+
+    async def size(self, path: str) -> int:
+        """Return the number of bytes of what stands at an address, found by asking for the first one."""
+        size = (await self.get(path, 0, 1)).size
+        if size is None:
+            raise Refused("unknown size", "the server does not tell it")
+        return size
+
+    def close(self) -> None:
+        """Close its connections."""
+        if self._fs._session is not None:
+            sync(get_loop(), self._fs._session.close)
+
+
+def remote(protocol: str, concurrency: int) -> Remote:
+    """Return the way to the files of a protocol, for so many requests at a time.
+
+    Raises
+    ------
+    InputError : the protocol is not known, or its package is not installed
+    """
+    if protocol in WEB_PROTOCOLS:
+        return WebServer(protocol, concurrency)
+    if protocol in S3_PROTOCOLS:
+        return ObjectStore(protocol, concurrency)
+    return Remote(protocol, concurrency)
+
+
+def first_line(error: BaseException) -> str:
+    """Return what an error says, on one line; its class where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+
+
+async def _piece(response: Any, start: int, end: int) -> Piece:
+    """Return what an answer holds of the bytes from ``start`` up to ``end``.
+
+    Raises
+    ------
+    Refused : the status is not that of an answer with data, or the data are not those that were asked for
+    """
+    found = _RANGE.match(response.headers.get("Content-Range", ""))
+    size = int(found[3]) if found and found[3] != "*" else None
+    if response.status == 416:
+        return Piece(b"", size)
+    if response.status == 206:
+        if found and found[1] and int(found[1]) != start:
+            raise Refused("wrong range", f"asked for byte {start}, got {found[0]}")
+        data = await _read(response.content, end - start)
+        if found and found[1] and len(data) < min(int(found[2]) + 1, end) - start:
+            raise Refused("cut off", f"{len(data)} bytes of {found[0]}", again=True)
+    elif response.status == 200:  # all of it, from the first byte: no ranges here
+        size = response.content_length
+        data = (await _read(response.content, end))[start:]
+        if size is not None and len(data) < min(size, end) - start:
+            raise Refused("cut off", f"{len(data) + start} bytes of {size}", again=True)
+    else:
+        raise _status_refusal(response.status, str(response.reason), response.headers.get("Retry-After", ""))
+    return _no_page(Piece(data, size, response.status == 206), start)
+
+
+def _no_page(piece: Piece, start: int) -> Piece:
+    """Refuse what a server that wants a login or has lost its way says with status 200."""
+    if start == 0 and _PAGE.match(piece.data):
+        title = _TITLE.search(piece.data)
+        raise Refused("web page in place of the file", title[1].decode(errors="replace").strip() if title else "")
+    return piece
+
+
+async def _read(content: Any, most: int) -> bytes:
+    """Read to the end, or ``most`` bytes; what is left over then costs the connection."""
+    parts, left = [], most
+    async for part in content.iter_any():
+        parts.append(part[:left])
+        left -= len(parts[-1])
+        if left == 0 and not content.at_eof():
+            break
+    return b"".join(parts)
+
+
+def _status_refusal(status: int, text: str, retry_after: str = "") -> Refused:
+    """Say what a status of HTTP means."""
+    server = status >= 500
+    reason = _STATUS_REASONS.get(status, "server error" if server else f"http {status}")
+    wait_s = float(retry_after) if retry_after.isdigit() else 0.0
+    return Refused(reason, f"status {status} {text}".strip(), server or status in _AGAIN, wait_s)
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """Turn what file systems raise into Refused; programming errors pass."""
+    try:
+        yield
+    except Exception as error:
+        refusal = _refusal(error)
+        if refusal is error:
+            raise
+        raise refusal from error
+
+
+def _refusal(error: Exception) -> Exception:
+    """Return the Refused for an error; what no file system raises is returned as it is."""
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    text = f"{type(error).__name__}: {first_line(error)}"
+    response = getattr(error.__cause__, "response", None) or getattr(error, "response", None)
+    if isinstance(response, dict):  # botocore's, which s3fs keeps as the cause
+        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        if status >= 400:
+            return _status_refusal(status, first_line(error))
+    if isinstance(error, Refused):
+        return error
+    if isinstance(error, FileNotFoundError):
+        return Refused("not found", text)
+    if isinstance(error, PermissionError):
+        return Refused("forbidden", text)
+    if isinstance(error, IsADirectoryError):
+        return Refused("is a directory", text)
+    if kinds & {"ClientSSLError", "ClientConnectorCertificateError", "SSLError", "TooManyRedirects"}:
+        return Refused("no secure connection" if "TooManyRedirects" not in kinds else "endless redirection", text)
+    if kinds & {"InvalidURL", "ParamValidationError"}:
+        return Refused("bad address", text)
+    if kinds & {"NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError", "ProfileNotFound"}:
+        return Refused("no credentials", text)
+    if isinstance(error, asyncio.TimeoutError | TimeoutError) or kinds & {"ReadTimeoutError", "ConnectTimeoutError"}:
+        return Refused("timed out", text, again=True)
+    if kinds & {"ClientPayloadError", "IncompleteReadError", "ResponseStreamingError", "IncompleteRead"}:
+        return Refused("cut off", text, again=True)
+    if isinstance(error, ConnectionError) or kinds & {"ClientConnectionError", "ConnectionError", "HTTPClientError"}:
+        return Refused("no connection", text, again=True)
+    if isinstance(error, OSError) or type(error).__module__ != "builtins":  # protocols have classes of their own
+        return Refused("read failed", text, again=True)
+    return error
