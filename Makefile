@@ -8,7 +8,7 @@ RUN := $(VENV)/bin
 demo: $(VENV)/installed
 	$(RUN)/raystellar demo
 
-test: $(VENV)/installed
+test: $(VENV)/installed $(VENV)/s3/bin/moto_server
 	$(RUN)/pytest
 
 lint: $(VENV)/installed
@@ -31,3 +31,8 @@ $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(RUN)/pip install --quiet --editable '.[dev]'
 	touch $@
+
+# An S3 server to test with. Its pins clash with those of s3fs, so it has an environment of its own; where it cannot
+# be had, the tests that need it say so and are skipped.
+$(VENV)/s3/bin/moto_server: | $(VENV)/installed
+	-$(PYTHON) -m venv $(VENV)/s3 && $(VENV)/s3/bin/pip install --quiet 'moto[s3]>=5,<6' flask flask-cors

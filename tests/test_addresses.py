@@ -123,7 +123,8 @@ def test_run2d_of_the_real_table_is_read(real_data):
 
 def test_unsigned_columns_and_many_pieces_of_fits(tmp_path):
     n = 300_000
-    table = {"plate": np.arange(n, dtype="u2") % 60_000 + 1, "mjd": np.full(n, 51602, "u4"), "run2d": np.full(n, 26, "i2")}
+    plate = np.arange(n, dtype="u2") % 60_000 + 1
+    table = {"plate": plate, "mjd": np.full(n, 51602, "u4"), "run2d": np.full(n, 26, "i2")}
     found = read_run2d(save(table, tmp_path / "t.fits", {}))
     assert len(found) == 60_000
     assert found[60_000, 51602] == "26"

@@ -66,7 +66,7 @@ def _end_right_side(y0: float, y1: float, y2: float, first: float, second: float
     return ((first + 2.0 * both) * second * (y1 - y0) / first + first * first * (y2 - y1) / second) / both
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, fastmath={"contract"})  # fused multiply-add: half the latency of the recurrence
 def derivatives(
     x: np.ndarray, y: np.ndarray, n: int, head: np.ndarray, rows: int, table: np.ndarray, start: int, d: np.ndarray
 ) -> None:
@@ -84,14 +84,17 @@ def derivatives(
     """
     d[0] = _end_right_side(y[0], y[1], y[2], x[1] - x[0], x[2] - x[1])
     step = y[1] - y[0]
+    last_d = d[0]  # in a register: through memory each row would wait for the one before to be stored
     for i in range(1, rows):
         after = y[i + 1] - y[i]
-        d[i] = head[i, RHS_A] * step + head[i, RHS_B] * after - head[i, LEFT] * d[i - 1]
+        last_d = (head[i, RHS_A] * step + head[i, RHS_B] * after) - head[i, LEFT] * last_d
+        d[i] = last_d
         step = after
     for i in range(rows, n - 1):
         after = y[i + 1] - y[i]
         j = start + i
-        d[i] = table[j, RHS_A] * step + table[j, RHS_B] * after - table[j, LEFT] * d[i - 1]
+        last_d = (table[j, RHS_A] * step + table[j, RHS_B] * after) - table[j, LEFT] * last_d
+        d[i] = last_d
         step = after
     last = x[n - 1] - x[n - 2]
     before = x[n - 2] - x[n - 3]
@@ -102,12 +105,15 @@ def derivatives(
     )
     # Last row: (last + before) d[n-2] + before d[n-1] = side
     both = last + before
-    d[n - 1] = (side - both * pivot * d[n - 2]) / (before - both * upper)
+    last_d = (side - both * pivot * d[n - 2]) / (before - both * upper)
+    d[n - 1] = last_d
     for i in range(n - 2, rows - 1, -1):
         j = start + i
-        d[i] = table[j, PIVOT] * d[i] - table[j, UPPER] * d[i + 1]
+        last_d = table[j, PIVOT] * d[i] - table[j, UPPER] * last_d
+        d[i] = last_d
     for i in range(min(rows, n - 1) - 1, -1, -1):
-        d[i] = head[i, PIVOT] * d[i] - head[i, UPPER] * d[i + 1]
+        last_d = head[i, PIVOT] * d[i] - head[i, UPPER] * last_d
+        d[i] = last_d
 
 
 @numba.njit(cache=True, nogil=True)
@@ -128,6 +134,7 @@ def evaluate(
     Outside the knots the nearest value is taken (Source: Sec. 3, clamping).
     """
     i = 0
+    per_h = 1.0 / (x[1] - x[0])
     for j in range(at.size):
         position = at[j] + shift
         if position <= x[0]:
@@ -135,10 +142,12 @@ def evaluate(
         elif position >= x[n - 1]:
             out[j] = y[n - 1]
         else:
-            while position >= x[i + 1]:
-                i += 1
+            if position >= x[i + 1]:
+                while position >= x[i + 1]:
+                    i += 1
+                per_h = 1.0 / (x[i + 1] - x[i])
             h = x[i + 1] - x[i]
-            out[j] = hermite(y[i], y[i + 1], d[i], d[i + 1], h, (position - x[i]) / h)
+            out[j] = hermite(y[i], y[i + 1], d[i], d[i + 1], h, (position - x[i]) * per_h)
 
 
 @numba.njit(cache=True, nogil=True)
