@@ -207,8 +207,14 @@ def read_labels(path: str, config: CatalogConfig, *, required: Sequence[str] = T
         reason[_worse_repeats(columns, star_id, reason == 0)] = len(reasons) - 1
     arrays = {name: columns[name] for name in LabelTable.__dataclass_fields__ if name in columns}
     return LabelTable(
-        **arrays, star_id=star_id, usable=reason == 0, reason=reason, reasons=reasons,
-        rows=rows, duplicates=rows - lost - len(kept), notes=tuple(notes),
+        **arrays,
+        star_id=star_id,
+        usable=reason == 0,
+        reason=reason,
+        reasons=reasons,
+        rows=rows,
+        duplicates=rows - lost - len(kept),
+        notes=tuple(notes),
     )
 
 
@@ -281,9 +287,7 @@ def _clean(columns: Batch, present: set[str], config: CatalogConfig) -> None:
     columns["ra"][nowhere] = columns["dec"][nowhere] = np.nan
 
 
-def _judge(
-    columns: Batch, present: set[str], config: CatalogConfig
-) -> tuple[tuple[str, ...], NDArray[np.int8]]:
+def _judge(columns: Batch, present: set[str], config: CatalogConfig) -> tuple[tuple[str, ...], NDArray[np.int8]]:
     """Return the reasons and, for every row, the code of the first that holds; 0 is none."""
     verdicts: list[tuple[str, NDArray[np.bool_]]] = []
     if "flag" in present:
@@ -303,8 +307,10 @@ def _judge(
             few = ~(columns[f"n_{target}"] >= config.min_estimates)
             verdicts.append((f"fewer than {config.min_estimates} estimates of {target}", few))
     if "sn" in present:
-        verdicts += [("missing S/N", np.isnan(columns["sn"])),
-                     (f"S/N below {config.min_sn:g}", columns["sn"] < config.min_sn)]
+        verdicts += [
+            ("missing S/N", np.isnan(columns["sn"])),
+            (f"S/N below {config.min_sn:g}", columns["sn"] < config.min_sn),
+        ]
     if "rv" in present and config.require_rv:
         verdicts.append(("no radial velocity", np.isnan(columns["rv"])))
     reason = np.zeros(len(columns["key"]), np.int8)
@@ -322,9 +328,7 @@ def _one_row_a_spectrum(columns: Batch, reason: NDArray[np.int8]) -> NDArray[np.
     return order[np.concatenate([[True], key[1:] != key[:-1]])]
 
 
-def _worse_repeats(
-    columns: Batch, star_id: NDArray[np.int64], usable: NDArray[np.bool_]
-) -> NDArray[np.intp]:
+def _worse_repeats(columns: Batch, star_id: NDArray[np.int64], usable: NDArray[np.bool_]) -> NDArray[np.intp]:
     """Return the usable rows of stars that have a usable row of higher S/N, or equal S/N and smaller key."""
     order = np.lexsort((columns["key"], -columns["sn"], star_id))
     order = order[usable[order]]

@@ -35,6 +35,9 @@ EXAMPLES = {
   raystellar label dr12/spectra --model model --out catalog
   raystellar label survey/spectra/0266 --model model --out catalog --local
   raystellar label @paths.txt --model model --out catalog --labels ssppOut-dr12.fits""",
+    "fetch-list": """examples:
+  raystellar fetch-list ssppOut-dr12.fits --out paths.txt
+  raystellar fetch-list ssppOut-dr12.fits --out paths.txt --base s3://bucket/dr12""",
     "plan": """examples:
   raystellar plan dr12/spectra/lite
   raystellar plan dr12/spectra/lite --model model""",
@@ -77,6 +80,15 @@ def parser() -> argparse.ArgumentParser:
     label.add_argument("--out", required=True, metavar="CATALOG", help="folder to write")
     label.add_argument("--labels", metavar="TABLE", help="take radial velocities from this table where it has them")
 
+    fetch = _command(commands, "fetch-list", run_fetch_list, "the archive addresses of the spectra of a label table")
+    fetch.add_argument("labels", metavar="TABLE", help="ssppOut FITS, sppParams CSV, or Parquet")
+    fetch.add_argument("--out", required=True, metavar="LIST", help="text file to write, one address a line")
+    fetch.add_argument("--release", default="dr12", choices=("dr12", "dr17"), help="of the archive (default: dr12)")
+    fetch.add_argument("--full", action="store_true", help="full files with all exposures (default: lite)")
+    fetch.add_argument("--base", metavar="URL", help="of a mirror, a bucket or a mounted copy of the archive")
+    fetch.add_argument("--run2d", metavar="X", help="reduction of all plates (default: the table's, else by plate)")
+    fetch.add_argument("--every", action="store_true", help="also spectra whose labels cannot be used")
+
     plan = _command(commands, "plan", run_plan, "size a job: spectra per second, hours, disk and memory")
     plan.add_argument("spectra", nargs="+", metavar="SPECTRA", help=SPECTRA_HELP)
     plan.add_argument("--model", metavar="BUNDLE", help="plan to label with this bundle (default: to preprocess)")
@@ -101,7 +113,9 @@ def parser() -> argparse.ArgumentParser:
     kernels.set_defaults(run=run_bench_kernels)
     ingest = benches.add_parser("ingest", help="spec files to Parquet beside what a user would write")
     ingest.add_argument("spectra", nargs="+", metavar="SPECTRA", help=SPECTRA_HELP)
-    ingest.add_argument("--cores", type=int, nargs="+", default=[1, 2], metavar="N", help="of the Ray job (default: 1 2)")
+    ingest.add_argument(
+        "--cores", type=int, nargs="+", default=[1, 2], metavar="N", help="of the Ray job (default: 1 2)"
+    )
     ingest.set_defaults(run=run_bench_ingest)
     return top
 
@@ -190,6 +204,7 @@ def run_preprocess(options: argparse.Namespace) -> int:
         catalog=settings.catalog,
         splits=settings.splits,
         config=settings.preprocess,
+        fetch=settings.fetch,
         resources=settings.resources,
     )
     _print_labels(summary.labels)
@@ -236,12 +251,36 @@ def run_label(options: argparse.Namespace) -> int:
         labels=options.labels,
         catalog=settings.catalog,
         quality=settings.quality,
+        fetch=settings.fetch,
         resources=settings.resources,
     )
     _print_job(summary.job)
     print("flags: " + ", ".join(f"{name} {count}" for name, count in summary.flagged.items()))
     print(f"model: {summary.model_id}")
     _print_end(summary.out, summary.seconds)
+    return 0
+
+
+def run_fetch_list(options: argparse.Namespace) -> int:
+    """Run ``raystellar fetch-list``."""
+    settings = _settings(options)
+    if settings is None:
+        return 0
+    from raystellar.addresses import BASE, write_addresses
+
+    summary = write_addresses(
+        options.labels,
+        options.out,
+        catalog=settings.catalog,
+        release=options.release,
+        full=options.full,
+        base=options.base or BASE,
+        run2d=options.run2d or "",
+        every=options.every,
+    )
+    _print_labels(summary.labels)
+    print(f"{summary.spectra} addresses of {summary.plates} plates, by run2d: {summary.by_run2d}")
+    print(f"written: {summary.out}")
     return 0
 
 

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from raystellar.catalog import CatalogConfig, LabelTable, pack_key, read_labels
 from raystellar.engine import JobResult, Resources, Stopwatch, run_job
 from raystellar.errors import SpectrumError
+from raystellar.fetch import FetchConfig, Fetcher
 from raystellar.ingest import Admitted, Batch, choose_rv, find_label, ingest, matrix_column
 from raystellar.preprocess.pixels import PreprocessConfig, Preprocessor
 from raystellar.schema import DATASET, SPLITS, arrow_schema
@@ -56,6 +57,7 @@ def preprocess(
     catalog: CatalogConfig | None = None,
     splits: SplitConfig | None = None,
     config: PreprocessConfig | None = None,
+    fetch: FetchConfig | None = None,
     resources: Resources | None = None,
 ) -> DatasetSummary:
     """Preprocess the labelled stars among ``spectra`` into the folder ``out``; resumes what was interrupted.
@@ -82,7 +84,7 @@ def preprocess(
     output = ShardedOutput(out, arrow_schema(DATASET))
     output.begin("dataset", identity, manifest, resources.rows_per_shard, resources.bytes_per_shard)
     with watch.part("preprocess"):
-        result = run_job("preprocess", output, DatasetShard, (table, split, config), resources)
+        result = run_job("preprocess", output, DatasetShard, (table, split, config, fetch or FetchConfig()), resources)
     return DatasetSummary(out, result, count_splits(output), table.summary(), watch.seconds)
 
 
@@ -109,8 +111,7 @@ def _has_file(table: LabelTable, paths: pa.StringArray) -> np.ndarray:
     plate = pc.extract_regex(paths, PLATE_NAME)
     if (fibre.is_null().to_numpy(False) & plate.is_null().to_numpy(False)).any():
         return np.ones(len(table), dtype=bool)
-    numbers = [_numbers(plate, part) for part in ("plate", "mjd")]
-    plates = pack_key(*numbers, np.zeros(len(numbers[0]))) // FIBRES_PER_KEY
+    plates = pack_key(_numbers(plate, "plate"), _numbers(plate, "mjd"), 0) // FIBRES_PER_KEY
     present = np.isin(table.key // FIBRES_PER_KEY, plates)
     found = table.find(*(_numbers(fibre, part) for part in ("plate", "mjd", "fiberid")))
     present[found[found >= 0]] = True
@@ -125,14 +126,19 @@ class DatasetShard:
     """Do one shard: read, admit, preprocess, commit."""
 
     def __init__(
-        self, output: ShardedOutput, table: LabelTable, split: np.ndarray, config: PreprocessConfig
+        self,
+        output: ShardedOutput,
+        table: LabelTable,
+        split: np.ndarray,
+        config: PreprocessConfig,
+        fetch: FetchConfig,
     ) -> None:
         self._output, self._table, self._split, self._config = output, table, split, config
-        self._preprocessor = Preprocessor(config)
+        self._preprocessor, self._fetcher = Preprocessor(config), Fetcher(fetch)
 
     def __call__(self, shard: int) -> dict[str, Any]:
         """Do this shard and commit it."""
-        batch = ingest(self._output.slices(shard), self._preprocessor, self._admit)
+        batch = ingest(self._output.slices(shard), self._preprocessor, self._admit, self._fetcher)
         self._output.commit(shard, self._rows(batch), batch.rejects)
         return {"rows": len(batch.rows) + len(batch.rejects), "rejected": len(batch.rejects)}
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from raystellar.errors import ConfigError
+from raystellar.errors import ConfigError, RaystellarError
 from raystellar.progress import Progress
 from raystellar.shards import Accounting, ShardedOutput
 
@@ -71,7 +71,6 @@ def session(resources: Resources) -> Iterator[None]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # of this process only; logs of the workers stay whole
     import ray
-
 
     if ray.is_initialized():
         yield
@@ -140,8 +139,21 @@ def _run_on_ray(
         compute=ActorPoolStrategy(size=actors),
     )
     _quiet_console()
-    for block in done.iter_batches(batch_size=None, prefetch_batches=0, batch_format="pyarrow"):
-        yield from block.to_pylist()  # type: ignore[union-attr]  # pyarrow was asked for
+    try:
+        for block in done.iter_batches(batch_size=None, prefetch_batches=0, batch_format="pyarrow"):
+            yield from block.to_pylist()  # type: ignore[union-attr]  # pyarrow was asked for
+    except ray.exceptions.RayError as error:
+        raise _what_happened(error) from error
+
+
+def _what_happened(error: BaseException) -> BaseException:
+    """Return what was raised in the actor where the user can mend it, else the error as Ray tells it."""
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, RaystellarError):
+            return found
+        found = getattr(found, "cause", None) or found.__cause__
+    return error
 
 
 def _quiet_console() -> None:

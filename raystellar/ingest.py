@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ import pyarrow as pa
 
 from raystellar.catalog import LabelTable
 from raystellar.errors import SpectrumError
+from raystellar.fetch import Fetched, Fetcher
 from raystellar.preprocess.pixels import SPEED_OF_LIGHT_KM_S, Preprocessor
 from raystellar.schema import IDENTITY, N_NOISE, N_PIXELS, Column, arrow_schema
 from raystellar.spectra import Slice, read_spectra, read_spectrum
@@ -62,16 +64,20 @@ class Batch:
     rejects: list[tuple[str, SpectrumError]] = field(default_factory=list)
 
 
-def ingest(slices: Iterable[Slice], preprocessor: Preprocessor, admit: Admit) -> Batch:
-    """Read, admit and preprocess spectra; each is a row of the batch or one of its rejects."""
+def ingest(slices: Iterable[Slice], preprocessor: Preprocessor, admit: Admit, fetcher: Fetcher | None = None) -> Batch:
+    """Read, admit and preprocess spectra; each is a row of the batch or one of its rejects.
+
+    ``fetcher`` brings what is on servers before it is needed; without one, readers open all files themselves.
+    """
     slices = list(slices)
     room = sum(part.spectra or 1 for part in slices)
     flux = np.empty((room, N_PIXELS), dtype=np.float32)
     ivar = np.empty((room, N_NOISE), dtype=np.float32)
     taken: list[tuple[Any, ...]] = []
     rejects: list[tuple[str, SpectrumError]] = []
-    for part in slices:
-        for spectrum in _items(part):
+    files = fetcher.stream(part.path for part in slices) if fetcher else repeat((None, None))
+    for part, (_, file) in zip(slices, files, strict=False):
+        for spectrum in _items(part, file):
             if isinstance(spectrum, SpectrumError):
                 rejects.append((part.path, spectrum))
                 continue
@@ -98,12 +104,14 @@ def ingest(slices: Iterable[Slice], preprocessor: Preprocessor, admit: Admit) ->
     )
 
 
-def _items(part: Slice) -> Iterable[Spectrum | SpectrumError]:
+def _items(part: Slice, file: Fetched | SpectrumError | None) -> Iterable[Spectrum | SpectrumError]:
     """Yield the spectra of a slice; a file that was not counted and holds many is refused, not cut short."""
+    if isinstance(file, SpectrumError):
+        return repeat(file, part.spectra or 1)
     if part.spectra is not None:
-        return read_spectra(part.path, first=part.first, count=part.spectra)
+        return read_spectra(part.path, file, part.first, part.spectra)
     try:
-        return (read_spectrum(part.path),)
+        return (read_spectrum(part.path, file),)
     except SpectrumError as error:
         return (error,)
 

@@ -17,6 +17,7 @@ from raystellar.catalog import CatalogConfig, LabelTable, read_labels
 from raystellar.config import build
 from raystellar.engine import JobResult, Resources, Stopwatch, run_job
 from raystellar.errors import BundleError, ConfigError
+from raystellar.fetch import FetchConfig, Fetcher
 from raystellar.ingest import Admitted, Batch, choose_rv, find_label, ingest
 from raystellar.preprocess.pixels import PreprocessConfig, Preprocessor
 from raystellar.quality import BAD, WARN, QualityConfig, flag_rows
@@ -49,6 +50,7 @@ def label(
     labels: str | None = None,
     catalog: CatalogConfig | None = None,
     quality: QualityConfig | None = None,
+    fetch: FetchConfig | None = None,
     resources: Resources | None = None,
 ) -> LabelSummary:
     """Label all ``spectra`` with the bundle ``model`` into the folder ``out``; resumes what was interrupted.
@@ -81,7 +83,8 @@ def label(
     output = ShardedOutput(out, arrow_schema(CATALOG))
     output.begin("catalog", identity, manifest, resources.rows_per_shard, resources.bytes_per_shard)
     with watch.part("label"):
-        result = run_job("label", output, LabelShard, (model, bundle.model_id, table, quality), resources)
+        arguments = (model, bundle.model_id, table, quality, fetch or FetchConfig())
+        result = run_job("label", output, LabelShard, arguments, resources)
     return LabelSummary(out, result, bundle.model_id, count_flags(output), watch.seconds)
 
 
@@ -102,7 +105,13 @@ class LabelShard:
     """Do one shard: read, preprocess, predict, judge, commit."""
 
     def __init__(
-        self, output: ShardedOutput, model: str, model_id: str, table: LabelTable | None, quality: QualityConfig
+        self,
+        output: ShardedOutput,
+        model: str,
+        model_id: str,
+        table: LabelTable | None,
+        quality: QualityConfig,
+        fetch: FetchConfig,
     ) -> None:
         from raystellar.model.bundle import load_bundle
 
@@ -111,11 +120,11 @@ class LabelShard:
         if self._bundle.model_id != model_id:
             raise BundleError(f"model {model} changed while it was in use, from {model_id} to {self._bundle.model_id}")
         self._config = preprocess_of(self._bundle)
-        self._preprocessor = Preprocessor(self._config)
+        self._preprocessor, self._fetcher = Preprocessor(self._config), Fetcher(fetch)
 
     def __call__(self, shard: int) -> dict[str, Any]:
         """Do this shard and commit it."""
-        batch = ingest(self._output.slices(shard), self._preprocessor, self._admit)
+        batch = ingest(self._output.slices(shard), self._preprocessor, self._admit, self._fetcher)
         self._output.commit(shard, self._rows(batch), batch.rejects)
         return {"rows": len(batch.rows) + len(batch.rejects), "rejected": len(batch.rejects)}
 

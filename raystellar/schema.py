@@ -70,10 +70,19 @@ LABEL_ERRORS = tuple(
 )
 
 SPECTRA = (
-    Column("flux", pa.list_(pa.float32(), N_PIXELS), "", "rest-frame flux on the grid, standardised to mean 0 and "
-           "standard deviation 1"),
-    Column("ivar", pa.list_(pa.float32(), N_NOISE), "", f"mean inverse variance of the standardised flux in blocks "
-           f"of {NOISE_BLOCK} grid pixels; 0 where no pixel is good"),
+    Column(
+        "flux",
+        pa.list_(pa.float32(), N_PIXELS),
+        "",
+        "rest-frame flux on the grid, standardised to mean 0 and standard deviation 1",
+    ),
+    Column(
+        "ivar",
+        pa.list_(pa.float32(), N_NOISE),
+        "",
+        f"mean inverse variance of the standardised flux in blocks "
+        f"of {NOISE_BLOCK} grid pixels; 0 where no pixel is good",
+    ),
 )
 
 DATASET = (

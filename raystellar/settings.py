@@ -14,6 +14,7 @@ from raystellar.catalog import CatalogConfig
 from raystellar.config import build, merge, nearest, parse_setting, read_toml
 from raystellar.engine import Resources
 from raystellar.errors import ConfigError
+from raystellar.fetch import FetchConfig
 from raystellar.fit.config import FitConfig
 from raystellar.model.architecture import NetworkConfig
 from raystellar.preprocess.pixels import PreprocessConfig
@@ -34,6 +35,7 @@ class Settings:
     network: NetworkConfig = field(default_factory=NetworkConfig)
     fit: FitConfig = field(default_factory=FitConfig)
     quality: QualityConfig = field(default_factory=QualityConfig)
+    fetch: FetchConfig = field(default_factory=FetchConfig)
     resources: Resources = field(default_factory=Resources)
     training: TrainResources = field(default_factory=TrainResources)
 

@@ -101,7 +101,9 @@ def cut(manifest: pa.Table, rows_per_shard: int, bytes_per_shard: int) -> Iterat
     number = np.arange(len(file)) - np.repeat(np.cumsum(slices) - slices, slices)
     first = number * rows_per_shard
     rows = np.minimum(spectra[file] - first, rows_per_shard)
-    rows_before, bytes_before = (np.concatenate([[0], np.cumsum(values)]) for values in (rows, size[file] / slices[file]))
+    rows_before, bytes_before = (
+        np.concatenate([[0], np.cumsum(values)]) for values in (rows, size[file] / slices[file])
+    )
     start = 0
     while start < len(file):
         full = (

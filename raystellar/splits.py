@@ -45,8 +45,10 @@ class SplitConfig:
         if self.train == 0:
             raise ValueError("train = 0 leaves nothing to learn from")
         if self.exact and any(0 < size <= 1 for size in self.sizes):
-            raise ValueError(f"train, validation, test = {', '.join(f'{size:g}' for size in self.sizes)} "
-                             f"must be all fractions (at most 1) or all counts (more than 1)")
+            raise ValueError(
+                f"train, validation, test = {', '.join(f'{size:g}' for size in self.sizes)} "
+                f"must be all fractions (at most 1) or all counts (more than 1)"
+            )
         if not self.exact and sum(self.sizes) > 1 + 1e-9:
             raise ValueError(f"train + validation + test = {sum(self.sizes):g} must be at most 1")
         if not 0 <= self.seed < 2**63:
@@ -114,22 +116,24 @@ def _by_fraction(place: NDArray[np.uint64], config: SplitConfig) -> NDArray[np.i
     return np.where(chosen < len(SPLITS), chosen, NOT_DRAWN).astype(np.int8)
 
 
-def _by_count(
-    place: NDArray[np.uint64], sizes: NDArray[np.intp], config: SplitConfig
-) -> NDArray[np.int8]:
+def _by_count(place: NDArray[np.uint64], sizes: NDArray[np.intp], config: SplitConfig) -> NDArray[np.int8]:
     total = int(sum(config.sizes))
     if total > sizes.sum():
-        raise LabelTableError(f"train + validation + test = {total} spectra are asked for and {sizes.sum()} "
-                              f"are usable; ask for fewer, or for fractions")
+        raise LabelTableError(
+            f"train + validation + test = {total} spectra are asked for and {sizes.sum()} "
+            f"are usable; ask for fewer, or for fractions"
+        )
     chosen = np.full(len(place), NOT_DRAWN, np.int8)
     left = np.argsort(place, kind="stable")  # equal places: by identity
     for split, wanted in enumerate(config.sizes):
         taken = _fill(sizes[left], int(wanted))
         missing = int(wanted) - int(sizes[left][taken].sum())
         if missing:
-            raise LabelTableError(f"{SPLITS[split]} = {int(wanted)} spectra cannot be had in whole stars, "
-                                  f"none that is left fits the last {missing}; ask for fewer, or set by = "
-                                  f"'spectrum'")
+            raise LabelTableError(
+                f"{SPLITS[split]} = {int(wanted)} spectra cannot be had in whole stars, "
+                f"none that is left fits the last {missing}; ask for fewer, or set by = "
+                f"'spectrum'"
+            )
         chosen[left[taken]] = split
         left = left[~taken]
     return chosen

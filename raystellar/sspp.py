@@ -84,8 +84,9 @@ def choose(names: Sequence[str], path: str, required: Sequence[str]) -> dict[str
         if {"flux", "loglam"} <= places.keys():
             raise LabelTableError(f"label table {path} is a spectrum, not a table of labels")
         if len(missing) == len(required):
-            raise LabelTableError(f"{path} is not a table of labels: it has {_shorten(names)}, and none of "
-                                  f"{', '.join(missing)}")
+            raise LabelTableError(
+                f"{path} is not a table of labels: it has {_shorten(names)}, and none of {', '.join(missing)}"
+            )
         wanted = "; ".join(f"{quantity} (accepted: {', '.join(SPELLINGS[quantity])})" for quantity in missing)
         raise LabelTableError(f"label table {path} has no column for {wanted}; it has {_shorten(names)}")
     return chosen

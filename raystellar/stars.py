@@ -52,8 +52,10 @@ def _check_positions(key: NDArray[np.int64], place: NDArray[np.intp], name: str)
     observation = np.column_stack([key // 10**4, place])
     fibres = len(key) - len(np.unique(observation, axis=0))
     if fibres > len(key) / 2:
-        raise LabelTableError(f"label table {name} has one ra, dec for most fibres of a plate: the plate's "
-                              f"centre; give PLUG_RA and PLUG_DEC, or no positions")
+        raise LabelTableError(
+            f"label table {name} has one ra, dec for most fibres of a plate: the plate's "
+            f"centre; give PLUG_RA and PLUG_DEC, or no positions"
+        )
 
 
 def _unit_vectors(places: NDArray[np.float64]) -> NDArray[np.float64]:

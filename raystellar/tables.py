@@ -103,12 +103,14 @@ def _fits_batches(stream: IO[bytes], path: str, required: Sequence[str]) -> Iter
     header = _fits_table(stream, path)
     fields = _fits_fields(header, path)
     chosen = choose([name for name, _, _ in fields], path, required)
-    dtype = np.dtype({
-        "names": list(chosen),
-        "formats": [_fits_dtype(*fields[place][:2], path) for place in chosen.values()],
-        "offsets": [fields[place][2] for place in chosen.values()],
-        "itemsize": header["NAXIS1"],
-    })
+    dtype = np.dtype(
+        {
+            "names": list(chosen),
+            "formats": [_fits_dtype(*fields[place][:2], path) for place in chosen.values()],
+            "offsets": [fields[place][2] for place in chosen.values()],
+            "itemsize": header["NAXIS1"],
+        }
+    )
     left = header["NAXIS2"]
     while left > 0:
         rows = min(left, max(1, PIECE // dtype.itemsize))
@@ -116,8 +118,10 @@ def _fits_batches(stream: IO[bytes], path: str, required: Sequence[str]) -> Iter
         if len(piece) < rows * dtype.itemsize:
             raise LabelTableError(f"label table {path} ends before its last row; fetch it again")
         records = np.frombuffer(piece, dtype)
-        yield {quantity: _fits_values(records[quantity], quantity, header, place + 1, path)
-               for quantity, place in chosen.items()}
+        yield {
+            quantity: _fits_values(records[quantity], quantity, header, place + 1, path)
+            for quantity, place in chosen.items()
+        }
         left -= rows
 
 
@@ -157,8 +161,9 @@ def _fits_fields(header: fits.Header, path: str) -> list[tuple[str, str, int]]:
         repeat, code = int(match[1] or 1), match[2]
         offset += -(-repeat // 8) if code == "X" else repeat * _FITS_BYTES[code]
     if offset != header["NAXIS1"]:
-        raise LabelTableError(f"label table {path} has a damaged FITS header: rows of "
-                              f"{header['NAXIS1']} bytes and columns of {offset}")
+        raise LabelTableError(
+            f"label table {path} has a damaged FITS header: rows of {header['NAXIS1']} bytes and columns of {offset}"
+        )
     return fields
 
 
@@ -173,9 +178,7 @@ def _fits_dtype(name: str, form: str, path: str) -> str:
     return _FITS_NUMBERS[code]
 
 
-def _fits_values(
-    raw: NDArray[Any], quantity: str, header: fits.Header, number: int, path: str
-) -> NDArray[Any]:
+def _fits_values(raw: NDArray[Any], quantity: str, header: fits.Header, number: int, path: str) -> NDArray[Any]:
     if quantity == "flag":
         return np.array(raw, dtype=bytes)
     if raw.dtype.kind == "S":
@@ -210,15 +213,15 @@ def _csv_batches(stream: IO[bytes], path: str, required: Sequence[str]) -> Itera
     names, delimiter, skip = _csv_header(stream, path)
     chosen = choose(names, path, required)
     columns = [f"{place} {name}" for place, name in enumerate(names)]  # unique, whatever the header says
-    types = {columns[place]: pa.binary() if quantity == "flag" else pa.float64()
-             for quantity, place in chosen.items()}
+    types = {columns[place]: pa.binary() if quantity == "flag" else pa.float64() for quantity, place in chosen.items()}
     try:
         reader = pa.csv.open_csv(
             pa.PythonFile(stream, mode="r"),
             read_options=pa.csv.ReadOptions(column_names=columns, skip_rows=skip, block_size=PIECE),
             parse_options=pa.csv.ParseOptions(delimiter=delimiter),
             convert_options=pa.csv.ConvertOptions(
-                column_types=types, include_columns=list(types), null_values=NULLS, strings_can_be_null=True),
+                column_types=types, include_columns=list(types), null_values=NULLS, strings_can_be_null=True
+            ),
         )
         for batch in reader:
             yield {name: _values(batch.column(columns[place]), name) for name, place in chosen.items()}
@@ -238,7 +241,7 @@ def _csv_header(stream: IO[bytes], path: str) -> tuple[list[str], str, int]:
         delimiter = max(",\t;| ", key=text.count)
         if not text or (line.startswith("#") and len(text.split(delimiter)) < len(KEY)):
             continue  # SkyServer writes a line "#Table1" above the names
-        if not any(rest.strip() for rest in lines[number + 1:]):
+        if not any(rest.strip() for rest in lines[number + 1 :]):
             raise LabelTableError(f"label table {path} holds no rows")
         return next(csv.reader([text], delimiter=delimiter)), delimiter, number + 1
     raise LabelTableError(f"label table {path} has no line of column names")
@@ -257,10 +260,9 @@ def _values(column: Any, quantity: str) -> NDArray[Any]:
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     if quantity != "flag":
-        return cast(NDArray[Any], column.cast(pa.float64(), safe=False).fill_null(np.nan)
-                    .to_numpy(zero_copy_only=False))
+        return cast(
+            NDArray[Any], column.cast(pa.float64(), safe=False).fill_null(np.nan).to_numpy(zero_copy_only=False)
+        )
     if not (pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type)):
         column = column.cast(pa.string()).cast(pa.binary())
     return column.fill_null(b"").to_numpy(zero_copy_only=False).astype(bytes)
-
-

@@ -8,11 +8,24 @@ from astropy.table import Table
 from raystellar.catalog import LabelTable
 
 SSPP = {
-    "plate": "PLATE", "mjd": "MJD", "fiberid": "FIBER", "flag": "FLAG",
-    "teff": "TEFF_ADOP", "e_teff": "TEFF_ADOP_UNC", "n_teff": "TEFF_ADOP_N",
-    "logg": "LOGG_ADOP", "e_logg": "LOGG_ADOP_UNC", "n_logg": "LOGG_ADOP_N",
-    "feh": "FEH_ADOP", "e_feh": "FEH_ADOP_UNC", "n_feh": "FEH_ADOP_N",
-    "rv": "RV_ADOP", "e_rv": "RV_ADOP_UNC", "sn": "SNR", "ra": "RA", "dec": "DEC",
+    "plate": "PLATE",
+    "mjd": "MJD",
+    "fiberid": "FIBER",
+    "flag": "FLAG",
+    "teff": "TEFF_ADOP",
+    "e_teff": "TEFF_ADOP_UNC",
+    "n_teff": "TEFF_ADOP_N",
+    "logg": "LOGG_ADOP",
+    "e_logg": "LOGG_ADOP_UNC",
+    "n_logg": "LOGG_ADOP_N",
+    "feh": "FEH_ADOP",
+    "e_feh": "FEH_ADOP_UNC",
+    "n_feh": "FEH_ADOP_N",
+    "rv": "RV_ADOP",
+    "e_rv": "RV_ADOP_UNC",
+    "sn": "SNR",
+    "ra": "RA",
+    "dec": "DEC",
 }
 CAS = {own: name.replace("_", "") for own, name in SSPP.items()} | {"fiberid": "FIBERID"}
 OWN = {own: own for own in SSPP} | {name: SSPP[name] for name in ("n_teff", "n_logg", "n_feh")}
@@ -33,9 +46,11 @@ def rows(n=200, seed=1):
         table[f"n_{name}"] = rng.integers(0, 10, n).astype("i2")
         table[name][rng.random(n) < 0.1] = -9999
     table |= {
-        "rv": rng.normal(0, 300, n).astype("f4"), "e_rv": rng.uniform(1, 120, n).astype("f4"),
+        "rv": rng.normal(0, 300, n).astype("f4"),
+        "e_rv": rng.uniform(1, 120, n).astype("f4"),
         "sn": rng.uniform(5, 100, n).astype("f4"),
-        "ra": rng.uniform(0, 360, n), "dec": rng.uniform(-20, 80, n),
+        "ra": rng.uniform(0, 360, n),
+        "dec": rng.uniform(-20, 80, n),
     }
     return table
 

@@ -17,8 +17,13 @@ def test_real_sspp_rows(real_data):
     path = str(real_data / "sspp" / "small_ssppOut-dr9.fits")
     table = read_labels(path, CONFIG)
     assert table.summary() == {
-        "rows": 100, "spectra": 100, "stars": 100, "duplicates": 0, "usable": 8,
-        "by_reason": {"critical SSPP flag": 86, "missing teff": 6}, "notes": [],
+        "rows": 100,
+        "spectra": 100,
+        "stars": 100,
+        "duplicates": 0,
+        "usable": 8,
+        "by_reason": {"critical SSPP flag": 86, "missing teff": 6},
+        "notes": [],
     }
     (place,) = table.find([266], [51602], [28])
     assert table.teff[place] == np.float32(6080.9263)
@@ -68,28 +73,31 @@ def test_sentinels_are_missing(tmp_path):
     assert np.isnan(lost.dec[0])
 
 
-@pytest.mark.parametrize(("change", "settings", "reason"), [
-    ({}, {}, "usable"),
-    ({"flag": "nnnnn"}, {"require_normal": True}, "usable"),
-    ({"flag": "nCBgc"}, {}, "usable"),
-    ({"flag": "nCBgc"}, {"require_normal": True}, "SSPP flag is not nnnnn"),
-    ({"flag": "Snnnn"}, {}, "critical SSPP flag"),
-    ({"flag": "Snnnn"}, {"critical_flags": ("V", "", "", "", "")}, "usable"),
-    ({"feh": np.nan}, {}, "missing feh"),
-    ({"teff": 10000.5}, {}, "teff out of range"),
-    ({"logg": -0.1}, {}, "logg out of range"),
-    ({"feh": 0.9}, {"feh_range": (-4.0, 0.5)}, "feh out of range"),
-    ({"TEFF_ADOP_N": 0}, {}, "fewer than 1 estimates of teff"),
-    ({"FEH_ADOP_N": 2}, {"min_estimates": 3}, "fewer than 3 estimates of feh"),
-    ({"sn": 9.9}, {}, "S/N below 10"),
-    ({"sn": np.nan}, {}, "missing S/N"),
-    ({"sn": 9.9}, {"min_sn": 9.0}, "usable"),
-    ({"rv": 1449.0}, {}, "no radial velocity"),
-    ({"rv": 30.0, "e_rv": 101.0}, {}, "no radial velocity"),
-    ({"rv": 30.0, "e_rv": -1.0}, {}, "no radial velocity"),
-    ({"rv": 30.0, "e_rv": 101.0}, {"require_rv": False}, "usable"),
-    ({"rv": 30.0, "e_rv": -9999.0}, {}, "usable"),
-])
+@pytest.mark.parametrize(
+    ("change", "settings", "reason"),
+    [
+        ({}, {}, "usable"),
+        ({"flag": "nnnnn"}, {"require_normal": True}, "usable"),
+        ({"flag": "nCBgc"}, {}, "usable"),
+        ({"flag": "nCBgc"}, {"require_normal": True}, "SSPP flag is not nnnnn"),
+        ({"flag": "Snnnn"}, {}, "critical SSPP flag"),
+        ({"flag": "Snnnn"}, {"critical_flags": ("V", "", "", "", "")}, "usable"),
+        ({"feh": np.nan}, {}, "missing feh"),
+        ({"teff": 10000.5}, {}, "teff out of range"),
+        ({"logg": -0.1}, {}, "logg out of range"),
+        ({"feh": 0.9}, {"feh_range": (-4.0, 0.5)}, "feh out of range"),
+        ({"TEFF_ADOP_N": 0}, {}, "fewer than 1 estimates of teff"),
+        ({"FEH_ADOP_N": 2}, {"min_estimates": 3}, "fewer than 3 estimates of feh"),
+        ({"sn": 9.9}, {}, "S/N below 10"),
+        ({"sn": np.nan}, {}, "missing S/N"),
+        ({"sn": 9.9}, {"min_sn": 9.0}, "usable"),
+        ({"rv": 1449.0}, {}, "no radial velocity"),
+        ({"rv": 30.0, "e_rv": 101.0}, {}, "no radial velocity"),
+        ({"rv": 30.0, "e_rv": -1.0}, {}, "no radial velocity"),
+        ({"rv": 30.0, "e_rv": 101.0}, {"require_rv": False}, "usable"),
+        ({"rv": 30.0, "e_rv": -9999.0}, {}, "usable"),
+    ],
+)
 def test_reasons(tmp_path, change, settings, reason):
     labels = read_labels(save(one(**change), tmp_path / "t.csv"), CatalogConfig(**settings))
     assert labels.reasons[labels.reason[0]] == reason
@@ -144,9 +152,11 @@ def test_only_the_best_spectrum_of_a_star(tmp_path):
 
 
 def test_keys_do_not_collide():
-    key = pack_key([266, 10000, 266, 266.5, np.nan, 0, 266],
-                   [51602, 57346, 151602, 51602, 51602, 51602, 51602],
-                   [28, 1000, 28, 28, 28, 28, 10000])
+    key = pack_key(
+        [266, 10000, 266, 266.5, np.nan, 0, 266],
+        [51602, 57346, 151602, 51602, 51602, 51602, 51602],
+        [28, 1000, 28, 28, 28, 28, 10000],
+    )
     assert key.tolist() == [266516020028, 10000573461000, -1, -1, -1, -1, -1]
 
 
@@ -178,10 +188,19 @@ def test_table_travels_and_its_digest_tells_changes(tmp_path):
     assert all(values.dtype.isnative for values in vars(first).values() if isinstance(values, np.ndarray))
 
 
-@pytest.mark.parametrize("settings", [
-    {"teff_range": [6000, 5000]}, {"min_sn": -1.0}, {"critical_flags": ["V"]}, {"critical_flags": ["1"] * 5},
-    {"max_abs_rv": 0.0}, {"max_rv_error": float("nan")}, {"match_radius_arcsec": 100.0}, {"repeats": "first"},
-])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"teff_range": [6000, 5000]},
+        {"min_sn": -1.0},
+        {"critical_flags": ["V"]},
+        {"critical_flags": ["1"] * 5},
+        {"max_abs_rv": 0.0},
+        {"max_rv_error": float("nan")},
+        {"match_radius_arcsec": 100.0},
+        {"repeats": "first"},
+    ],
+)
 def test_limits_of_the_configuration(settings):
     with pytest.raises(ConfigError):
         build(CatalogConfig, settings, "catalog")

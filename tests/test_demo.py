@@ -3,7 +3,13 @@ from raystellar.cli import main
 
 def test_the_demo_ends_with_a_table_and_a_picture(tmp_path, capsys):
     words = ["demo", "--out", str(tmp_path), "--stars", "40", "--local"]
-    small = ["simulate.stars_per_plate=10", "fit.epochs=2", "splits.train=0.7", "splits.validation=0.3", "splits.test=0"]
+    small = [
+        "simulate.stars_per_plate=10",
+        "fit.epochs=2",
+        "splits.train=0.7",
+        "splits.validation=0.3",
+        "splits.test=0",
+    ]
     assert main([*words, *(word for setting in small for word in ("--set", setting))]) == 0
     printed = capsys.readouterr().out
     rows = {line.split()[0]: line.split() for line in printed.splitlines() if line.startswith(("teff", "feh", "logg"))}

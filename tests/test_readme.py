@@ -16,7 +16,9 @@ README = (ROOT / "README.md").read_text()
 
 def test_the_table_of_flags():
     rows = re.findall(r"^\| (\d+) \| (\d+) \| (\w+) \| .* \| (bad|warn) \|$", README, re.MULTILINE)
-    expected = [(str(flag.bit_length() - 1), str(flag.value), flag.name, "bad" if flag & BAD else "warn") for flag in Flag]
+    expected = [
+        (str(flag.bit_length() - 1), str(flag.value), flag.name, "bad" if flag & BAD else "warn") for flag in Flag
+    ]
     assert rows == expected
 
 
@@ -27,7 +29,9 @@ def test_the_sections_of_the_settings():
 
 def test_the_annotated_tree_names_what_is_there():
     tree = README.split("## What is where")[1].split("```")[1]
-    here = {path.name for path in (ROOT / "raystellar").iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    here = {
+        path.name for path in (ROOT / "raystellar").iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
     for name in here - {"__init__.py"}:
         assert re.search(rf"(^|\s){re.escape(name)}(/|\s)", tree), f"{name} is not in the annotated tree"
 

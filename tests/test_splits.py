@@ -48,7 +48,8 @@ def test_more_stars_move_none_of_the_others(few, more):
     config = SplitConfig()
     both = np.concatenate([few, more + 10**11])
     np.testing.assert_array_equal(
-        assign_splits(both, keys_of(both), config)[: len(few)], assign_splits(few, keys_of(few), config))
+        assign_splits(both, keys_of(both), config)[: len(few)], assign_splits(few, keys_of(few), config)
+    )
 
 
 def test_the_paper_sizes_with_repeats():
@@ -105,10 +106,19 @@ def test_what_cannot_be_filled_is_refused():
     assert np.bincount(assign_splits(star_id, keys_of(star_id), by_spectrum) + 1).tolist() == [1, 3, 2]
 
 
-@pytest.mark.parametrize("values", [
-    {"train": 0.9}, {"train": 30000, "validation": 0.1}, {"train": 0.0}, {"train": -1.0},
-    {"train": 2.5, "validation": 0, "test": 0}, {"seed": -1}, {"by": "plate"}, {"test": float("nan")},
-])
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"train": 0.9},
+        {"train": 30000, "validation": 0.1},
+        {"train": 0.0},
+        {"train": -1.0},
+        {"train": 2.5, "validation": 0, "test": 0},
+        {"seed": -1},
+        {"by": "plate"},
+        {"test": float("nan")},
+    ],
+)
 def test_limits_of_the_configuration(values):
     with pytest.raises(ConfigError):
         build(SplitConfig, values, "split")

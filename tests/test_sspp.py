@@ -7,12 +7,23 @@ from raystellar.sspp import flag_letters, flag_raised
 CONFIG = CatalogConfig()
 
 
-@pytest.mark.parametrize(("flag", "critical"), [
-    *((f"{letter}nnnn", True) for letter in "DdHhESV"), *((f"{letter}nnnn", False) for letter in "nlN"),
-    *((f"nnnn{letter}", True) for letter in "BRX"), *((f"nnnn{letter}", False) for letter in "ncTPN"),
-    ("nCnnn", False), ("nnBnn", False), ("nnbnn", False), ("nnnGn", False), ("nnngn", False),
-    ("NCBgc", False), ("EnnnX", True), ("XBRVn", False),
-])
+@pytest.mark.parametrize(
+    ("flag", "critical"),
+    [
+        *((f"{letter}nnnn", True) for letter in "DdHhESV"),
+        *((f"{letter}nnnn", False) for letter in "nlN"),
+        *((f"nnnn{letter}", True) for letter in "BRX"),
+        *((f"nnnn{letter}", False) for letter in "ncTPN"),
+        ("nCnnn", False),
+        ("nnBnn", False),
+        ("nnbnn", False),
+        ("nnnGn", False),
+        ("nnngn", False),
+        ("NCBgc", False),
+        ("EnnnX", True),
+        ("XBRVn", False),
+    ],
+)
 def test_flag_letters_stand_at_their_position(flag, critical):
     letters = flag_letters(np.array([flag.encode(), b"nnnnn"]))
     assert flag_raised(letters, CONFIG.critical_flags).tolist() == [critical, False]

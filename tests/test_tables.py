@@ -24,8 +24,13 @@ def test_every_format_and_spelling_gives_the_same_table(tmp_path):
     table = rows()
     first = read_labels(save(table, tmp_path / "a.fits", SSPP), CONFIG)
     assert 10 < first.usable.sum() < 150
-    for name, names in (("b.csv", CAS), ("c.csv", OWN), ("d.parquet", OWN), ("e.parquet", SSPP),
-                        ("f.fits", {own: name.lower() for own, name in CAS.items()})):
+    for name, names in (
+        ("b.csv", CAS),
+        ("c.csv", OWN),
+        ("d.parquet", OWN),
+        ("e.parquet", SSPP),
+        ("f.fits", {own: name.lower() for own, name in CAS.items()}),
+    ):
         assert same(first, read_labels(save(table, tmp_path / name, names), CONFIG)), name
 
 
@@ -89,25 +94,28 @@ def truncated():
     return buffer.getvalue()[:20000]
 
 
-@pytest.mark.parametrize(("content", "message"), [
-    (b"", "is empty"),
-    (b" \n", "is empty"),
-    (b"<!DOCTYPE html><html><body>404</body></html>", "web page or XML"),
-    (b"\x89PNG\r\n\0\0\0", "neither FITS, Parquet nor text"),
-    (b"plate,mjd,fiberid,teff,logg,feh\n", "holds no rows"),
-    (b"plate,mjd,fiber,teff,logg\n266,51602,1,6000,4\n", r"no column for feh \(accepted: feh, FEH_ADOP"),
-    (b"a,b,c\n1,2,3\n", "it has a, b, c, and none of plate, mjd"),
-    (",".join(f"c{i}" for i in range(300)).encode() + b"\n1\n", "c11 and 288 more"),
-    (b"plate,mjd,fiberid,teff,logg,feh\n266,51602,1,hot,4,-1\n", "cannot be read: .*teff.*hot"),
-    (b"plate,mjd,fiberid,teff,logg,feh\n266,51602,1\n", "cannot be read: .*columns"),
-    (b"plate,mjd,fiberid,teff,logg,feh\n0,0,1,5000,4,-1\n", "none of 1 rows names a spectrum"),
-    (truncated(), "ends before its last row"),
-    (truncated()[:2880], "without a binary table"),
-    (b"SIMPLE  =", "cannot be read|damaged|binary table"),
-    (b"PAR1 and then nothing", "cannot be read"),
-    (gzip.compress(truncated(), 0)[:-600], "cannot be read"),
-    (b"\x1f\x8bnot gzip at all", "cannot be read"),
-])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty"),
+        (b" \n", "is empty"),
+        (b"<!DOCTYPE html><html><body>404</body></html>", "web page or XML"),
+        (b"\x89PNG\r\n\0\0\0", "neither FITS, Parquet nor text"),
+        (b"plate,mjd,fiberid,teff,logg,feh\n", "holds no rows"),
+        (b"plate,mjd,fiber,teff,logg\n266,51602,1,6000,4\n", r"no column for feh \(accepted: feh, FEH_ADOP"),
+        (b"a,b,c\n1,2,3\n", "it has a, b, c, and none of plate, mjd"),
+        (",".join(f"c{i}" for i in range(300)).encode() + b"\n1\n", "c11 and 288 more"),
+        (b"plate,mjd,fiberid,teff,logg,feh\n266,51602,1,hot,4,-1\n", "cannot be read: .*teff.*hot"),
+        (b"plate,mjd,fiberid,teff,logg,feh\n266,51602,1\n", "cannot be read: .*columns"),
+        (b"plate,mjd,fiberid,teff,logg,feh\n0,0,1,5000,4,-1\n", "none of 1 rows names a spectrum"),
+        (truncated(), "ends before its last row"),
+        (truncated()[:2880], "without a binary table"),
+        (b"SIMPLE  =", "cannot be read|damaged|binary table"),
+        (b"PAR1 and then nothing", "cannot be read"),
+        (gzip.compress(truncated(), 0)[:-600], "cannot be read"),
+        (b"\x1f\x8bnot gzip at all", "cannot be read"),
+    ],
+)
 def test_refusals(tmp_path, content, message):
     path = tmp_path / "t.dat"
     path.write_bytes(content)

@@ -16,12 +16,12 @@ from astropy.io import fits
 from scipy.interpolate import CubicSpline
 
 from raystellar.errors import InputError, SpectrumError
-from raystellar.ingest import choose_rv, ingest
+from raystellar.ingest import Admitted, choose_rv, ingest
 from raystellar.label import preprocess_of
 from raystellar.model.bundle import Bundle, load_bundle
 from raystellar.preprocess.pixels import SPEED_OF_LIGHT_KM_S, PreprocessConfig, Preprocessor, doppler_shift
 from raystellar.shards import make_manifest
-from raystellar.spectra import Slice, read_spectrum
+from raystellar.spectra import Slice, Spectrum, read_spectrum
 
 TOLERANCE = 2e-6
 """Largest difference of standardised flux between the two programs: float32 rounding of values up to 20."""
@@ -70,13 +70,17 @@ def kernel_table(spectra: list[str], model: str | None, count: int = 400) -> lis
 
     def resample() -> np.ndarray:
         for k, spectrum in enumerate(raw):
-            preprocessor(spectrum.loglam, spectrum.flux, spectrum.ivar, SPEED_OF_LIGHT_KM_S * spectrum.z, out[k], noise[k])
+            preprocessor(
+                spectrum.loglam, spectrum.flux, spectrum.ivar, SPEED_OF_LIGHT_KM_S * spectrum.z, out[k], noise[k]
+            )
         return out
 
     flux, resample_ms = _time(resample, len(paths))
     worst = float(np.abs(flux - plain_flux).max())
     if worst > TOLERANCE:
-        raise InputError(f"the two programs disagree: standardised flux differs by {worst:.2e}, allowed {TOLERANCE:.0e}")
+        raise InputError(
+            f"the two programs disagree: standardised flux differs by {worst:.2e}, allowed {TOLERANCE:.0e}"
+        )
     table = [("read", plain_read_ms, read_ms), ("resample", plain_resample_ms, resample_ms)]
     if bundle:
         table.append(("predict", *_predict_times(bundle, plain_flux, flux)))
@@ -111,7 +115,8 @@ def _usable(spectra: list[str], preprocessor: Preprocessor, count: int) -> list[
     return usable
 
 
-def admit_by_pipeline(spectrum: Any) -> Any:
+def admit_by_pipeline(spectrum: Spectrum) -> Admitted:
+    """Take spectra with a credible velocity from the pipeline."""
     admitted = choose_rv(spectrum, None, -1, 1500.0)
     if admitted.rv_source == "none":
         raise SpectrumError("rv", "velocity is not a star's")

@@ -239,9 +239,7 @@ class _Fit:
     def result(self) -> FitResult:
         """Return the network with its best weights."""
         if not self.state.best_epoch:
-            raise DatasetError(
-                "the validation loss was never finite; lower fit.learning_rate or look for extreme flux"
-            )
+            raise DatasetError("the validation loss was never finite; lower fit.learning_rate or look for extreme flux")
         self.parameters.data.copy_(self.best)
         weights = {name: tensor.cpu().numpy().copy() for name, tensor in self.network.state_dict().items()}
         low, high = self.train.targets.min(axis=0), self.train.targets.max(axis=0)

@@ -29,6 +29,4 @@ def errors(predicted: np.ndarray, true: np.ndarray) -> dict[str, dict[str, float
         "bias": d.mean(axis=0),
         "scatter": NORMAL_MAD * np.median(np.abs(d - np.median(d, axis=0)), axis=0),
     }
-    return {
-        name: {key: float(value[t]) for key, value in values.items()} for t, name in enumerate(TARGET_NAMES)
-    }
+    return {name: {key: float(value[t]) for key, value in values.items()} for t, name in enumerate(TARGET_NAMES)}

@@ -89,9 +89,7 @@ class Ridge:
         return Linear(weights * scale, (y_mean - x_mean @ weights) * scale + centre, float(self.alphas[best]))
 
 
-def _decompose(
-    flux: np.ndarray, targets: np.ndarray, mean: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _decompose(flux: np.ndarray, targets: np.ndarray, mean: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return eigenvalues and eigenvectors of ``X^T X``, and ``V^T X^T y``, for X the centred flux.
 
     With fewer spectra than pixels only the eigenvectors of positive eigenvalue are returned: the others

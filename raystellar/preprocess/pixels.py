@@ -141,7 +141,6 @@ class Preprocessor:
             raise SpectrumError("preprocess", REASONS[status], f"{loglam.size} pixels")
         return float(good)
 
-
     def _check_arithmetic(self) -> None:
         """Refuse a machine on which the kernel does not reproduce a cubic, which a cubic spline must.
 

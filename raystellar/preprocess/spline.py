@@ -99,9 +99,13 @@ def derivatives(
     last = x[n - 1] - x[n - 2]
     before = x[n - 2] - x[n - 3]
     side = -_end_right_side(y[n - 1], y[n - 2], y[n - 3], last, before)
-    pivot, upper = (head[n - 2, PIVOT], head[n - 2, UPPER]) if n - 2 < rows else (
-        table[start + n - 2, PIVOT],
-        table[start + n - 2, UPPER],
+    pivot, upper = (
+        (head[n - 2, PIVOT], head[n - 2, UPPER])
+        if n - 2 < rows
+        else (
+            table[start + n - 2, PIVOT],
+            table[start + n - 2, UPPER],
+        )
     )
     # Last row: (last + before) d[n-2] + before d[n-1] = side
     both = last + before

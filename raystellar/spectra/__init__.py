@@ -18,7 +18,7 @@ from itertools import islice
 
 from raystellar.errors import SpectrumError
 from raystellar.spectra import lamost, spec, spplate, spspec, table
-from raystellar.spectra.content import Content
+from raystellar.spectra.content import Content, Given
 from raystellar.spectra.record import Spectrum
 from raystellar.spectra.source import CLAIM_BYTES, Item, Slice, Source
 
@@ -28,7 +28,7 @@ SOURCES: tuple[Source, ...] = (table.SOURCE, lamost.SOURCE, spspec.SOURCE, sppla
 """In the order in which they are asked. The last takes what no other takes, and says why it is nothing to read."""
 
 
-def read_spectra(path: str, data: bytes | None = None, first: int = 0, count: int | None = None) -> Iterator[Item]:
+def read_spectra(path: str, data: Given = None, first: int = 0, count: int | None = None) -> Iterator[Item]:
     """Return the spectra in a file of any survey known here, and a SpectrumError for each that cannot be used.
 
     There are as many items as ``count_spectra`` says; a file that cannot be used has one. Nothing is raised.
@@ -44,7 +44,7 @@ def read_spectra(path: str, data: bytes | None = None, first: int = 0, count: in
     return items if count is None else _exactly(items, count)
 
 
-def count_spectra(path: str, data: bytes | None = None) -> int:
+def count_spectra(path: str, data: Given = None) -> int:
     """Return the number of items that ``read_spectra`` yields, found in headers or footers only."""
     try:
         content = Content(path, data, head_bytes=2 * CLAIM_BYTES)
@@ -53,7 +53,7 @@ def count_spectra(path: str, data: bytes | None = None) -> int:
         return 1  # the one item that says why
 
 
-def read_spectrum(path: str, data: bytes | None = None) -> Spectrum:
+def read_spectrum(path: str, data: Given = None) -> Spectrum:
     """Return the only spectrum in a file.
 
     Raises
@@ -69,7 +69,7 @@ def read_spectrum(path: str, data: bytes | None = None) -> Spectrum:
     return found
 
 
-def _items(path: str, data: bytes | None, first: int) -> Iterator[Item]:
+def _items(path: str, data: Given, first: int) -> Iterator[Item]:
     try:
         content = Content(path, data)
         yield from _source(content).read(content, first)

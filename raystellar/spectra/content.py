@@ -11,7 +11,7 @@ import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO, cast
+from typing import IO, Protocol, cast
 
 from raystellar.errors import SpectrumError
 
@@ -25,8 +25,29 @@ MAX_PLATE_BYTES = 1 << 29
 """Most that is ever decompressed of a file of many spectra [bytes]; a plate of 1000 fibres has about 130 MB."""
 
 _GZIP = b"\x1f\x8b"
-_REFUSALS = ((FileNotFoundError, "file not found"), (NotADirectoryError, "file not found"),
-             (PermissionError, "no permission"), (IsADirectoryError, "is a directory"))
+_REFUSALS = (
+    (FileNotFoundError, "file not found"),
+    (NotADirectoryError, "file not found"),
+    (PermissionError, "no permission"),
+    (IsADirectoryError, "is a directory"),
+)
+
+
+class Partial(Protocol):
+    """A file on a server of which the head is here, such as ``fetch.Fetched``."""
+
+    head: bytes
+    complete: bool
+
+    def read(self, start: int, end: int) -> bytes:
+        """Return the bytes from ``start`` to before ``end``."""
+
+    def open(self) -> IO[bytes]:
+        """Open it to read here and there."""
+
+
+Given = bytes | Partial | None
+"""What is at hand of a file: all of it, its head, or nothing yet."""
 
 
 class Content:
@@ -49,13 +70,18 @@ class Content:
     SpectrumError : stage fetch, where the file cannot be read
     """
 
-    __slots__ = ("_given", "head", "packed", "path", "whole")
+    __slots__ = ("_rest", "head", "packed", "path", "whole")
 
-    def __init__(self, path: str, data: bytes | None = None, head_bytes: int = HEAD_BYTES) -> None:
+    def __init__(self, path: str, data: Given = None, head_bytes: int = HEAD_BYTES) -> None:
         self.path = path
-        self._given = data is not None
-        self.head = bytes(data) if data is not None else fetch(path, head_bytes)
-        self.whole = self._given or len(self.head) < head_bytes
+        self._rest: Partial | None = None
+        if data is None:
+            self.head = fetch(path, head_bytes)
+            self.whole = len(self.head) < head_bytes
+        elif isinstance(data, bytes | bytearray | memoryview):
+            self.head, self.whole = bytes(data), True
+        else:
+            self._rest, self.head, self.whole = data, data.head, data.complete
         self.packed = self.head.startswith(_GZIP)
 
     def first(self, size: int) -> bytes:
@@ -74,7 +100,9 @@ class Content:
         ------
         SpectrumError : stage fetch, where it cannot be read
         """
-        return self.head if self.whole else fetch(self.path, most)
+        if self.whole:
+            return self.head
+        return self._rest.read(0, most) if self._rest is not None else fetch(self.path, most)
 
     def unpacked(self, most: int = MAX_BYTES) -> bytes:
         """Return the file, unpacked where it is gzip, up to ``most`` bytes.
@@ -93,7 +121,7 @@ class Content:
             if self.whole or self.packed:
                 yield io.BytesIO(self.unpacked(MAX_PLATE_BYTES))
                 return
-            with _open(self.path) as stream:
+            with self._rest.open() if self._rest is not None else _open(self.path) as stream:
                 yield stream
         except SpectrumError:
             raise

@@ -62,8 +62,14 @@ _COLUMN_KEY = re.compile(r"(T[A-Z]+)([1-9]\d*)")
 _PLAIN_KEYS = ("TTYPE", "TFORM", "TUNIT", "TDISP", "TUCD", "TCOMM")
 _WIDTH = {"L": 1, "B": 1, "A": 1, "I": 2, "J": 4, "K": 8, "E": 4, "D": 8, "C": 8, "M": 16}
 _DTYPE = {"B": "u1", "I": ">i2", "J": ">i4", "K": ">i8", "E": ">f4", "D": ">f8"}
-_STRUCT = {"B": Struct(">B"), "I": Struct(">h"), "J": Struct(">i"), "K": Struct(">q"), "E": Struct(">f"),
-           "D": Struct(">d")}
+_STRUCT = {
+    "B": Struct(">B"),
+    "I": Struct(">h"),
+    "J": Struct(">i"),
+    "K": Struct(">q"),
+    "E": Struct(">f"),
+    "D": Struct(">d"),
+}
 
 
 class NotStandard(Exception):
@@ -292,9 +298,11 @@ def _revise(known: _Known, header: bytes) -> Layout | None:
         at = card * CARD
         if card == _ROW_BYTES_CARD and (match := _ROW_BYTES.fullmatch(header, at, at + CARD)):
             row_bytes = int(match[1])
-        elif (position := known.text_cards.get(card)) is not None and (
-            match := _TEXT_FORM.fullmatch(header, at, at + CARD)
-        ) and int(match[1]) == position + 1:
+        elif (
+            (position := known.text_cards.get(card)) is not None
+            and (match := _TEXT_FORM.fullmatch(header, at, at + CARD))
+            and int(match[1]) == position + 1
+        ):
             repeats[position] = int(match[2] or 1)
         else:
             return None

@@ -37,13 +37,22 @@ MAX_TABLE_BYTES = 1 << 24
 
 _CHUNK = 16 * BLOCK
 _STRUCTURE = ("BITPIX", "NAXIS", "NAXIS1", "NAXIS2", "NAXIS3", "PCOUNT", "GCOUNT", "BSCALE", "BZERO", "XTENSION")
-_IMAGE_DTYPE: dict[object, np.dtype] = {-32: np.dtype(">f4"), -64: np.dtype(">f8"), 16: np.dtype(">i2"),
-                                        32: np.dtype(">i4")}
+_IMAGE_DTYPE: dict[object, np.dtype] = {
+    -32: np.dtype(">f4"),
+    -64: np.dtype(">f8"),
+    16: np.dtype(">i2"),
+    32: np.dtype(">i4"),
+}
 _NAXIS = re.compile(rb"SIMPLE  = .{70}BITPIX  = .{70}NAXIS   = +(\d{1,3})[ /]", re.DOTALL)
 _EMPTY_PRIMARY = b"".join(
     card.ljust(CARD)
-    for card in (b"SIMPLE  =                    T", b"BITPIX  =                    8",
-                 b"NAXIS   =                    0", b"EXTEND  =                    T", b"END")
+    for card in (
+        b"SIMPLE  =                    T",
+        b"BITPIX  =                    8",
+        b"NAXIS   =                    0",
+        b"EXTEND  =                    T",
+        b"END",
+    )
 ).ljust(BLOCK)
 
 

@@ -53,8 +53,25 @@ MISSING = -9000.0
 UNUSED = ("UNUSED", "DEAD")
 """FIBERTYP of fibres without a target."""
 
-_CARDS = ("COEFF0", "COEFF1", "OBSID", "PLANID", "SPID", "FIBERID", "MJD", "LMJD", "RA", "DEC", "CLASS", "SUBCLASS",
-          "Z", "Z_ERR", "FIBERTYP", "OBJTYPE", "VERSPIPE")
+_CARDS = (
+    "COEFF0",
+    "COEFF1",
+    "OBSID",
+    "PLANID",
+    "SPID",
+    "FIBERID",
+    "MJD",
+    "LMJD",
+    "RA",
+    "DEC",
+    "CLASS",
+    "SUBCLASS",
+    "Z",
+    "Z_ERR",
+    "FIBERTYP",
+    "OBJTYPE",
+    "VERSPIPE",
+)
 _TELESCOPE = re.compile(rb"(?:TELESCOP|ORIGIN  )= '[A-Z-]*LAMOST *'")
 _VECTORS = ("flux", "ivar", "wavelength", "andmask")
 _DTYPE = {"E": ">f4", "D": ">f8", "J": ">i4", "I": ">i2", "K": ">i8"}

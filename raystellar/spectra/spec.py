@@ -43,12 +43,36 @@ from raystellar.spectra.values import integer, real, string
 MAX_ASTROPY_BYTES = 1 << 22
 """Most that astropy is given [bytes], so that a damaged header cannot keep it busy for seconds."""
 
-_COADD = {"flux": np.dtype(np.float32), "loglam": np.dtype(np.float32), "ivar": np.dtype(np.float32),
-          "and_mask": np.dtype(np.int32)}
-_ROW = ("plate", "mjd", "fiberid", "run2d", "plug_ra", "plug_dec", "class", "subclass", "z", "z_err",
-        "zwarning", "sn_median_all", "sourcetype", "objtype")
-_IN_PRIMARY = {"plate": "PLATEID", "mjd": "MJD", "fiberid": "FIBERID", "run2d": "RUN2D", "plug_ra": "PLUG_RA",
-               "plug_dec": "PLUG_DEC"}
+_COADD = {
+    "flux": np.dtype(np.float32),
+    "loglam": np.dtype(np.float32),
+    "ivar": np.dtype(np.float32),
+    "and_mask": np.dtype(np.int32),
+}
+_ROW = (
+    "plate",
+    "mjd",
+    "fiberid",
+    "run2d",
+    "plug_ra",
+    "plug_dec",
+    "class",
+    "subclass",
+    "z",
+    "z_err",
+    "zwarning",
+    "sn_median_all",
+    "sourcetype",
+    "objtype",
+)
+_IN_PRIMARY = {
+    "plate": "PLATEID",
+    "mjd": "MJD",
+    "fiberid": "FIBERID",
+    "run2d": "RUN2D",
+    "plug_ra": "PLUG_RA",
+    "plug_dec": "PLUG_DEC",
+}
 _SIGNATURE = re.compile(rb"SIMPLE *= *[TF]")
 _PRIMARY = tuple(
     re.compile(rb"%-8s= +%s *(?:/[ -~]*)?" % card)

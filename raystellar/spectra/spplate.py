@@ -60,8 +60,20 @@ NOPLUG = 1
 
 _CARDS = ("COEFF0", "COEFF1", "PLATEID", "MJD", "RUN2D")
 _PLUGMAP = ("objtype", "ra", "dec")
-_ZBEST = ("plate", "mjd", "fiberid", "plug_ra", "plug_dec", "class", "subclass", "z", "z_err", "zwarning",
-          "sn_median_all", "sn_median")
+_ZBEST = (
+    "plate",
+    "mjd",
+    "fiberid",
+    "plug_ra",
+    "plug_dec",
+    "class",
+    "subclass",
+    "z",
+    "z_err",
+    "zwarning",
+    "sn_median_all",
+    "sn_median",
+)
 _TEXTS = ("objtype", "class", "subclass")
 _WHOLE = ("plate", "mjd", "fiberid", "zwarning")
 _RUN2D = re.compile(r"26|103|104|v\d+_\d+_\d+")
@@ -215,8 +227,10 @@ def _typed(columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         kinds = "S" if name in _TEXTS else "iu" if name in _WHOLE else "iuf"
         if values.dtype.kind not in kinds or (kinds == "iu" and (np.abs(values.astype(np.float64)) >= 2**31).any()):
             raise SpectrumError("read", f"bad column {name}", f"of kind {values.dtype.kind}, or more than 32 bits")
-    return {name: np.char.decode(values, "ascii", "replace") if name in _TEXTS else values
-            for name, values in columns.items()}
+    return {
+        name: np.char.decode(values, "ascii", "replace") if name in _TEXTS else values
+        for name, values in columns.items()
+    }
 
 
 def _stride(path: str, stream: IO[bytes], plate: _Plate, first: int) -> Iterator[Item]:

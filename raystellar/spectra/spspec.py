@@ -57,8 +57,22 @@ NO_DATA = 1 << 18 | 1 << 22 | 1 << 24
 ROWS = (4, 5)
 """Rows of the image: four in the data model, five in the files of DR7."""
 
-_CARDS = ("COEFF0", "COEFF1", "PLATEID", "MJD", "FIBERID", "RAOBJ", "DECOBJ", "SPEC_CLN", "OBJTYPE", "Z", "Z_ERR",
-          "Z_STATUS", "Z_WARNIN", "VERS2D")
+_CARDS = (
+    "COEFF0",
+    "COEFF1",
+    "PLATEID",
+    "MJD",
+    "FIBERID",
+    "RAOBJ",
+    "DECOBJ",
+    "SPEC_CLN",
+    "OBJTYPE",
+    "Z",
+    "Z_ERR",
+    "Z_STATUS",
+    "Z_WARNIN",
+    "VERS2D",
+)
 
 
 def _claims(head: bytes, name: str) -> bool:

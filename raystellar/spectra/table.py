@@ -121,8 +121,9 @@ def _choose(schema: pa.Schema) -> dict[str, str]:
     SpectrumError : a needed one is missing, or has the wrong type
     """
     names = {_fold(name): name for name in reversed(schema.names)}
-    found = {key: next((names[_fold(n)] for n in spellings if _fold(n) in names), None)
-             for key, spellings in COLUMNS.items()}
+    found = {
+        key: next((names[_fold(n)] for n in spellings if _fold(n) in names), None) for key, spellings in COLUMNS.items()
+    }
     if _fold(_OURS) in names:
         raise SpectrumError("read", "an output of raystellar", "its spectra are preprocessed; name the files it read")
     chosen = {key: name for key, name in found.items() if name is not None}

@@ -52,9 +52,26 @@ def spspec_file(cards=None, rows=5, sigma=None, mask=None):
     return rendered(with_header(fits.PrimaryHDU(image.astype(np.float32)), SPSPEC | (cards or {})))
 
 
-LAMOST = {"ORIGIN": "NAOC-LAMOST", "TELESCOP": "LAMOST", "LMJD": 55862, "MJD": 55863, "PLANID": "B6212", "SPID": 6,
-          "FIBERID": 3, "RA": 99.3, "DEC": 27.2, "OBJTYPE": "star", "FIBERTYP": "Obj", "COEFF0": 3.5682,
-          "COEFF1": 1e-4, "VERSPIPE": "v2.6.4", "CLASS": "STAR", "SUBCLASS": "F9", "Z": -7.1e-5, "Z_ERR": 4.6e-5}
+LAMOST = {
+    "ORIGIN": "NAOC-LAMOST",
+    "TELESCOP": "LAMOST",
+    "LMJD": 55862,
+    "MJD": 55863,
+    "PLANID": "B6212",
+    "SPID": 6,
+    "FIBERID": 3,
+    "RA": 99.3,
+    "DEC": 27.2,
+    "OBJTYPE": "star",
+    "FIBERTYP": "Obj",
+    "COEFF0": 3.5682,
+    "COEFF1": 1e-4,
+    "VERSPIPE": "v2.6.4",
+    "CLASS": "STAR",
+    "SUBCLASS": "F9",
+    "Z": -7.1e-5,
+    "Z_ERR": 4.6e-5,
+}
 
 
 def lamost_image(cards=None, rows=5):
@@ -67,18 +84,34 @@ def lamost_image(cards=None, rows=5):
 def lamost_table(cards=None, columns=None, name="COADD", form="{}E"):
     """The bytes of a file of LAMOST since DR8; columns of None are dropped."""
     flux, ivar, _ = pixels(1)
-    vectors = {"FLUX": flux[0], "IVAR": ivar[0], "WAVELENGTH": 10 ** ((35682 + np.arange(N)) * 1e-4),
-               "ANDMASK": np.arange(N) % 2, "ORMASK": np.ones(N), "NORMALIZATION": flux[0]} | (columns or {})
-    made = [fits.Column(key, form.format(len(values)), array=np.asarray(values)[None])
-            for key, values in vectors.items() if values is not None]
+    vectors = {
+        "FLUX": flux[0],
+        "IVAR": ivar[0],
+        "WAVELENGTH": 10 ** ((35682 + np.arange(N)) * 1e-4),
+        "ANDMASK": np.arange(N) % 2,
+        "ORMASK": np.ones(N),
+        "NORMALIZATION": flux[0],
+    } | (columns or {})
+    made = [
+        fits.Column(key, form.format(len(values)), array=np.asarray(values)[None])
+        for key, values in vectors.items()
+        if values is not None
+    ]
     table = fits.BinTableHDU.from_columns(made)
     table.name = name
     primary = LAMOST | {"OBSID": 101001, "COEFF0": None, "COEFF1": None} | (cards or {})
     return rendered(with_header(fits.PrimaryHDU(), primary), table)
 
 
-PLATE = {"TELESCOP": "SDSS 2.5-M", "PLATEID": 266, "MJD": 51602, "RA": 146.0, "DEC": 0.1, "COEFF0": 3.5785,
-         "COEFF1": 1e-4}
+PLATE = {
+    "TELESCOP": "SDSS 2.5-M",
+    "PLATEID": 266,
+    "MJD": 51602,
+    "RA": 146.0,
+    "DEC": 0.1,
+    "COEFF0": 3.5785,
+    "COEFF1": 1e-4,
+}
 FIBRES = 20
 
 
@@ -92,11 +125,18 @@ def plate_file(cards=None, names=True, plugmap=None, images=None, hdus=7):
                "DEC": ("D", np.arange(FIBRES) - 9.5), "MAG": ("5E", np.ones((FIBRES, 5))),
                "FIBERID": ("J", np.arange(1, FIBRES + 1))} | (plugmap or {})  # fmt: skip
     columns["OBJTYPE"][1][2], columns["OBJTYPE"][1][4] = "NA", "SKY"
-    table = fits.BinTableHDU.from_columns([fits.Column(key, *spec[:1], array=spec[1], **(spec[2] if spec[2:] else {}))
-                                           for key, spec in columns.items()])
-    all_hdus = [with_header(fits.PrimaryHDU(made["flux"]), PLATE | (cards or {})), fits.ImageHDU(made["ivar"]),
-                fits.ImageHDU(made["mask"]), fits.ImageHDU(made["mask"]), fits.ImageHDU(made["flux"]), table,
-                fits.ImageHDU(made["flux"])]
+    table = fits.BinTableHDU.from_columns(
+        [fits.Column(key, *spec[:1], array=spec[1], **(spec[2] if spec[2:] else {})) for key, spec in columns.items()]
+    )
+    all_hdus = [
+        with_header(fits.PrimaryHDU(made["flux"]), PLATE | (cards or {})),
+        fits.ImageHDU(made["ivar"]),
+        fits.ImageHDU(made["mask"]),
+        fits.ImageHDU(made["mask"]),
+        fits.ImageHDU(made["flux"]),
+        table,
+        fits.ImageHDU(made["flux"]),
+    ]
     for hdu, name in zip(all_hdus[1:], ("IVAR", "ANDMASK", "ORMASK", "WAVEDISP", "PLUGMAP", "SKY"), strict=True):
         if names:
             hdu.name = name
@@ -105,14 +145,23 @@ def plate_file(cards=None, names=True, plugmap=None, images=None, hdus=7):
 
 def zbest_file(columns=None, rows=FIBRES):
     """The bytes of the spZbest file of that plate; columns of None are dropped."""
-    made = {"PLATE": ("J", np.full(rows, 266)), "MJD": ("J", np.full(rows, 51602)),
-            "FIBERID": ("J", np.arange(1, rows + 1)), "CLASS": ("6A", ["STAR"] * rows),
-            "SUBCLASS": ("21A", ["F9"] * rows), "Z": ("E", np.linspace(0, 1e-3, rows)),
-            "Z_ERR": ("E", np.full(rows, 1e-5)), "ZWARNING": ("J", np.arange(rows) * 2),
-            "SN_MEDIAN_ALL": ("E", np.arange(rows) + 0.5), "THETA": ("3E", np.ones((rows, 3))),
-            "PLUG_RA": ("D", np.arange(rows) + 0.25), "PLUG_DEC": ("D", np.arange(rows) - 9.25)} | (columns or {})
-    table = fits.BinTableHDU.from_columns([fits.Column(key, spec[0], array=spec[1])
-                                           for key, spec in made.items() if spec is not None])
+    made = {
+        "PLATE": ("J", np.full(rows, 266)),
+        "MJD": ("J", np.full(rows, 51602)),
+        "FIBERID": ("J", np.arange(1, rows + 1)),
+        "CLASS": ("6A", ["STAR"] * rows),
+        "SUBCLASS": ("21A", ["F9"] * rows),
+        "Z": ("E", np.linspace(0, 1e-3, rows)),
+        "Z_ERR": ("E", np.full(rows, 1e-5)),
+        "ZWARNING": ("J", np.arange(rows) * 2),
+        "SN_MEDIAN_ALL": ("E", np.arange(rows) + 0.5),
+        "THETA": ("3E", np.ones((rows, 3))),
+        "PLUG_RA": ("D", np.arange(rows) + 0.25),
+        "PLUG_DEC": ("D", np.arange(rows) - 9.25),
+    } | (columns or {})
+    table = fits.BinTableHDU.from_columns(
+        [fits.Column(key, spec[0], array=spec[1]) for key, spec in made.items() if spec is not None]
+    )
     return rendered(fits.PrimaryHDU(), table)
 
 
@@ -153,8 +202,22 @@ def assert_record(spectrum, label=""):
     assert all(array.dtype.isnative and array.flags.c_contiguous and array.flags.writeable for array in arrays), label
     assert len({len(array) for array in arrays}) == 1, label
     assert (np.diff(spectrum.loglam) > 0).all(), label
-    for name, kind in (("plate", int), ("mjd", int), ("fiberid", int), ("zwarning", int), ("is_sky", bool),
-                       ("z", float), ("z_err", float), ("ra", float), ("dec", float), ("sn", float),
-                       ("spec_id", str), ("run2d", str), ("object_class", str), ("subclass", str), ("note", str)):
+    for name, kind in (
+        ("plate", int),
+        ("mjd", int),
+        ("fiberid", int),
+        ("zwarning", int),
+        ("is_sky", bool),
+        ("z", float),
+        ("z_err", float),
+        ("ra", float),
+        ("dec", float),
+        ("sn", float),
+        ("spec_id", str),
+        ("run2d", str),
+        ("object_class", str),
+        ("subclass", str),
+        ("note", str),
+    ):
         assert type(getattr(spectrum, name)) is kind, f"{label}: {name}"
     assert spectrum.spec_id, label

@@ -167,10 +167,61 @@ def _lie(data, rng):
     structural = re.compile(rb"(SIMPLE|XTENSION|BITPIX|NAXIS\d?|PCOUNT|GCOUNT|TFIELDS|TFORM\d+|TTYPE\d+) *=")
     at = rng.choice([at for at in _cards_at(data) if structural.match(data, at)])
     key = data[at : at + 8]
-    words = ["'E'", "'D'", "'J'", "'1E'", "'2E'", "'0E'", "'8A'", "'0A'", "'PE(5)'", "'QD(9)'", "'X'", "'999999999E'",
-             "'flux'", "'LOGLAM'", "''", "'class'", "'IMAGE'", "'TABLE'", "'BINTABLE'", "'e'", "'4E '", "'E3'", "'M'"]
-    numbers = [0, 1, 2, 3, 7, 8, 16, -32, 31, 32, 33, 64, 99, 100, 199, 201, 2880, 10**6, 10**12, 10**17, -1, 1.5,
-               "T", "F", "", "1E3", "'8'", 10**30]
+    words = [
+        "'E'",
+        "'D'",
+        "'J'",
+        "'1E'",
+        "'2E'",
+        "'0E'",
+        "'8A'",
+        "'0A'",
+        "'PE(5)'",
+        "'QD(9)'",
+        "'X'",
+        "'999999999E'",
+        "'flux'",
+        "'LOGLAM'",
+        "''",
+        "'class'",
+        "'IMAGE'",
+        "'TABLE'",
+        "'BINTABLE'",
+        "'e'",
+        "'4E '",
+        "'E3'",
+        "'M'",
+    ]
+    numbers = [
+        0,
+        1,
+        2,
+        3,
+        7,
+        8,
+        16,
+        -32,
+        31,
+        32,
+        33,
+        64,
+        99,
+        100,
+        199,
+        201,
+        2880,
+        10**6,
+        10**12,
+        10**17,
+        -1,
+        1.5,
+        "T",
+        "F",
+        "",
+        "1E3",
+        "'8'",
+        10**30,
+    ]
     text = rng.choice(words if data[at + 10 : at + 11] == b"'" else numbers)
     if key.startswith(b"TFORM") and rng.random() < 0.5:
         text = f"'{rng.randrange(40)}{rng.choice('LXBIJKAEDCMPQZ')}'"
@@ -182,12 +233,38 @@ def _insert_card(data, rng):
     """Put a card in place of a random one: scalings, nulls, shapes, duplicates, oddities."""
     at = rng.choice(_cards_at(data))
     n = rng.randint(1, 16)
-    card = rng.choice([f"TSCAL{n}  = {rng.choice([1, 2.0, -1])}", f"TZERO{n}  = {rng.choice([0, 32768, 2**31, 0.5])}",
-                       f"TNULL{n}  = 4", f"TDIM{n}   = '(1,1)'", f"TDIM{n}   = '(3,7)'", "THEAP   = 12", "END", "END x",
-                       "CONTINUE  'abc'", "HIERARCH PLUG_RA = 5.0", "PLUG_RA 3", "ZIMAGE  =  T", "GROUPS  =  T",
-                       f"TBCOL{n}  = 5", f"TFORM{n}  = 'J'", f"TTYPE{n}  = 'flux'", "NAXIS2  = 3", "plug_ra = 1",
-                       "RUN2D   = 'x'", "PLUG_RA = 12.5", "PLATEID = 1234567890123", "NAXIS   = 0", "PLUG_RA = 1 2",
-                       f"TUNIT{n}  = 'm'", f"TDISP{n}  = 'Q9'", "COMMENT = 5", "PLUG_RA = NaN", "RUN2D   = 'it''s'"])
+    card = rng.choice(
+        [
+            f"TSCAL{n}  = {rng.choice([1, 2.0, -1])}",
+            f"TZERO{n}  = {rng.choice([0, 32768, 2**31, 0.5])}",
+            f"TNULL{n}  = 4",
+            f"TDIM{n}   = '(1,1)'",
+            f"TDIM{n}   = '(3,7)'",
+            "THEAP   = 12",
+            "END",
+            "END x",
+            "CONTINUE  'abc'",
+            "HIERARCH PLUG_RA = 5.0",
+            "PLUG_RA 3",
+            "ZIMAGE  =  T",
+            "GROUPS  =  T",
+            f"TBCOL{n}  = 5",
+            f"TFORM{n}  = 'J'",
+            f"TTYPE{n}  = 'flux'",
+            "NAXIS2  = 3",
+            "plug_ra = 1",
+            "RUN2D   = 'x'",
+            "PLUG_RA = 12.5",
+            "PLATEID = 1234567890123",
+            "NAXIS   = 0",
+            "PLUG_RA = 1 2",
+            f"TUNIT{n}  = 'm'",
+            f"TDISP{n}  = 'Q9'",
+            "COMMENT = 5",
+            "PLUG_RA = NaN",
+            "RUN2D   = 'it''s'",
+        ]
+    )
     return data[:at] + card.encode().ljust(80) + data[at + 80 :]
 
 
@@ -226,10 +303,38 @@ def _gzipped(data, rng):
 
 
 def _other_file(data, rng):
-    return rng.choice([b"", b"\0", b"<!DOCTYPE html><html><body>404 Not Found</body></html>", b"SIMPLE", data[2880:],
-                       bytes(5760), b"SIMPLE  =                    T".ljust(80) * 400, b"\x1f\x8b", data[:80] * 36])
+    return rng.choice(
+        [
+            b"",
+            b"\0",
+            b"<!DOCTYPE html><html><body>404 Not Found</body></html>",
+            b"SIMPLE",
+            data[2880:],
+            bytes(5760),
+            b"SIMPLE  =                    T".ljust(80) * 400,
+            b"\x1f\x8b",
+            data[:80] * 36,
+        ]
+    )
 
 
-KINDS = (_truncate_at_block, _truncate, _flip_header, _flip_header, _flip_header, _flip_anywhere, _lie, _lie, _lie,
-         _insert_card, _insert_card, _swap_cards, _drop_card, _zero_block, _lose_bytes, _repeat_block, _gzipped,
-         _other_file)
+KINDS = (
+    _truncate_at_block,
+    _truncate,
+    _flip_header,
+    _flip_header,
+    _flip_header,
+    _flip_anywhere,
+    _lie,
+    _lie,
+    _lie,
+    _insert_card,
+    _insert_card,
+    _swap_cards,
+    _drop_card,
+    _zero_block,
+    _lose_bytes,
+    _repeat_block,
+    _gzipped,
+    _other_file,
+)

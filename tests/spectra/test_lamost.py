@@ -26,8 +26,12 @@ def test_real_files_as_astropy_reads_them(real_data):
         with fits.open(path, memmap=False) as hdus:
             header, rows = hdus[0].header, hdus[0].data
         loglam = (header["COEFF0"] + header["COEFF1"] * np.arange(rows.shape[1])).astype(np.float32)
-        for array, expected in ((found.loglam, loglam), (found.flux, rows[0]), (found.ivar, rows[1]),
-                                (found.and_mask, rows[3])):
+        for array, expected in (
+            (found.loglam, loglam),
+            (found.flux, rows[0]),
+            (found.ivar, rows[1]),
+            (found.and_mask, rows[3]),
+        ):
             np.testing.assert_array_equal(array, expected, err_msg=path.name)
         assert (found.object_class, found.subclass) == (header["CLASS"], header["SUBCLASS"])
         assert (found.z, found.z_err, found.ra, found.dec) == tuple(header[k] for k in ("Z", "Z_ERR", "RA", "DEC"))
@@ -55,8 +59,10 @@ def test_old_and_new_files_give_the_same():
 
 def test_wavelengths_off_the_lattice_are_taken_as_they_are():
     wave = np.linspace(3700, 3900, N)
-    np.testing.assert_array_equal(the_one(lamost_table(columns={"WAVELENGTH": wave})).loglam,
-                                  np.log10(wave.astype(np.float32).astype(float)).astype(np.float32))
+    np.testing.assert_array_equal(
+        the_one(lamost_table(columns={"WAVELENGTH": wave})).loglam,
+        np.log10(wave.astype(np.float32).astype(float)).astype(np.float32),
+    )
 
 
 @pytest.mark.parametrize(

@@ -96,13 +96,19 @@ def test_urls_are_read_as_files_are():
     import fsspec
 
     place = fsspec.filesystem("memory")
-    place.pipe({"/survey/spPlate-0266-51602.fits": plate_file(), "/survey/spZbest-0266-51602.fits": zbest_file(),
-                "/survey/spec.fits": spec_file(), "/survey/table.parquet": parquet()})
-    assert read_spectrum("memory://survey/spec.fits").plate == 266
-    assert count_spectra("memory://survey/table.parquet") == ROWS
-    plate = list(read_spectra("memory://survey/spPlate-0266-51602.fits"))
+    place.pipe(
+        {
+            "/sources/spPlate-0266-51602.fits": plate_file(),
+            "/sources/spZbest-0266-51602.fits": zbest_file(),
+            "/sources/spec.fits": spec_file(),
+            "/sources/table.parquet": parquet(),
+        }
+    )
+    assert read_spectrum("memory://sources/spec.fits").plate == 266
+    assert count_spectra("memory://sources/table.parquet") == ROWS
+    plate = list(read_spectra("memory://sources/spPlate-0266-51602.fits"))
     assert (len(plate), plate[0].object_class) == (FIBRES, "STAR")
-    assert [item.reason for item in read_spectra("memory://survey/none.fits")] == ["file not found"]
+    assert [item.reason for item in read_spectra("memory://sources/none.fits")] == ["file not found"]
     assert [item.reason for item in read_spectra("nonsense://survey/none.fits")] == ["read failed"]
 
 

@@ -58,8 +58,12 @@ def test_the_published_columns(tmp_path):
     assert count_spectra(str(path)) == len(found) == ROWS
     for i, spectrum in enumerate(found):
         assert_record(spectrum)
-        for name, array in (("flux", spectrum.flux), ("loglam", spectrum.loglam), ("ivar", spectrum.ivar),
-                            ("mask", spectrum.and_mask)):
+        for name, array in (
+            ("flux", spectrum.flux),
+            ("loglam", spectrum.loglam),
+            ("ivar", spectrum.ivar),
+            ("mask", spectrum.and_mask),
+        ):
             np.testing.assert_array_equal(array, np.array(made[name][i].as_py(), dtype=array.dtype), err_msg=name)
         assert (spectrum.spec_id, spectrum.plate, spectrum.fiberid) == (f"2316-53757-{580 + i}", 2316, 580 + i)
         assert (spectrum.object_class, spectrum.is_star, spectrum.path) == ("STAR", True, str(path))
@@ -72,8 +76,24 @@ def test_the_published_columns(tmp_path):
 def test_simulated_spectra_come_back(survey, tmp_path):
     paths = sorted(map(str, survey.glob("spectra/*/spec-*.fits")))[:12]
     written = [read_spectrum(path) for path in paths]
-    names = ("plate", "mjd", "fiberid", "run2d", "ra", "dec", "object_class", "subclass", "z", "z_err", "zwarning",
-             "sn", "loglam", "flux", "ivar", "and_mask")
+    names = (
+        "plate",
+        "mjd",
+        "fiberid",
+        "run2d",
+        "ra",
+        "dec",
+        "object_class",
+        "subclass",
+        "z",
+        "z_err",
+        "zwarning",
+        "sn",
+        "loglam",
+        "flux",
+        "ivar",
+        "and_mask",
+    )
     made = {name: pa.array([getattr(s, name) for s in written], from_pandas=True) for name in names}
     pq.write_table(pa.table(made), tmp_path / "spectra.parquet", row_group_size=5)
     for before, after in zip(written, read_spectra(str(tmp_path / "spectra.parquet")), strict=True):
@@ -100,7 +120,13 @@ def test_bad_rows_are_named_and_the_others_read():
     made["flux"][5][7] = made["ivar"][5][8] = None
     found = list(read_spectra("x", parquet(made)))
     assert [getattr(item, "reason", "") for item in found] == [
-        "", "columns of unequal length", "columns of unequal length", "loglam not increasing", "bad value plate", ""]
+        "",
+        "columns of unequal length",
+        "columns of unequal length",
+        "loglam not increasing",
+        "bad value plate",
+        "",
+    ]
     assert [item.spec_id for item in found[1:4]] == [f"2316-53757-{580 + i}" for i in (1, 2, 3)]
     assert np.isnan(found[5].flux[7])
     assert np.isnan(found[5].ivar[8])
@@ -108,9 +134,17 @@ def test_bad_rows_are_named_and_the_others_read():
 
 def test_other_spellings_and_missing_numbers():
     made = columns(1)
-    made = {"native_flux": made["flux"], "native_loglam": made["loglam"], "native_ivar": made["ivar"],
-            "PLATE": made["plate"], "Mjd": made["mjd"], "FIBERID": made["fiber"], "redshift": pa.array([0.36]),
-            "class_label": pa.array(["galaxy"]).dictionary_encode(), "RV_ADOP": pa.array([-9999.0])}
+    made = {
+        "native_flux": made["flux"],
+        "native_loglam": made["loglam"],
+        "native_ivar": made["ivar"],
+        "PLATE": made["plate"],
+        "Mjd": made["mjd"],
+        "FIBERID": made["fiber"],
+        "redshift": pa.array([0.36]),
+        "class_label": pa.array(["galaxy"]).dictionary_encode(),
+        "RV_ADOP": pa.array([-9999.0]),
+    }
     found = the_one(parquet(made))
     assert (found.object_class, found.z, found.is_star) == ("GALAXY", 0.36, False)
     assert np.isnan([found.ra, found.z_err]).all()
