@@ -225,6 +225,9 @@ def _load(path: str, required: Sequence[str]) -> tuple[Batch, set[str], int]:
     rows = 0
     for batch in read_batches(path, (*KEY, *required)):
         rows += len(batch["plate"])
+        if present and present != set(batch):
+            odd = ", ".join(sorted(present ^ set(batch)))
+            raise LabelTableError(f"label table {path}: not all of its files have a column for {odd}")
         present = set(batch)
         batches.append(_compact(batch))
     if not rows:

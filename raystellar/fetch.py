@@ -21,7 +21,9 @@ cut off, no connection, read failed                       yes
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
+import os
 import random
 from collections import deque
 from collections.abc import Coroutine, Iterable, Iterator
@@ -200,7 +202,7 @@ class Fetcher:
         try:
             while True:
                 while len(ahead) < self.config.concurrency and (path := next(coming, None)) is not None:
-                    ahead.append((path, None if places.is_local(path) else self._start(self._head(path))))
+                    ahead.append((path, self._announce(path)))
                 if not ahead:
                     return
                 path, future = ahead.popleft()
@@ -209,6 +211,19 @@ class Fetcher:
             for _, future in ahead:
                 if future is not None:
                     future.cancel()
+
+    def _announce(self, path: str) -> Future[Fetched] | None:
+        """Ask for the head of a file: of a server, or of the system, which brings it from the disk meanwhile."""
+        if not places.is_local(path):
+            return self._start(self._head(path))
+        if hasattr(os, "posix_fadvise"):
+            with contextlib.suppress(OSError):  # whoever reads it says why
+                handle = os.open(places.local_path(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+                try:
+                    os.posix_fadvise(handle, 0, self.config.head_bytes, os.POSIX_FADV_WILLNEED)
+                finally:
+                    os.close(handle)
+        return None
 
     def fetch(self, path: str) -> Fetched:
         """Return one file.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import gzip
 import math
+import os
 import re
 import zlib
 from collections.abc import Iterator, Sequence
@@ -22,7 +23,8 @@ import pyarrow.parquet
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from raystellar.errors import LabelTableError
+from raystellar import places
+from raystellar.errors import InputError, LabelTableError
 from raystellar.sspp import KEY, choose
 
 Batch = dict[str, NDArray[Any]]
@@ -41,12 +43,33 @@ _FITS_NUMBERS = {"B": "u1", "I": ">i2", "J": ">i4", "K": ">i8", "E": ">f4", "D":
 def read_batches(path: str, required: Sequence[str]) -> Iterator[Batch]:
     """Yield the known columns of the table at ``path`` (file or URL, gzipped or not), some rows at a time.
 
-    The format is told by the content, not by the name. Every batch has the same quantities.
+    The format is told by the content, not by the name. Every batch of one file has the same quantities. A folder or
+    a glob stands for the Parquet files in it, as data sets are published in parts.
 
     Raises
     ------
     LabelTableError : no such file, not a table, damaged, or without a column for one of ``required``
     """
+    for file in _files(path):
+        yield from _read_file(file, required)
+
+
+def _files(path: str) -> list[str]:
+    """Return the files that ``path`` stands for."""
+    if not any(sign in path for sign in "*?[") and not (
+        places.is_local(path) and os.path.isdir(places.local_path(path))
+    ):
+        return [path]
+    try:
+        found = [name for name, _ in places.expand([path]) if name.endswith(".parquet")]
+    except InputError as error:
+        raise LabelTableError(f"label table: {error}") from None
+    if not found:
+        raise LabelTableError(f"label table {path}: no Parquet files there; name a file")
+    return sorted(found)
+
+
+def _read_file(path: str, required: Sequence[str]) -> Iterator[Batch]:
     try:
         with _open(path) as raw:
             packed = raw.read(2) == b"\x1f\x8b"

@@ -2,6 +2,8 @@ import gzip
 import io
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from astropy.io import fits
 from astropy.table import Table
@@ -126,7 +128,7 @@ def test_refusals(tmp_path, content, message):
 
 
 def test_places_that_hold_nothing(tmp_path):
-    for place, message in (("none.fits", "does not exist"), ("", "is a folder")):
+    for place, message in (("none.fits", "does not exist"), ("", "no Parquet files there")):
         with pytest.raises(LabelTableError, match=message):
             read_labels(str(tmp_path / place), CONFIG)
     with pytest.raises(LabelTableError, match="does not exist"):
@@ -144,3 +146,22 @@ def test_a_fits_table_of_vectors_and_an_empty_one(tmp_path):
     Table(one())[:0].write(tmp_path / "u.fits")
     with pytest.raises(LabelTableError, match="holds no rows"):
         read_labels(str(tmp_path / "u.fits"), CONFIG)
+
+
+def test_a_folder_or_glob_of_parquet_files_is_one_table(tmp_path):
+    rows = {"plate": [266, 267, 268], "mjd": [51602] * 3, "fiberid": [1, 2, 3], "teff": [5000.0, 6000.0, 7000.0],
+            "feh": [0.0, -1.0, -2.0], "logg": [4.0, 3.0, 2.0]}  # fmt: skip
+    whole = pa.table(rows)
+    pq.write_table(whole, tmp_path / "whole.parquet")
+    (tmp_path / "parts" / "data").mkdir(parents=True)
+    pq.write_table(whole.slice(1), tmp_path / "parts" / "data" / "b.parquet")
+    pq.write_table(whole.slice(0, 1), tmp_path / "parts" / "a.parquet")
+    config = CatalogConfig()
+    expected = read_labels(str(tmp_path / "whole.parquet"), config).digest()
+    assert read_labels(str(tmp_path / "parts"), config).digest() == expected
+    assert read_labels(str(tmp_path / "parts" / "**" / "*.parquet"), config).digest() == expected
+    pq.write_table(whole.append_column("sn", pa.array([30.0] * 3)), tmp_path / "parts" / "c.parquet")
+    with pytest.raises(LabelTableError, match="not all of its files have a column for sn"):
+        read_labels(str(tmp_path / "parts"), config)
+    with pytest.raises(LabelTableError, match="no Parquet files|no spectra|nothing matches"):
+        read_labels(str(tmp_path / "*.csv"), config)
