@@ -20,8 +20,9 @@ format: $(VENV)/installed
 	$(RUN)/ruff check --fix .
 	$(RUN)/ruff format .
 
-bench: $(VENV)/installed
-	$(RUN)/raystellar bench kernels
+bench: demo
+	$(RUN)/raystellar bench kernels demo/survey/spectra --model demo/model
+	$(RUN)/raystellar bench ingest demo/survey/spectra
 
 clean:
 	rm -rf $(VENV) demo

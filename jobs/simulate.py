@@ -2,9 +2,9 @@ r"""Simulate a survey, written as SDSS files.
 
 On this machine, then on a cluster whose nodes all see /data (all options: ``raystellar simulate --help``):
 
-    python jobs/simulate.py survey --stars 50000 --seed 1
+    python jobs/simulate.py /data/survey --stars 50000 --seed 1
     ray job submit --address http://127.0.0.1:8265 --working-dir . -- \
-        python jobs/simulate.py survey --stars 50000 --seed 1
+        python jobs/simulate.py /data/survey --stars 50000 --seed 1
 
 Data flow, one input row of the Ray job a plate:
 

@@ -155,7 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"raystellar {options.command}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(f"raystellar {options.command}: interrupted; the same command goes on from here", file=sys.stderr)
+        print(f"raystellar {options.command}: interrupted; the same command goes on where it was", file=sys.stderr)
         return 130
 
 
@@ -291,7 +291,9 @@ def run_plan(options: argparse.Namespace) -> int:
         return 0
     from raystellar.plan import plan, plan_table
 
-    found = plan(options.spectra, model=options.model, config=settings.preprocess, sample=options.sample)
+    found = plan(
+        options.spectra, model=options.model, config=settings.preprocess, fetch=settings.fetch, sample=options.sample
+    )
     print(plan_table(found))
     return 0
 

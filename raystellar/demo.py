@@ -24,6 +24,7 @@ from raystellar.mocksurvey import simulate
 from raystellar.model.baselines import Ridge
 from raystellar.model.bundle import load_bundle
 from raystellar.preprocess.pixels import Preprocessor
+from raystellar.quality import Flag
 from raystellar.report.figures import predicted_against_true
 from raystellar.settings import Settings
 from raystellar.simulate.survey import SPECTRA_DIR, SSPP_NAME, TRUTH_NAME
@@ -92,10 +93,11 @@ def _plate_folders(survey: str, truth: pa.Table, *, labelled: bool) -> list[str]
 def _join(catalog: str, survey: str, truth: pa.Table) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Return the paths, true labels and predicted labels (n, 3) of the stars of the catalogue."""
     rows = pa.concat_tables(
-        pq.read_table(places.join(catalog, name), columns=["path", *TARGET_NAMES])
+        pq.read_table(places.join(catalog, name), columns=["path", "flags", *TARGET_NAMES])
         for name in sorted(places.names(catalog))
         if name.startswith("part-")
     )
+    rows = rows.filter(pa.array((rows["flags"].to_numpy() & Flag.SKY) == 0))  # sky has no truth
     true = {places.join(survey, row["path"]): [row[name] for name in TARGET_NAMES] for row in truth.to_pylist()}
     paths = rows["path"].to_pylist()
     missing = [path for path in paths if path not in true]

@@ -10,15 +10,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from raystellar.errors import ConfigError, RaystellarError
+from raystellar.errors import ConfigError, IncompleteError, RaystellarError
 from raystellar.progress import Progress
 from raystellar.shards import Accounting, ShardedOutput
 
 ShardWork = Callable[[int], dict[str, Any]]
 """Do one shard; return its input ``rows`` and how many of them were ``rejected``."""
 
-NO_PROGRESS_TIMEOUT_S = 900
-"""A job in which nothing ends for so long is stuck, and says so (Ray's default is twice that)."""
+NO_PROGRESS_TIMEOUT_S = 1800
+"""A job in which no shard ends for so long is stuck, and says so; silent servers are given up well before."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +83,9 @@ def session(resources: Resources) -> Iterator[None]:
         else:
             ray.init(address="local", num_cpus=cpus_here(), include_dashboard=False, **quiet)
     except (ConnectionError, ValueError, RuntimeError) as error:
-        raise ConfigError(f"no Ray cluster at {address or 'this machine'}: {str(error).splitlines()[0]}") from None
+        raise ConfigError(
+            f"no Ray cluster at {address or 'this machine'}: {str(error).partition(chr(10))[0]}"
+        ) from None
     try:
         yield
     finally:
@@ -142,6 +144,10 @@ def _run_on_ray(
     try:
         for block in done.iter_batches(batch_size=None, prefetch_batches=0, batch_format="pyarrow"):
             yield from block.to_pylist()  # type: ignore[union-attr]  # pyarrow was asked for
+    except ray.data.exceptions.ExecutionTimeoutError:
+        raise IncompleteError(
+            f"no shard was finished within {NO_PROGRESS_TIMEOUT_S} s; run the same command again"
+        ) from None
     except ray.exceptions.RayError as error:
         raise _what_happened(error) from error
 

@@ -70,7 +70,7 @@ def ingest(slices: Iterable[Slice], preprocessor: Preprocessor, admit: Admit, fe
     ``fetcher`` brings what is on servers before it is needed; without one, readers open all files themselves.
     """
     slices = list(slices)
-    room = sum(part.spectra or 1 for part in slices)
+    room = sum(1 if part.spectra is None else part.spectra for part in slices)
     flux = np.empty((room, N_PIXELS), dtype=np.float32)
     ivar = np.empty((room, N_NOISE), dtype=np.float32)
     taken: list[tuple[Any, ...]] = []
@@ -107,7 +107,7 @@ def ingest(slices: Iterable[Slice], preprocessor: Preprocessor, admit: Admit, fe
 def _items(part: Slice, file: Fetched | SpectrumError | None) -> Iterable[Spectrum | SpectrumError]:
     """Yield the spectra of a slice; a file that was not counted and holds many is refused, not cut short."""
     if isinstance(file, SpectrumError):
-        return repeat(file, part.spectra or 1)
+        return repeat(file, 1 if part.spectra is None else part.spectra)
     if part.spectra is not None:
         return read_spectra(part.path, file, part.first, part.spectra)
     try:

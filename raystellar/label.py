@@ -1,7 +1,8 @@
 """Stage: SDSS files and a model bundle -> a catalogue of stellar parameters with quality bits, in Parquet.
 
 One input row of the Ray job is one shard of paths: an actor reads, preprocesses as the bundle says, predicts, judges
-and commits it. Nothing is left out: stars, galaxies and sky fibres all get a row, and the flags say what they are.
+and commits it. Stars, galaxies and sky fibres all get a row, and the flags say what they are; what cannot be read or
+has no redshift at all is a reject.
 """
 
 from __future__ import annotations

@@ -128,8 +128,8 @@ def remove_temporaries(place: str) -> None:
                 Path(local_path(place), name).unlink(missing_ok=True)
 
 
-def write_bytes(place: str, content: bytes | memoryview) -> None:
-    """Write a file whole or not at all.
+def write_bytes(place: str, content: bytes | memoryview, *, durable: bool = True) -> None:
+    """Write a file whole or not at all; ``durable`` waits until a local disk has it.
 
     Raises
     ------
@@ -142,11 +142,25 @@ def write_bytes(place: str, content: bytes | memoryview) -> None:
             return
         folder, name = os.path.split(local_path(place))
         temporary = os.path.join(folder, f"{TEMPORARY}{name}-{uuid.uuid4().hex}")
-        with open(temporary, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, local_path(place))
+        try:
+            with open(temporary, "wb") as stream:
+                stream.write(content)
+                stream.flush()
+                if durable:
+                    os.fsync(stream.fileno())
+            os.replace(temporary, local_path(place))
+        except OSError:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+
+def remove(place: str) -> None:
+    """Remove a file, if it is there."""
+    if is_local(place):
+        Path(local_path(place)).unlink(missing_ok=True)
+    elif exists(place):
+        remote, path = filesystem(place)
+        remote.rm_file(path)
 
 
 def write_table(place: str, table: pa.Table, **options: Any) -> None:
@@ -217,7 +231,7 @@ def _expand_local(path: str) -> Iterator[tuple[str, int]]:
     if os.path.isdir(path):
         yield from _walk(path, set())
     elif os.path.exists(path):
-        yield path, os.path.getsize(path)
+        yield path, _size(path)
     elif any(sign in path for sign in "*?["):
         yield from _expand_glob(path)
     else:
@@ -250,7 +264,19 @@ def _walk(folder: str, seen: set[str]) -> Iterator[tuple[str, int]]:
         if entry.is_dir():
             yield from _walk(entry.path, seen)
         elif _is_spectra(entry.name):
-            yield entry.path, entry.stat().st_size if entry.is_file() else 0
+            yield entry.path, _size(entry.path)
+
+
+def _size(path: str) -> int:
+    """Return the bytes of a file; 0 where it is gone, or is none, as its reader will say."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise InputError(f"the name of {path!r} is not UTF-8; rename the file") from None
+    try:
+        return os.path.getsize(path) if os.path.isfile(path) else 0
+    except OSError:
+        return 0
 
 
 def _is_spectra(path: str) -> bool:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from raystellar.engine import Resources
-from raystellar.errors import InputError
+from raystellar.errors import ConfigError, InputError
+from raystellar.fetch import FetchConfig, Fetcher
 from raystellar.ingest import Batch, choose_rv, ingest, matrix_column
 from raystellar.label import preprocess_of
 from raystellar.model.bundle import Bundle, load_bundle
@@ -62,7 +62,7 @@ def plan(
     *,
     model: str | None = None,
     config: PreprocessConfig | None = None,
-    resources: Resources | None = None,
+    fetch: FetchConfig | None = None,
     sample: int = 512,
 ) -> Plan:
     """Count and size the input, do a sample of it in this process, and estimate the whole.
@@ -77,14 +77,16 @@ def plan(
     ------
     InputError : there are no spectra, or none of the sample can be used
     """
+    if sample < 1:
+        raise ConfigError(f"sample = {sample} must be at least 1")
     bundle = load_bundle(model) if model else None
     config = preprocess_of(bundle) if bundle else config or PreprocessConfig()
     manifest = make_manifest(spectra)
     slices = _sample(manifest, sample)
-    preprocessor = Preprocessor(config)
-    _do(slices[:2], preprocessor, bundle)  # loads kernels and network, once a worker
+    preprocessor, fetcher = Preprocessor(config), Fetcher(fetch or FetchConfig())
+    _do(slices[:2], preprocessor, bundle, fetcher)  # loads kernels and network, once a worker
     start = time.perf_counter()
-    batch, size = _do(slices, preprocessor, bundle)
+    batch, size = _do(slices, preprocessor, bundle, fetcher)
     seconds = time.perf_counter() - start
     done = len(batch.flux) + len(batch.rejects)
     if not len(batch.flux):
@@ -109,10 +111,10 @@ def _sample(manifest: pa.Table, count: int) -> list[Slice]:
     return [Slice(row["path"], 0, row["spectra"] and min(row["spectra"], each)) for row in files]
 
 
-def _do(slices: list[Slice], preprocessor: Preprocessor, bundle: Bundle | None) -> tuple[Batch, int]:
+def _do(slices: list[Slice], preprocessor: Preprocessor, bundle: Bundle | None, fetcher: Fetcher) -> tuple[Batch, int]:
     """Do what a worker does; return the batch and the bytes of its Parquet file."""
     limit = preprocessor.config.max_abs_rv
-    batch = ingest(slices, preprocessor, lambda spectrum: choose_rv(spectrum, None, -1, limit))
+    batch = ingest(slices, preprocessor, lambda spectrum: choose_rv(spectrum, None, -1, limit), fetcher)
     if bundle:
         table = batch.identity.append_column("labels", matrix_column(bundle.predict(batch.flux).astype("float32")))
     else:

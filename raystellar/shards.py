@@ -84,8 +84,15 @@ def _count_many(manifest: pa.Table) -> pa.Table:
     if not many.any():
         return manifest
     counts = np.zeros(len(many), dtype=np.int32)
-    counts[many] = [count_spectra(path) for path in manifest["path"].filter(pa.array(many)).to_pylist()]
+    counts[many] = [_count(path) for path in manifest["path"].filter(pa.array(many)).to_pylist()]
     return manifest.set_column(2, MANIFEST_SCHEMA.field("spectra"), pa.array(counts, mask=~many))
+
+
+def _count(path: str) -> int:
+    try:
+        return count_spectra(path)
+    except SpectrumError as error:
+        raise InputError(f"{path}: its spectra cannot be counted, {error}") from None
 
 
 def cut(manifest: pa.Table, rows_per_shard: int, bytes_per_shard: int) -> Iterator[pa.Table]:
@@ -198,6 +205,7 @@ class ShardedOutput:
         places.make_folder(self.place)
         run = {
             "format": FORMAT_VERSION,
+            "raystellar": raystellar.__version__,
             "kind": kind,
             "rows": int(expected_rows(manifest).sum()),
             "inputs": table_digest(manifest),
@@ -206,7 +214,7 @@ class ShardedOutput:
         run["digest"] = digest(run)
         run_place = places.join(self.place, RUN_NAME)
         if places.exists(run_place):
-            _refuse_other_job(self.place, json.loads(places.read_bytes(run_place)), run)
+            _refuse_other_job(self.place, read_run(self.place) or {}, run)
         else:
             self._refuse_foreign_files()
             self._write_manifest(cut(manifest, rows_per_shard, bytes_per_shard))
@@ -232,12 +240,15 @@ class ShardedOutput:
 
     def commit(self, shard: int, rows: pa.Table, rejects: list[tuple[str, SpectrumError]]) -> None:
         """Write the rows and rejects (path, error) of one shard; the part comes last and marks it done."""
+        folder = places.join(self.place, REJECTS_DIR)
+        place = places.join(folder, PART_NAME.format(shard))
         if rejects:
             columns = [[path, error.spec_id, error.stage, error.reason, error.detail] for path, error in rejects]
             table = pa.table([list(column) for column in zip(*columns, strict=True)], schema=arrow_schema(REJECTS))
-            folder = places.join(self.place, REJECTS_DIR)
             places.make_folder(folder)
-            places.write_table(places.join(folder, PART_NAME.format(shard)), table)
+            places.write_table(place, table)
+        else:
+            places.remove(place)  # of an earlier try that was killed, for a cause that has passed
         text = [entry.name for entry in self.schema if pa.types.is_string(entry.type)]
         pixels = [f"{entry.name}.list.element" for entry in self.schema if pa.types.is_fixed_size_list(entry.type)]
         place = places.join(self.place, PART_NAME.format(shard))
@@ -310,7 +321,7 @@ def read_run(place: str) -> dict[str, Any] | None:
     try:
         return json.loads(places.read_bytes(run_place))
     except ValueError as error:
-        raise InputError(f"{run_place} is damaged: {error}") from None
+        raise InputError(f"{run_place} is damaged: {error}; remove the folder and begin anew") from None
 
 
 def versions() -> dict[str, str]:
@@ -324,6 +335,11 @@ def _refuse_other_job(place: str, found: Mapping[str, Any], wanted: Mapping[str,
     if found.get("digest") == wanted["digest"]:
         return
     different = sorted(key for key in wanted if key != "digest" and found.get(key) != wanted[key])
-    words = {"inputs": "the list of input files", "rows": "their number", "labels": "the label table"}
+    words = {
+        "inputs": "the list of input files",
+        "rows": "their number",
+        "labels": "the label table",
+        "raystellar": "the version of raystellar",
+    }
     named = ", ".join(words.get(key, key) for key in different) or "its format"
     raise OutputError(f"{place} holds the result of another job (different: {named}); name a new folder or remove it")

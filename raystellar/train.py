@@ -20,8 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from raystellar import places
 from raystellar.config import digest, to_plain
-from raystellar.errors import BundleError, IncompleteError, OutputError, RaystellarError
+from raystellar.errors import BundleError, ConfigError, IncompleteError, OutputError, RaystellarError
 from raystellar.fit.checkpoints import Checkpoints
 from raystellar.fit.config import FitConfig
 from raystellar.fit.data import read_dataset
@@ -120,6 +121,9 @@ def train(
     OutputError : ``out`` holds another bundle or something else, or cannot be written
     IncompleteError : workers were lost more than ``max_failures`` times
     """
+    for named in (dataset, out):
+        if not places.is_local(named):
+            raise ConfigError(f"{named} is not on a disk; train reads and writes there, copy the dataset or the bundle")
     began, data = time.perf_counter(), read_dataset(dataset)
     network, fit, resources = network or NetworkConfig(), fit or FitConfig(), resources or TrainResources()
     fit_id = digest({"network": network, "fit": fit, "data": data.about["digest"]})
@@ -221,6 +225,12 @@ def _fit_on_ray(
     from ray.train.v2.api.exceptions import TrainingFailedError
     from ray.util.queue import Queue
 
+    cpus, needed = ray.cluster_resources().get("CPU", 0.0), resources.workers * resources.cpus_per_worker
+    if needed > cpus:
+        raise ConfigError(
+            f"training.workers = {resources.workers} of {resources.cpus_per_worker} CPUs need {needed} CPUs and the "
+            f"cluster has {cpus:g}; lower them"
+        )
     spectra = {name: ray.put(splits.pop(name)) for name in list(splits)}
     gpus = ray.cluster_resources().get("GPU", 0.0)
     use_gpu = resources.use_gpu == "yes" or (resources.use_gpu == "auto" and gpus >= resources.workers)

@@ -40,3 +40,18 @@ def test_the_annotated_tree_names_what_is_there():
 def test_its_commands_parse(line):
     words = line.split()
     assert parser().parse_args(words).command == words[0]
+
+
+def test_its_snippet_reads_the_catalogue(tmp_path, monkeypatch):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    (tmp_path / "catalog").mkdir()
+    for name in ("_manifest", "part-00000", "part-00001"):
+        table = pa.table({"path" if name[0] == "_" else "teff": [name]})
+        pq.write_table(table, tmp_path / "catalog" / f"{name}.parquet")
+    monkeypatch.chdir(tmp_path)
+    snippet = next(block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "catalog =" in block)
+    found: dict = {}
+    exec(snippet, found)
+    assert found["catalog"]["teff"].to_pylist() == ["part-00000", "part-00001"]

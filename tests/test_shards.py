@@ -106,6 +106,16 @@ def test_rows_in_are_rows_out_and_rejects(tmp_path, spectra):
     assert rejects[0]["detail"] == "9 bytes"
 
 
+def test_rejects_of_a_try_that_was_killed_do_not_count(tmp_path, spectra):
+    output = begin(tmp_path / "out", make_manifest([spectra]))
+    do(output, 0, {f"{spectra}/spec-1.fits"})
+    (tmp_path / "out" / "part-00000.parquet").unlink()  # killed between the two files
+    for shard in output.pending():
+        do(output, shard)
+    output.account().check(output.place)
+    assert output.account().rows_out == 10
+
+
 def test_the_same_job_resumes_with_its_own_shards(tmp_path, spectra):
     manifest = make_manifest([spectra])
     do(begin(tmp_path / "out", manifest), 0)

@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import safetensors.numpy
+
+from raystellar import places
 
 logger = logging.getLogger(__name__)
 
@@ -66,14 +67,9 @@ class Checkpoints:
 
     def save(self, epoch: int, data: bytes) -> None:
         """Commit the encoded state after ``epoch`` and drop what is older than the kept ones."""
-        self._folder.mkdir(parents=True, exist_ok=True)
         path = self._folder / f"epoch-{epoch:05d}-{_digest(data)}.safetensors"
-        aside = path.with_suffix(f".{os.getpid()}.tmp")
-        with open(aside, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(aside, path)
+        places.make_folder(str(self._folder))
+        places.write_bytes(str(path), data)
         for old in self._paths()[: -self._keep]:
             old.unlink(missing_ok=True)
 

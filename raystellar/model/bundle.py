@@ -25,6 +25,7 @@ import safetensors
 import safetensors.numpy
 
 import raystellar
+from raystellar import places
 from raystellar.config import build, digest, to_plain
 from raystellar.errors import BundleError, ConfigError, OutputError
 from raystellar.model.architecture import NetworkConfig
@@ -181,6 +182,8 @@ def load_bundle(path: str | Path) -> Bundle:
     ------
     BundleError : it is missing, damaged, of another format, or for other targets or another grid
     """
+    if not places.is_local(str(path)):
+        raise BundleError(f"model bundle {path} is not on a disk; copy it to one that all nodes see")
     path = Path(path)
     found = describe(path)
     bundle = _rebuild(path, found, _load_weights(path, _read(path, WEIGHTS_NAME)))

@@ -61,10 +61,10 @@ class PreprocessConfig:
     """Largest credible |rv| of a star [km/s]; beyond, the spectrum has no usable velocity."""
 
     def __post_init__(self) -> None:
-        if not 3.0 <= self.loglam_start < self.loglam_stop <= 4.7:
+        if not 3.42 <= self.loglam_start < self.loglam_stop - 0.05 < self.loglam_stop <= 4.38:
             raise ValueError(
                 f"loglam_start = {self.loglam_start} and loglam_stop = {self.loglam_stop} "
-                "must increase within 3.0 to 4.7"
+                "must lie in 3.42 to 4.38, at least 0.05 apart"
             )
         if not 0.0 < self.min_coverage <= 1.0:
             raise ValueError(f"min_coverage = {self.min_coverage} must lie in (0, 1]")

@@ -7,18 +7,16 @@ PLUG_DEC, and RUN2D stands in HDU2 only.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import json
 import math
-import os
 from importlib import resources
 from typing import Any
 
 import numpy as np
 from astropy.io import fits
 
-from raystellar.errors import OutputError
+from raystellar import places
 from raystellar.simulate.instrument import Spectrum
 from raystellar.simulate.spectro1d import Target, specobj_id
 
@@ -234,17 +232,7 @@ def write_atomic(path: str, content: bytes) -> int:
     ------
     OutputError : the file cannot be written
     """
-    folder, name = os.path.split(path)
-    temporary = os.path.join(folder, f".{name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb", buffering=0) as stream:
-            stream.write(content)
-        os.replace(temporary, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        reason = error.strerror or error
-        raise OutputError(f"cannot write {path} ({reason}); choose a folder that is writable and has space") from None
+    places.write_bytes(path, content, durable=False)  # thousands a plate, and the plate is marked when all are there
     return len(content)
 
 

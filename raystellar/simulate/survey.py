@@ -24,6 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from raystellar import places
 from raystellar.config import digest
 from raystellar.errors import IncompleteError, OutputError
 from raystellar.schema import Column
@@ -164,7 +165,15 @@ def plates(config: SimulateConfig) -> list[int]:
 
 
 def pending_plates(config: SimulateConfig, out: str) -> dict[int, int]:
-    """Return the indices of the plates that are not there yet, each with its number of stars."""
+    """Return the indices of the plates that are not there yet, each with its number of stars.
+
+    Raises
+    ------
+    OutputError : a plate that is there belongs to a survey of another configuration
+    """
+    for name in sorted(places.names(os.path.join(out, PARTS_DIR))):
+        if name.startswith("plate-"):
+            _summary(config, os.path.join(out, PARTS_DIR, name))
     return {
         index: min(config.stars - index * config.stars_per_plate, config.stars_per_plate)
         for index in plates(config)

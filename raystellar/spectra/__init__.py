@@ -45,11 +45,18 @@ def read_spectra(path: str, data: Given = None, first: int = 0, count: int | Non
 
 
 def count_spectra(path: str, data: Given = None) -> int:
-    """Return the number of items that ``read_spectra`` yields, found in headers or footers only."""
+    """Return the number of items that ``read_spectra`` yields, found in headers or footers only.
+
+    Raises
+    ------
+    SpectrumError : stage fetch, where the file cannot be had; one that can but is damaged counts as one
+    """
     try:
         content = Content(path, data, head_bytes=2 * CLAIM_BYTES)
         return _source(content).count(content)
-    except SpectrumError:
+    except SpectrumError as error:
+        if error.stage == "fetch":
+            raise
         return 1  # the one item that says why
 
 

@@ -178,13 +178,20 @@ def gunzip(data: bytes, most: int = MAX_BYTES) -> bytes:
 
 
 def exists(path: str) -> bool:
-    """Return whether a file is there; of a URL, whether its first byte can be read."""
+    """Return whether a file is there.
+
+    Raises
+    ------
+    SpectrumError : stage fetch, where the server does not say
+    """
     if "://" not in path:
         return os.path.isfile(path)
     try:
         return bool(fetch(path, 1))
-    except SpectrumError:
-        return False
+    except SpectrumError as error:
+        if error.reason == "file not found":
+            return False
+        raise
 
 
 def _open(path: str) -> IO[bytes]:

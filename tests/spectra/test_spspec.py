@@ -11,6 +11,7 @@ from astropy.io import fits
 from source_files import N, assert_record, assert_sound, reasons, spspec_file, the_one
 from spec_files import damage
 
+from raystellar.errors import SpectrumError
 from raystellar.spectra import count_spectra, read_spectra, read_spectrum
 from raystellar.spectra.spspec import NO_DATA
 
@@ -101,4 +102,5 @@ def test_damaged_files_give_spectra_or_reasons():
 
 def test_a_file_that_is_not_there(tmp_path):
     assert [item.reason for item in read_spectra(str(tmp_path / "spSpec.fit"))] == ["file not found"]
-    assert count_spectra(str(tmp_path / "spSpec.fit")) == 1
+    with pytest.raises(SpectrumError, match="file not found"):
+        count_spectra(str(tmp_path / "spSpec.fit"))
