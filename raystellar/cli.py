@@ -117,6 +117,10 @@ def parser() -> argparse.ArgumentParser:
         "--cores", type=int, nargs="+", default=[1, 2], metavar="N", help="of the Ray job (default: 1 2)"
     )
     ingest.set_defaults(run=run_bench_ingest)
+    plates = benches.add_parser("plates", help="spPlate files to Parquet beside the spec files of the same fibres")
+    plates.add_argument("plates", metavar="PLATES", help="a folder, glob or list of spPlate files; paths or URLs")
+    plates.add_argument("spectra", metavar="SPECTRA", help="the spec files of the same fibres, likewise")
+    plates.set_defaults(run=run_bench_plates)
     return top
 
 
@@ -332,7 +336,7 @@ def run_bench_kernels(options: argparse.Namespace) -> int:
 
 def run_bench_ingest(options: argparse.Namespace) -> int:
     """Run ``raystellar bench ingest``."""
-    from raystellar.bench.ingest import ingest_table
+    from raystellar.bench.ingest import ingest_table, read_floor
 
     first = None
     print(f"{'ms per spectrum and core':22s} {'read':>8s} {'resample':>9s} {'write':>8s} {'whole':>8s} {'ratio':>7s}")
@@ -340,6 +344,20 @@ def run_bench_ingest(options: argparse.Namespace) -> int:
         first = first or line.whole
         parts = [f"{value:{width}.3f}" for value, width in ((line.read, 8), (line.resample, 9), (line.write, 8))]
         print(f"{line.name:22s} {' '.join(parts).replace('nan', '   ')} {line.whole:8.3f} {first / line.whole:7.1f}")
+    size, floor = read_floor(options.spectra)
+    print(f"floor: {size:.0f} bytes a file, read from the page cache in {floor:.3f} ms on one core")
+    return 0
+
+
+def run_bench_plates(options: argparse.Namespace) -> int:
+    """Run ``raystellar bench plates``."""
+    from raystellar.bench.plates import plates_table
+
+    first = None
+    print(f"{'ms per spectrum':14s} {'whole':>8s} {'ratio':>7s} {'spectra':>9s}")
+    for rate in plates_table([options.plates], [options.spectra]):
+        first = first or rate.ms
+        print(f"{rate.name:14s} {rate.ms:9.3f} {first / rate.ms:7.2f} {rate.spectra:9d}")
     return 0
 
 

@@ -16,7 +16,7 @@ from raystellar import places
 from raystellar.config import to_plain
 from raystellar.dataset import preprocess
 from raystellar.engine import Stopwatch, session
-from raystellar.errors import IncompleteError
+from raystellar.errors import ConfigError, IncompleteError
 from raystellar.fit.data import read_dataset
 from raystellar.ingest import choose_rv, ingest
 from raystellar.label import label, preprocess_of
@@ -27,7 +27,7 @@ from raystellar.preprocess.pixels import Preprocessor
 from raystellar.quality import Flag
 from raystellar.report.figures import predicted_against_true
 from raystellar.settings import Settings
-from raystellar.simulate.survey import SPECTRA_DIR, SSPP_NAME, TRUTH_NAME
+from raystellar.simulate.survey import SPECTRA_DIR, SSPP_NAME, TRUTH_NAME, SimulateConfig, is_labelled, plates
 from raystellar.spectra import Slice
 from raystellar.targets import TARGET_NAMES, TARGETS
 from raystellar.train import train
@@ -45,7 +45,14 @@ class DemoSummary:
 
 
 def demo(out: str, settings: Settings) -> DemoSummary:
-    """Run the main job in the folder ``out``; what is there of an earlier run is not done again."""
+    """Run the main job in the folder ``out``; what is there of an earlier run is not done again.
+
+    Raises
+    ------
+    ConfigError : the settings leave no plate without labels to compare with the truth
+    RaystellarError : a stage cannot be done
+    """
+    _check_held_out(settings.simulate)
     survey, dataset, model, catalog = (places.join(out, name) for name in ("survey", "dataset", "model", "catalog"))
     picture = places.join(out, "predicted-against-true.png")
     watch = Stopwatch()
@@ -81,6 +88,18 @@ def demo(out: str, settings: Settings) -> DemoSummary:
         predicted_against_true(picture, true, {"network": predicted, "Ridge": linear})
     network, ridge = (np.abs(values - true).mean(axis=0) for values in (predicted, linear))
     return DemoSummary(len(true), network, ridge, picture, watch.seconds)
+
+
+def _check_held_out(config: SimulateConfig) -> None:
+    """Refuse a survey in which all plates have labels."""
+    count = len(plates(config))
+    if all(is_labelled(config, index) for index in plates(config)):
+        raise ConfigError(
+            f"no stars are held out to compare with the truth: simulate.stars = {config.stars} at "
+            f"simulate.stars_per_plate = {config.stars_per_plate} make {count} plate{'s' * (count > 1)}, and "
+            f"simulate.labelled_fraction = {config.labelled_fraction:g} gives labels to all; simulate more plates or "
+            "label fewer"
+        )
 
 
 def _plate_folders(survey: str, truth: pa.Table, *, labelled: bool) -> list[str]:

@@ -37,8 +37,9 @@ class Resources:
     cpus_per_actor: float = 1.0
     """CPUs that Ray sets aside for each actor."""
 
-    rows_per_shard: int = 512
-    """Spectra in one output file, which is what a killed job may lose; sets the memory of an actor, 20 kB each."""
+    rows_per_shard: int = 0
+    """Spectra in one output file, which is what a killed job may lose; sets the memory of an actor, 20 kB each. 0:
+    a 64th of all, 256 to 2048."""
 
     bytes_per_shard: int = 1 << 28
     """Bytes of the input files of one output file, so that shards of large files take no longer than others."""
@@ -46,8 +47,8 @@ class Resources:
     def __post_init__(self) -> None:
         if self.actors < 0 or self.cpus_per_actor <= 0:
             raise ValueError(f"actors = {self.actors} must be >= 0 and cpus_per_actor = {self.cpus_per_actor} > 0")
-        if not 1 <= self.rows_per_shard <= 100_000:
-            raise ValueError(f"rows_per_shard = {self.rows_per_shard} must lie in 1 to 100000")
+        if not 0 <= self.rows_per_shard <= 100_000:
+            raise ValueError(f"rows_per_shard = {self.rows_per_shard} must lie in 0 to 100000")
         if self.bytes_per_shard < 1:
             raise ValueError(f"bytes_per_shard = {self.bytes_per_shard} must be positive")
 

@@ -26,7 +26,7 @@ import io
 import os
 import random
 from collections import deque
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -48,6 +48,12 @@ PIECES_AT_ONCE = 4
 
 MAX_BYTES = 1 << 30
 """Most of one file that is held in memory [bytes]."""
+
+LEAST_BYTES = 1 << 18
+"""Asked for where a reader wants less [bytes]: what it wants next mostly follows."""
+
+PIECES_KEPT = 24
+"""Parts of one file that are held for its reader, the youngest ones."""
 
 MAX_WAIT_S = 60.0
 """Longest pause before another try, whatever the server asks for."""
@@ -91,7 +97,7 @@ class FetchConfig:
 
 
 class Fetched:
-    """A file on a server, of which the head is here.
+    """A file on a server, of which the head is here. For one reader at a time.
 
     Attributes
     ----------
@@ -100,7 +106,7 @@ class Fetched:
     complete : the head is all there is
     """
 
-    __slots__ = ("_fetcher", "_ranges", "_size", "complete", "head", "path")
+    __slots__ = ("_fetcher", "_parts", "_ranges", "_size", "complete", "head", "path")
 
     def __init__(self, fetcher: Fetcher, path: str, piece: Piece, asked: int) -> None:
         self._fetcher, self.path, self.head = fetcher, path, piece.data
@@ -108,6 +114,7 @@ class Fetched:
         self.complete = len(self.head) == piece.size if piece.size is not None else len(self.head) < asked
         if self.complete:
             self._size = len(self.head)
+        self._parts: deque[tuple[int, int, Future[bytes]]] = deque(maxlen=PIECES_KEPT)
 
     def size(self) -> int:
         """Return the bytes of the whole file.
@@ -126,19 +133,62 @@ class Fetched:
         if self.complete or end <= len(self.head):
             return head
         start, end = max(start, len(self.head)), min(end, self.size())
-        return head + (self._fetcher.read(self.path, start, end, self._ranges) if start < end else b"")
+        if start >= end:
+            return head
+        first, part = self._part(start, end) or self._ask(start, max(end, start + LEAST_BYTES))
+        return head + part.result()[start - first : end - first]
 
-    def read_all(self, most: int = MAX_BYTES) -> bytes:
-        """Return the whole file; one of more than ``most`` bytes is refused."""
-        if self.complete:
-            return self.head
-        if self.size() > most:
-            raise SpectrumError("fetch", "unreasonable size", f"{self.size()} bytes are more than {most}")
-        return self.read(0, self.size())
+    def ahead(self, start: int, end: int) -> None:
+        """Ask for the bytes from ``start`` up to ``end`` now, as they are read soon."""
+        start, end = max(start, len(self.head)), min(end, self.size())
+        if start < end and not self.complete and self._part(start, end) is None:
+            self._ask(start, end)
 
-    def open(self) -> io.BufferedReader:
+    def _part(self, start: int, end: int) -> tuple[int, Future[bytes]] | None:
+        """Return what was asked for already and holds these bytes, and where it begins."""
+        return next(((first, part) for first, last, part in self._parts if first <= start and end <= last), None)
+
+    def _ask(self, start: int, end: int) -> tuple[int, Future[bytes]]:
+        """Ask for a part; for all of the file where the server gives no parts, as it would send it each time."""
+        start, end = (start, min(end, self.size())) if self._ranges else (len(self.head), self.size())
+        if end - start > MAX_BYTES:
+            raise SpectrumError("fetch", "unreasonable size", f"{end - start} bytes are more than {MAX_BYTES}")
+        part = self._fetcher.ask(self.path, start, end, self._ranges)
+        self._parts.append((start, end, part))
+        return start, part
+
+    def beside(self, paths: Sequence[str], size: int) -> Callable[[], Fetched | None]:
+        """Ask for the first ``size`` bytes of other files; what is returned gives the first that is there, or None.
+
+        The first of them is asked for now, the others when it is not there.
+
+        Raises
+        ------
+        SpectrumError : when that is called, where the server does not say whether a file is there
+        """
+        early = self._fetcher.ask_head(paths[0], size)
+
+        def first() -> Fetched | None:
+            for n, path in enumerate(paths):
+                with _absent_is_none():
+                    return (self._fetcher.ask_head(path, size) if n else early).result()
+            return None
+
+        return first
+
+    def open(self) -> _Stream:
         """Return the file as a stream to read here and there, which fetches what is read."""
-        return io.BufferedReader(_Stream(self), 1 << 20)
+        return _Stream(self)
+
+
+@contextlib.contextmanager
+def _absent_is_none() -> Iterator[None]:
+    """Pass over the SpectrumError of a file that is not there."""
+    try:
+        yield
+    except SpectrumError as error:
+        if error.reason != "not found":
+            raise
 
 
 class _Stream(io.RawIOBase):
@@ -161,11 +211,20 @@ class _Stream(io.RawIOBase):
     def tell(self) -> int:
         return self._at
 
-    def readinto(self, buffer: Any) -> int:
-        data = self._fetched.read(self._at, self._at + len(buffer))
-        buffer[: len(data)] = data
+    def read(self, size: int | None = -1) -> bytes:  # without the copies of the one inherited
+        end = self._fetched.size() if size is None or size < 0 else self._at + size
+        data = self._fetched.read(self._at, end)
         self._at += len(data)
+        return data
+
+    def readinto(self, buffer: Any) -> int:
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
         return len(data)
+
+    def ahead(self, at: int, size: int) -> None:
+        """Ask for ``size`` bytes from byte ``at`` now, as they are read soon."""
+        self._fetched.ahead(at, at + size)
 
 
 class Fetcher:
@@ -215,7 +274,7 @@ class Fetcher:
     def _announce(self, path: str) -> Future[Fetched] | None:
         """Ask for the head of a file: of a server, or of the system, which brings it from the disk meanwhile."""
         if not places.is_local(path):
-            return self._start(self._head(path))
+            return self.ask_head(path)
         if hasattr(os, "posix_fadvise"):
             with contextlib.suppress(OSError):  # whoever reads it says why
                 handle = os.open(places.local_path(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -232,7 +291,11 @@ class Fetcher:
         ------
         SpectrumError : stage fetch, where it cannot be had
         """
-        return self._start(self._head(path)).result()
+        return self.ask_head(path).result()
+
+    def ask_head(self, path: str, size: int = 0) -> Future[Fetched]:
+        """Ask for the first ``size`` bytes of a file; the result, or SpectrumError as of ``fetch``, comes later."""
+        return self._start(self._head(path, size or self.config.head_bytes))
 
     def size(self, path: str) -> int:
         """Return the bytes of a file.
@@ -244,14 +307,12 @@ class Fetcher:
         source = self._remote(path)
         return self._start(self._again(lambda: source.size(path), 1)).result()
 
-    def read(self, path: str, start: int, end: int, ranges: bool = True) -> bytes:
-        """Return the bytes from ``start`` up to ``end`` of a file that has so many, some pieces at a time.
+    def ask(self, path: str, start: int, end: int, ranges: bool = True) -> Future[bytes]:
+        """Ask for the bytes from ``start`` up to ``end`` of a file that has so many, some pieces at a time.
 
-        Raises
-        ------
-        SpectrumError : stage fetch, where they cannot be had
+        The result comes later: the bytes, or SpectrumError of the stage fetch where they cannot be had.
         """
-        return self._start(self._pieces(path, start, end, PIECE_BYTES if ranges else end - start)).result()
+        return self._start(self._pieces(path, start, end, PIECE_BYTES if ranges else end - start))
 
     def _start(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         return asyncio.run_coroutine_threadsafe(work, get_loop())
@@ -277,8 +338,8 @@ class Fetcher:
         self._failed = 0
         return fetched
 
-    async def _head(self, path: str) -> Fetched:
-        source, asked = self._remote(path), self.config.head_bytes
+    async def _head(self, path: str, asked: int) -> Fetched:
+        source = self._remote(path)
         return Fetched(self, path, await self._again(lambda: source.get(path, 0, asked), 1), asked)
 
     async def _pieces(self, path: str, start: int, end: int, step: int) -> bytes:

@@ -7,9 +7,11 @@ used becomes a reject with its stage and reason, never an exception.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import repeat
+from functools import partial
+from itertools import chain, islice, repeat
 from typing import Any
 
 import numpy as np
@@ -76,8 +78,8 @@ def ingest(slices: Iterable[Slice], preprocessor: Preprocessor, admit: Admit, fe
     taken: list[tuple[Any, ...]] = []
     rejects: list[tuple[str, SpectrumError]] = []
     files = fetcher.stream(part.path for part in slices) if fetcher else repeat((None, None))
-    for part, (_, file) in zip(slices, files, strict=False):
-        for spectrum in _items(part, file):
+    for part, items in _begun((part, file) for part, (_, file) in zip(slices, files, strict=False)):
+        for spectrum in items:
             if isinstance(spectrum, SpectrumError):
                 rejects.append((part.path, spectrum))
                 continue
@@ -102,6 +104,28 @@ def ingest(slices: Iterable[Slice], preprocessor: Preprocessor, admit: Admit, fe
         rows=np.array(columns[-1], dtype=np.int64),
         rejects=rejects,
     )
+
+
+def _begun(
+    parts: Iterable[tuple[Slice, Fetched | SpectrumError | None]],
+) -> Iterator[tuple[Slice, Iterable[Spectrum | SpectrumError]]]:
+    """Yield each slice with its items; a large file on a server is opened while those of the one before are used."""
+    with ThreadPoolExecutor(1) as aside:
+        before: tuple[Slice, Callable[[], Iterator[Spectrum | SpectrumError]]] | None = None
+        for part, file in parts:
+            items = _items(part, file)
+            large = isinstance(file, Fetched) and not file.complete and part.spectra is not None
+            ready = aside.submit(_begin, iter(items)).result if large else partial(iter, items)
+            if before:
+                yield before[0], before[1]()
+            before = part, ready
+        if before:
+            yield before[0], before[1]()
+
+
+def _begin(items: Iterator[Spectrum | SpectrumError]) -> Iterator[Spectrum | SpectrumError]:
+    """Read the first of some items."""
+    return chain(list(islice(items, 1)), items)
 
 
 def _items(part: Slice, file: Fetched | SpectrumError | None) -> Iterable[Spectrum | SpectrumError]:

@@ -9,8 +9,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from raystellar.errors import ConfigError, InputError
+from raystellar import places
+from raystellar.errors import ConfigError, InputError, SpectrumError
 from raystellar.fetch import FetchConfig, Fetcher
 from raystellar.ingest import Batch, choose_rv, ingest, matrix_column
 from raystellar.label import preprocess_of
@@ -26,6 +28,9 @@ WORKERS = (1, 2, 4, 8, 16, 32, 64, 128)
 KEPT = 0.8
 """Of the rate of one bare process, what each worker of a Ray job keeps; measured on two cores."""
 
+SIZES_ASKED = 32
+"""Of so many files, evenly taken, a server is asked for the size, where the list of files does not tell it."""
+
 START_S = 15.0
 """Until the first actor has its first result: Ray, imports, kernels from the cache."""
 
@@ -36,7 +41,10 @@ class Plan:
 
     files: int
     spectra: int
-    input_bytes: int
+    input_bytes: int | None
+    """Of all files; None where no server tells it."""
+    sizes_asked: int
+    """Files that stand for those whose size is not in the list; 0 where there are none such."""
     sample: int
     """Spectra that were timed."""
     rejected: int
@@ -92,10 +100,12 @@ def plan(
     if not len(batch.flux):
         raise InputError(f"none of {done} sampled spectra can be used, the first because: {batch.rejects[0][1]}")
     total = int(expected_rows(manifest).sum())
+    input_bytes, sizes_asked = _input_bytes(manifest, fetcher)
     return Plan(
         files=manifest.num_rows,
         spectra=total,
-        input_bytes=int(manifest["bytes"].to_numpy().sum()),
+        input_bytes=input_bytes,
+        sizes_asked=sizes_asked,
         sample=done,
         rejected=len(batch.rejects),
         seconds_per_spectrum=seconds / done,
@@ -109,6 +119,28 @@ def _sample(manifest: pa.Table, count: int) -> list[Slice]:
     files = manifest.take(pa.array(range(0, manifest.num_rows, max(1, manifest.num_rows // count)))).to_pylist()
     each = max(1, count // len(files))
     return [Slice(row["path"], 0, row["spectra"] and min(row["spectra"], each)) for row in files]
+
+
+def _input_bytes(manifest: pa.Table, fetcher: Fetcher) -> tuple[int | None, int]:
+    """Return the bytes of all files, None where they are unknown, and the number of files that were asked for theirs.
+
+    Files on servers may stand in the list without a size: some of them are taken for all.
+    """
+    listed = int(pc.sum(manifest["bytes"]).as_py())
+    without = manifest.filter(pc.equal(manifest["bytes"], 0))["path"].to_pylist()
+    unknown = [path for path in without if not places.is_local(path)]
+    if not unknown:
+        return listed, 0
+    sizes = [size for path in unknown[:: -(-len(unknown) // SIZES_ASKED)] if (size := _size(path, fetcher)) is not None]
+    return (listed + round(len(unknown) * sum(sizes) / len(sizes)) if sizes else None), len(sizes)
+
+
+def _size(path: str, fetcher: Fetcher) -> int | None:
+    """Return the bytes of a file on a server; None where it does not tell, or the file cannot be had."""
+    try:
+        return fetcher.size(path)
+    except SpectrumError:
+        return None
 
 
 def _do(slices: list[Slice], preprocessor: Preprocessor, bundle: Bundle | None, fetcher: Fetcher) -> tuple[Batch, int]:
@@ -125,9 +157,8 @@ def _do(slices: list[Slice], preprocessor: Preprocessor, bundle: Bundle | None, 
 
 def plan_table(found: Plan) -> str:
     """Return the plan as text for the terminal."""
-    size = found.input_bytes / 1e9
     lines = [
-        f"input: {found.spectra} spectra in {found.files} files, {size:.3g} GB",
+        f"input: {found.spectra} spectra in {found.files} files, {_input_size(found)}",
         f"sample: {found.sample} spectra, {found.rejected} rejected, {1e3 * found.seconds_per_spectrum:.3f} ms each on "
         "one core",
         f"output: {found.output_bytes / 1e9:.3g} GB",
@@ -138,6 +169,13 @@ def plan_table(found: Plan) -> str:
         memory = f"{workers * found.worker_bytes / 1e9:.1f} GB"
         lines.append(f"{workers:8d} {found.rate(workers):10.0f} {_duration(found.hours(workers)):>10s} {memory:>10s}")
     return "\n".join(lines)
+
+
+def _input_size(found: Plan) -> str:
+    if found.input_bytes is None:
+        return "their size is unknown"
+    size = f"{found.input_bytes / 1e9:.3g} GB"
+    return f"about {size} by the size of {found.sizes_asked} of them" if found.sizes_asked else size
 
 
 def _duration(hours: float) -> str:

@@ -33,6 +33,7 @@ import raystellar
 from raystellar import places
 from raystellar.config import digest, to_plain
 from raystellar.errors import IncompleteError, InputError, OutputError, SpectrumError
+from raystellar.fetch import Fetched, Fetcher
 from raystellar.schema import MANIFEST_NAME, PART_NAME, REJECTS, REJECTS_DIR, RUN_NAME, arrow_schema
 from raystellar.spectra import Slice, count_spectra
 
@@ -84,13 +85,16 @@ def _count_many(manifest: pa.Table) -> pa.Table:
     if not many.any():
         return manifest
     counts = np.zeros(len(many), dtype=np.int32)
-    counts[many] = [_count(path) for path in manifest["path"].filter(pa.array(many)).to_pylist()]
+    with Fetcher() as fetcher:
+        counts[many] = [_count(*found) for found in fetcher.stream(manifest["path"].filter(pa.array(many)).to_pylist())]
     return manifest.set_column(2, MANIFEST_SCHEMA.field("spectra"), pa.array(counts, mask=~many))
 
 
-def _count(path: str) -> int:
+def _count(path: str, file: Fetched | SpectrumError | None) -> int:
     try:
-        return count_spectra(path)
+        if isinstance(file, SpectrumError):
+            raise file
+        return count_spectra(path, file)
     except SpectrumError as error:
         raise InputError(f"{path}: its spectra cannot be counted, {error}") from None
 
@@ -99,15 +103,18 @@ def cut(manifest: pa.Table, rows_per_shard: int, bytes_per_shard: int) -> Iterat
     """Cut the list of files into shards: tables of ``SHARD_SCHEMA``, each of at least one slice.
 
     A shard is full before it would have more than ``rows_per_shard`` spectra or ``bytes_per_shard`` bytes of files;
-    a file of more spectra than that is sliced.
+    a file of more spectra than that is sliced evenly, into parts of at most half as many more, for to open a plate
+    once more costs as much as a hundred of its spectra.
+    With 0 rows a shard there are some 64 shards, of 256 to 2048 spectra.
     """
     spectra, size = expected_rows(manifest), manifest["bytes"].to_numpy()
+    rows_per_shard = rows_per_shard or int(np.clip(spectra.sum() // 64, 256, 2048))
     counted = manifest["spectra"].is_valid().to_numpy()
-    slices = np.maximum(1, -(-spectra // rows_per_shard))
+    slices = np.maximum(1, np.rint(spectra / rows_per_shard).astype(np.int64))
     file = np.repeat(np.arange(len(spectra)), slices)
     number = np.arange(len(file)) - np.repeat(np.cumsum(slices) - slices, slices)
-    first = number * rows_per_shard
-    rows = np.minimum(spectra[file] - first, rows_per_shard)
+    first = number * spectra[file] // slices[file]
+    rows = (number + 1) * spectra[file] // slices[file] - first
     rows_before, bytes_before = (
         np.concatenate([[0], np.cumsum(values)]) for values in (rows, size[file] / slices[file])
     )

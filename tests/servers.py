@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import fsspec
 import pytest
 
 MOTO = "RAYSTELLAR_MOTO_SERVER"
@@ -55,7 +56,7 @@ class Archive:
         self.sent = Counter()
         self.in_flight = self.most_in_flight = 0
         self.lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (_Handler,), {"archive": self}))
+        self._server = _Server(("127.0.0.1", 0), type("Bound", (_Handler,), {"archive": self}))
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
@@ -75,6 +76,10 @@ class Archive:
         if fault:
             self.plants[path] = Plant(**fault)
         return f"{self.url}{path}"
+
+
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 128  # of the 5 by default, a burst of connections has some wait for a second
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -169,6 +174,17 @@ def s3_server():
         finally:
             process.terminate()
             process.wait(10)
+
+
+def use_s3(monkeypatch, url):
+    """Point s3:// to an endpoint, by the usual environment variables."""
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "FSSPEC_S3_ENDPOINT_URL"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {"ENDPOINT_URL": url, "ACCESS_KEY_ID": "key", "SECRET_ACCESS_KEY": "secret"}.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    fsspec.filesystem("s3").clear_instance_cache()
 
 
 def _wait(process, url, log, limit_s=60.0):

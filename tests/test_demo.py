@@ -1,3 +1,5 @@
+import pytest
+
 from raystellar.cli import main
 
 
@@ -19,3 +21,15 @@ def test_the_demo_ends_with_a_table_and_a_picture(tmp_path, capsys):
         assert network > 0
         assert abs(network / ridge - ratio) < 0.011
     assert (tmp_path / "predicted-against-true.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    "settings", [("simulate.stars_per_plate=40",), ("simulate.stars_per_plate=10", "simulate.labelled_fraction=1")]
+)
+def test_a_demo_without_a_plate_to_hold_out_is_refused_before_it_begins(settings, tmp_path, capsys):
+    words = ["demo", "--out", str(tmp_path / "demo"), "--stars", "40", "--local"]
+    assert main([*words, *(word for setting in settings for word in ("--set", setting))]) == 1
+    [error] = capsys.readouterr().err.strip().splitlines()
+    assert error.startswith("raystellar demo: no stars are held out")
+    assert all(setting.replace("=", " = ") in error for setting in settings)
+    assert not (tmp_path / "demo").exists()

@@ -53,15 +53,22 @@ def test_shards_are_full_but_not_too_full():
     assert [len(shard) for shard in shards_of(files(*[1] * 10), 4)] == [4, 4, 2]
     assert [len(shard) for shard in shards_of(files(*[1] * 10), 4, 250)] == [2] * 5
     assert [len(shard) for shard in shards_of(files(*[1] * 3), 4, 1)] == [1] * 3
+    assert {count: len(shards_of(files(*[1] * count), 0)[0]) for count in (100, 300, 40_000, 300_000)} == {
+        100: 100,
+        300: 256,
+        40_000: 625,
+        300_000: 2048,
+    }
 
 
 def test_a_file_of_many_spectra_is_sliced():
     assert shards_of(files(1, 10, 1), 4) == [
         [("000", 0, 1)],
-        [("001", 0, 4)],
-        [("001", 4, 4)],
-        [("001", 8, 2), ("002", 0, 1)],
+        [("001", 0, 5)],
+        [("001", 5, 5)],
+        [("002", 0, 1)],
     ]
+    assert shards_of(files(640, 1000), 512) == [[("000", 0, 640)], [("001", 0, 500)], [("001", 500, 500)]]
 
 
 def test_what_was_not_counted_counts_as_one():

@@ -27,6 +27,7 @@ import pyarrow.parquet as pq
 from raystellar.bench.kernels import admit_by_pipeline, plain_read, plain_resample
 from raystellar.engine import Resources, run_shards, session
 from raystellar.errors import InputError
+from raystellar.fetch import Fetcher
 from raystellar.ingest import Batch, ingest, matrix_column
 from raystellar.preprocess.pixels import SPEED_OF_LIGHT_KM_S, PreprocessConfig, Preprocessor
 from raystellar.schema import IDENTITY, SPECTRA, arrow_schema
@@ -73,19 +74,20 @@ def ingest_table(spectra: list[str], cores: Iterable[int] = (1, 2)) -> Iterator[
         yield _ray_job(manifest, n)
 
 
-def floor_ms(paths: list[str]) -> tuple[float, float]:
-    """Return ms per file to read the bytes that are needed from the page cache, and their number of bytes."""
-    start, size = time.perf_counter(), 0
+def read_floor(spectra: list[str]) -> tuple[float, float]:
+    """Return the bytes that are needed of a file, and the ms to read them from the page cache on one core."""
+    paths = make_manifest(spectra)["path"].to_pylist()
+    return _touch(paths) / len(paths), _ms(lambda: _touch(paths), len(paths))
+
+
+def _touch(paths: list[str]) -> int:
+    """Read the bytes that are needed and return their number; then no program pays for the disk."""
+    size = 0
     for path in paths:
         handle = os.open(path, os.O_RDONLY)
         size += len(os.read(handle, HEAD_BYTES))
         os.close(handle)
-    return 1e3 * (time.perf_counter() - start) / len(paths), size / len(paths)
-
-
-def _touch(paths: list[str]) -> None:
-    """Bring the files into the page cache, so that no program pays for the disk."""
-    floor_ms(paths)
+    return size
 
 
 Read = Callable[[str], tuple[np.ndarray, np.ndarray, np.ndarray, float]]
@@ -146,12 +148,12 @@ def _bare(paths: list[str], few: list[str], expected: np.ndarray) -> Line:
 class BenchShard:
     """Do one shard as the stage dataset does, but without labels."""
 
-    def __init__(self, output: ShardedOutput) -> None:
-        self._output, self._preprocessor = output, Preprocessor(PreprocessConfig())
+    def __init__(self, output: ShardedOutput, fetcher: Fetcher | None = None) -> None:
+        self._output, self._preprocessor, self._fetcher = output, Preprocessor(PreprocessConfig()), fetcher or Fetcher()
 
     def __call__(self, shard: int) -> dict[str, Any]:
         """Read, preprocess and commit."""
-        batch = ingest(self._output.slices(shard), self._preprocessor, admit_by_pipeline)
+        batch = ingest(self._output.slices(shard), self._preprocessor, admit_by_pipeline, self._fetcher)
         self._output.commit(shard, _rows(batch), batch.rejects)
         return {"rows": len(batch.rows) + len(batch.rejects), "rejected": len(batch.rejects), "at": time.time()}
 

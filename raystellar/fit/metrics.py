@@ -9,8 +9,6 @@ from raystellar.targets import TARGET_NAMES
 NORMAL_MAD = 1.482602218505602
 """Standard deviation over median absolute deviation of a normal distribution."""
 
-METRICS = ("mae", "rmse", "bias", "scatter")
-
 
 def errors(predicted: np.ndarray, true: np.ndarray) -> dict[str, dict[str, float]]:
     """Return ``mae``, ``rmse``, ``bias`` and ``scatter`` of each target, by its name.

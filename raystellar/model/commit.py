@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
+from raystellar import places
 from raystellar.errors import OutputError
 
 
@@ -25,19 +26,12 @@ def commit_folder(path: Path, files: Mapping[str, bytes]) -> None:
     try:
         aside.mkdir(parents=True)
         for name, data in files.items():
-            _write(aside / name, data)
+            places.write_bytes(str(aside / name), data)
         _replace(aside, path)
     except OSError as error:
         raise OutputError(f"folder {path} cannot be written ({error}); check its path, space and rights") from None
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-
-
-def _write(path: Path, data: bytes) -> None:
-    with open(path, "wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
 
 
 def _replace(aside: Path, path: Path) -> None:

@@ -14,7 +14,7 @@ them, ``fits_bytes`` decodes tables without going through all their columns.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
+from itertools import islice, repeat
 
 from raystellar.errors import SpectrumError
 from raystellar.spectra import lamost, spec, spplate, spspec, table
@@ -85,12 +85,13 @@ def _items(path: str, data: Given, first: int) -> Iterator[Item]:
 
 
 def _exactly(items: Iterator[Item], count: int) -> Iterator[Item]:
-    given = 0
+    given, rest = 0, SpectrumError("fetch", "file changed", "it holds fewer spectra than when it was listed")
     for item in islice(items, count):
         yield item
         given += 1
-    for _ in range(given, count):
-        yield SpectrumError("fetch", "file changed", "it holds fewer spectra than when it was listed")
+        if isinstance(item, SpectrumError) and item.stage == "fetch" and not item.spec_id:
+            rest = item  # what holds for the file as a whole
+    yield from repeat(rest, count - given)
 
 
 def _source(content: Content) -> Source:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import io
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import IO, Protocol, cast
+from typing import IO, Any, Protocol, cast
 
 from raystellar.errors import SpectrumError
 
@@ -36,14 +36,18 @@ _REFUSALS = (
 class Partial(Protocol):
     """A file on a server of which the head is here, such as ``fetch.Fetched``."""
 
+    path: str
     head: bytes
     complete: bool
 
     def read(self, start: int, end: int) -> bytes:
         """Return the bytes from ``start`` to before ``end``."""
 
-    def open(self) -> IO[bytes]:
+    def open(self) -> Any:
         """Open it to read here and there."""
+
+    def beside(self, paths: Sequence[str], size: int) -> Callable[[], Partial | None]:
+        """Ask for the first of some other files that is there, and so many bytes of it."""
 
 
 Given = bytes | Partial | None
@@ -113,6 +117,25 @@ class Content:
         """
         data = self.raw(most)
         return gunzip(data, most) if self.packed else data
+
+    def beside(self, paths: Sequence[str], size: int) -> Callable[[], Content | None]:
+        """Ask for the first of ``paths`` that is there; call what is returned to have it, or None.
+
+        ``size`` is about what is read of it [bytes].
+
+        Raises
+        ------
+        SpectrumError : when that is called, where the server does not say whether a file is there
+        """
+        if self._rest is None:
+            return lambda: next((Content(path) for path in paths if exists(path)), None)
+        ask = self._rest.beside(paths, size)
+
+        def found() -> Content | None:
+            given = ask()
+            return None if given is None else Content(given.path, given)
+
+        return found
 
     @contextmanager
     def opened(self) -> Iterator[IO[bytes]]:
@@ -192,6 +215,13 @@ def exists(path: str) -> bool:
         if error.reason == "file not found":
             return False
         raise
+
+
+def expect(stream: IO[bytes], at: int, size: int) -> None:
+    """Say that ``size`` bytes from byte ``at`` are read soon; a stream from a server asks for them now."""
+    ahead = getattr(stream, "ahead", None)
+    if ahead is not None:
+        ahead(at, size)
 
 
 def _open(path: str) -> IO[bytes]:

@@ -19,6 +19,7 @@ import numpy as np
 
 from raystellar.errors import SpectrumError
 from raystellar.spectra import fits_astropy
+from raystellar.spectra.content import expect
 from raystellar.spectra.fits_bytes import (
     BLOCK,
     CARD,
@@ -35,7 +36,9 @@ from raystellar.spectra.fits_bytes import (
 MAX_TABLE_BYTES = 1 << 24
 """Longest table that is read [bytes]; the PLUGMAP and spZbest of 1000 fibres have less than 2 MB."""
 
-_CHUNK = 16 * BLOCK
+HEADER_BYTES = 16 * BLOCK
+"""Read of a file where a header begins [bytes]."""
+
 _STRUCTURE = ("BITPIX", "NAXIS", "NAXIS1", "NAXIS2", "NAXIS3", "PCOUNT", "GCOUNT", "BSCALE", "BZERO", "XTENSION")
 _IMAGE_DTYPE: dict[object, np.dtype] = {
     -32: np.dtype(">f4"),
@@ -81,9 +84,16 @@ class Image(NamedTuple):
         ------
         SpectrumError : the file has become shorter
         """
-        size = self.columns * self.dtype.itemsize
-        data = read_at(stream, self.start + first * size, count * size)
+        data = read_at(stream, *self._place(first, count))
         return np.frombuffer(data, self.dtype).reshape(count, self.columns)
+
+    def expect(self, stream: IO[bytes], first: int, count: int) -> None:
+        """Say that these rows are read soon."""
+        expect(stream, *self._place(first, count))
+
+    def _place(self, first: int, count: int) -> tuple[int, int]:
+        size = self.columns * self.dtype.itemsize
+        return self.start + first * size, count * size
 
 
 def axes(head: bytes) -> int:
@@ -190,7 +200,7 @@ def _hdu(stream: IO[bytes], at: int, total: int) -> Hdu:
 
 
 def _header(stream: IO[bytes], at: int, total: int) -> bytes:
-    size = _CHUNK
+    size = HEADER_BYTES
     while True:
         data = read_at(stream, at, min(size, total - at))
         try:

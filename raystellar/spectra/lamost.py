@@ -41,7 +41,6 @@ from raystellar.spectra.record import (
     median_sn,
 )
 from raystellar.spectra.source import Source
-from raystellar.spectra.spspec import mask_bits
 from raystellar.spectra.values import integer, real, string
 
 ROWS = 5
@@ -73,7 +72,7 @@ _CARDS = (
     "VERSPIPE",
 )
 _TELESCOPE = re.compile(rb"(?:TELESCOP|ORIGIN  )= '[A-Z-]*LAMOST *'")
-_VECTORS = ("flux", "ivar", "wavelength", "andmask")
+_VECTORS = ("flux", "ivar", "wavelength")
 _DTYPE = {"E": ">f4", "D": ">f8", "J": ">i4", "I": ">i2", "K": ">i8"}
 
 
@@ -95,18 +94,18 @@ def _read(content: Content, first: int) -> Iterator[Spectrum]:
 
 
 def _from_image(stream: IO[bytes], hdu: Hdu, cards: dict[str, Any]) -> tuple[np.ndarray, ...]:
-    """Return loglam, flux, ivar and mask of the image of the older releases."""
+    """Return loglam, flux and ivar of the image of the older releases."""
     found = image(hdu, "not a LAMOST spectrum")
     if found.rows != ROWS or found.dtype != np.dtype(">f4"):
         raise SpectrumError("read", "not a LAMOST spectrum", f"an image of {found.rows} rows of {found.dtype}")
     _check_pixels(found.columns)
-    rows = found.read(stream, 0, ROWS)
+    rows = found.read(stream, 0, 2)
     loglam = lattice(cards.get("COEFF0"), cards.get("COEFF1"), found.columns)
-    return loglam, rows[0].astype(np.float32), rows[1].astype(np.float32), mask_bits(rows[3])
+    return loglam, rows[0].astype(np.float32), rows[1].astype(np.float32)
 
 
 def _from_table(stream: IO[bytes], hdu: Hdu | None) -> tuple[np.ndarray, ...]:
-    """Return loglam, flux, ivar and mask of the table of the newer releases."""
+    """Return loglam, flux and ivar of the table of the newer releases."""
     if hdu is None:
         raise SpectrumError("read", "truncated", "no table after the primary header")
     extension = find_cards(hdu.header, ("EXTNAME",)).get("EXTNAME")
@@ -121,7 +120,7 @@ def _from_table(stream: IO[bytes], hdu: Hdu | None) -> tuple[np.ndarray, ...]:
     _check_pixels(vectors["flux"].size)
     with np.errstate(all="ignore"):  # a float64 may be too large
         flux, ivar = vectors["flux"].astype(np.float32), vectors["ivar"].astype(np.float32)
-    return _loglam(vectors["wavelength"]), flux, ivar, mask_bits(vectors["andmask"])
+    return _loglam(vectors["wavelength"]), flux, ivar
 
 
 def _vectors(stream: IO[bytes], hdu: Hdu) -> dict[str, np.ndarray]:
@@ -161,9 +160,7 @@ def _check_pixels(pixels: int) -> None:
         raise SpectrumError("read", "unreasonable size", f"{pixels} pixels")
 
 
-def _spectrum(
-    path: str, cards: dict[str, Any], loglam: np.ndarray, flux: np.ndarray, ivar: np.ndarray, mask: np.ndarray
-) -> Spectrum:
+def _spectrum(path: str, cards: dict[str, Any], loglam: np.ndarray, flux: np.ndarray, ivar: np.ndarray) -> Spectrum:
     spec_id = _name(cards)
     fibre = string(cards, "FIBERTYP").upper()
     if fibre in UNUSED:
@@ -191,7 +188,6 @@ def _spectrum(
         loglam=loglam,
         flux=flux,
         ivar=ivar,
-        and_mask=mask,
     )
 
 

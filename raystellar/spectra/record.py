@@ -55,7 +55,6 @@ class Spectrum:
     loglam : (n,) float32, log10 of the vacuum wavelength [angstrom], strictly increasing
     flux : (n,) float32 [1e-17 erg/s/cm2/angstrom]
     ivar : (n,) float32, inverse variance of flux; <= 0 where the pixel is bad
-    and_mask : (n,) int32 mask bits
     note : what its reader missed, for the reject if it becomes one; mostly empty
     """
 
@@ -77,7 +76,6 @@ class Spectrum:
     loglam: np.ndarray
     flux: np.ndarray
     ivar: np.ndarray
-    and_mask: np.ndarray
     note: str = ""
 
     @property

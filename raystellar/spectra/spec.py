@@ -47,7 +47,6 @@ _COADD = {
     "flux": np.dtype(np.float32),
     "loglam": np.dtype(np.float32),
     "ivar": np.dtype(np.float32),
-    "and_mask": np.dtype(np.int32),
 }
 _ROW = (
     "plate",
@@ -248,7 +247,6 @@ def _spectrum(path: str, parts: _Parts) -> Spectrum:
         loglam=coadd["loglam"],
         flux=coadd["flux"],
         ivar=coadd["ivar"],
-        and_mask=coadd["and_mask"],
     )
 
 

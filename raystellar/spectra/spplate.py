@@ -17,6 +17,7 @@ The survey's quirks that this file knows:
 * RA and DEC of the primary header are the centre of the plate. The target is PLUG_RA and PLUG_DEC of spZbest, RA
   and DEC of the PLUGMAP.
 * SN_MEDIAN is one number for SDSS-I/II, five for BOSS, which has SN_MEDIAN_ALL; else it is made as there.
+* Of its images only flux and ivar are read, and the mask of a fibre without good pixels.
 * RUN2D of the SDSS-I/II spectrograph stands nowhere in the file, only in the path of the archive.
 """
 
@@ -26,13 +27,15 @@ import math
 import os
 import re
 from collections.abc import Iterator
-from typing import IO, NamedTuple
+from itertools import chain, islice
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
 from raystellar.errors import SpectrumError
-from raystellar.spectra.content import Content, exists
-from raystellar.spectra.fits_image import Hdu, Image, axes, find_cards, hdus, image, table_columns
+from raystellar.spectra.content import Content, expect
+from raystellar.spectra.fits_bytes import BLOCK, Value
+from raystellar.spectra.fits_image import HEADER_BYTES, Hdu, Image, axes, find_cards, hdus, image, table_columns
 from raystellar.spectra.record import (
     MAX_PIXELS,
     MIN_PIXELS,
@@ -52,8 +55,17 @@ MAX_FIBRES = 2000
 MIN_FIBRES = 16
 """Images with fewer rows are other files."""
 
-STRIDE = 64
+STRIDE = 128
 """Fibres read at a time: some 4 MB of images."""
+
+STRIDES_AHEAD = 3
+"""So many are on their way from a server while one is decoded."""
+
+PLUGMAP_BYTES = 1 << 19
+"""Asked for of the PLUGMAP before its size is known [bytes]."""
+
+ZBEST_BYTES = 1 << 19
+"""Asked for of spZbest before its size is known [bytes]."""
 
 NOPLUG = 1
 """SPPIXMASK bit 0: no target in this fibre."""
@@ -84,7 +96,6 @@ class _Plan(NamedTuple):
 
     plate: int
     mjd: int
-    run2d: str
     loglam: np.ndarray
     flux: Image
     ivar: Image
@@ -98,12 +109,16 @@ class _Plate(NamedTuple):
     plan: _Plan
     mjd: int
     run2d: str
-    zbest: dict[str, np.ndarray]
+    known: dict[str, list[Any]]  # of PLUGMAP and spZbest, one value a fibre
     note: str
 
     def spec_id(self, fibre: int) -> str:
         """Return the name of the spectrum in row ``fibre``."""
         return f"{self.plan.plate}-{self.mjd}-{fibre + 1}"
+
+    def of(self, fibre: int) -> dict[str, Any]:
+        """Return what the tables say of the fibre in row ``fibre``."""
+        return {name: values[fibre] for name, values in self.known.items()}
 
 
 def _claims(head: bytes, name: str) -> bool:
@@ -119,29 +134,55 @@ def _claims(head: bytes, name: str) -> bool:
 
 def _count(content: Content) -> int:
     with content.opened() as stream:
-        return _plan(stream).flux.rows
+        found = hdus(stream)
+        primary = next(found)
+        _expect_headers(stream, primary)
+        return _plan(stream, chain((primary,), found)).flux.rows
 
 
 def _read(content: Content, first: int) -> Iterator[Item]:
+    """Ask for all that is needed before it is: a server takes its time for each answer."""
     with content.opened() as stream:
-        plan = _plan(stream)
-        plate = _plate(content.path, plan)
+        found = hdus(stream)
+        primary = next(found)
+        cards = find_cards(primary.header, _CARDS)
+        run2d = string(cards, "RUN2D") or _run2d_of_path(content.path)
+        zbest = content.beside(_zbest_paths(content.path, cards, run2d), ZBEST_BYTES)
+        _expect_headers(stream, primary)
+        flux = image(primary, "not a spPlate file")
+        coming = (flux, flux._replace(start=primary.end + BLOCK))
+        for ahead in range(STRIDES_AHEAD):
+            _expect_stride(stream, coming, first + ahead * STRIDE)
+        plan = _plan(stream, chain((primary,), found))
+        plate = _plate(plan, run2d, zbest())
         for start in range(first, plan.flux.rows, STRIDE):
+            _expect_stride(stream, (plan.flux, plan.ivar), start + STRIDES_AHEAD * STRIDE)
             yield from _stride(content.path, stream, plate, start)
 
 
-def _plan(stream: IO[bytes]) -> _Plan:
+def _expect_headers(stream: IO[bytes], primary: Hdu) -> None:
+    """Ask for the next five headers, and the PLUGMAP, where they are in all plates: after images of one size."""
+    step = BLOCK + primary.end - primary.start
+    for k in range(4):
+        expect(stream, primary.end + k * step, HEADER_BYTES)
+    expect(stream, primary.end + 4 * step, PLUGMAP_BYTES)
+
+
+def _expect_stride(stream: IO[bytes], images: tuple[Image, Image], first: int) -> None:
+    count = min(STRIDE, images[0].rows - first)
+    if count > 0:
+        for found in images:
+            found.expect(stream, first, count)
+
+
+def _plan(stream: IO[bytes], every: Iterator[Hdu]) -> _Plan:
     """Find the images and read the PLUGMAP.
 
     Raises
     ------
     SpectrumError : something is missing, or does not fit the rest
     """
-    found: list[Hdu] = []
-    for hdu in hdus(stream):
-        found.append(hdu)
-        if len(found) == 6:
-            break
+    found = list(islice(every, 6))
     if len(found) < 6:
         raise SpectrumError("read", "truncated", f"{len(found)} of the 6 HDUs that are needed")
     flux, ivar, mask = (image(hdu, "not a spPlate file") for hdu in found[:3])
@@ -158,24 +199,30 @@ def _plan(stream: IO[bytes]) -> _Plan:
     plugmap = table_columns(stream, found[5], _PLUGMAP, MAX_FIBRES)
     if any(len(values) != flux.rows for values in plugmap.values()):
         raise SpectrumError("read", "not a spPlate file", "the PLUGMAP has another number of fibres")
-    plate, mjd, run2d = integer(cards, "PLATEID"), integer(cards, "MJD"), string(cards, "RUN2D")
-    return _Plan(plate, mjd, run2d, loglam, flux, ivar, mask, _typed(plugmap))
+    plate, mjd = integer(cards, "PLATEID"), integer(cards, "MJD")
+    return _Plan(plate, mjd, loglam, flux, ivar, mask, _typed(plugmap))
 
 
-def _plate(path: str, plan: _Plan) -> _Plate:
-    """Return what is known of the fibres; without spZbest no class and no redshift, and a note that says so."""
-    run2d = plan.run2d or _run2d_of_path(path)
-    place = _zbest_path(path, plan, run2d)
-    if place is None:
+def _plate(plan: _Plan, run2d: str, content: Content | None) -> _Plate:
+    """Return what is known of the fibres; without spZbest no class and no redshift, and a note that says so.
+
+    Raises
+    ------
+    SpectrumError : stage fetch, where spZbest is there but cannot be had now
+    """
+    mjd, zbest, note = plan.mjd, {}, ""
+    if content is None:
         note = "no spZbest file beside the spPlate file: class and redshift are unknown"
-        return _Plate(plan, plan.mjd, run2d, {}, note)
-    try:
-        zbest = _read_zbest(place, plan)
-    except SpectrumError as error:
-        note = f"{os.path.basename(place)} cannot be used ({error.reason}): class and redshift are unknown"
-        return _Plate(plan, plan.mjd, run2d, {}, note)
-    mjd = int(zbest["mjd"].max()) if "mjd" in zbest else plan.mjd
-    return _Plate(plan, mjd, run2d, zbest, "")
+    else:
+        try:
+            zbest = _read_zbest(content, plan)
+            mjd = int(zbest["mjd"].max()) if "mjd" in zbest else plan.mjd
+        except SpectrumError as error:
+            if error.stage == "fetch":
+                raise
+            note = f"{os.path.basename(content.path)} cannot be used ({error.reason}): class and redshift are unknown"
+    known = {name: values.tolist() for name, values in (plan.plugmap | zbest).items()}
+    return _Plate(plan, mjd, run2d, known, note)
 
 
 def _run2d_of_path(path: str) -> str:
@@ -184,25 +231,24 @@ def _run2d_of_path(path: str) -> str:
     return folder if _RUN2D.fullmatch(folder) else ""
 
 
-def _zbest_path(path: str, plan: _Plan, run2d: str) -> str | None:
-    """Return where the spZbest file is, None where there is none."""
+def _zbest_paths(path: str, cards: dict[str, Value], run2d: str) -> list[str]:
+    """Return where the spZbest file may be."""
     folder, name = os.path.split(path)
     names = [name.replace("spPlate-", "spZbest-")] if name.startswith("spPlate-") else []
-    names.append(f"spZbest-{plan.plate:04d}-{plan.mjd:05d}.fits")
+    names.append(f"spZbest-{integer(cards, 'PLATEID'):04d}-{integer(cards, 'MJD'):05d}.fits")
     names += [other.removesuffix(".gz") if other.endswith(".gz") else f"{other}.gz" for other in names]
     folders = [folder, os.path.join(folder, run2d)] if run2d else [folder]
-    places = (os.path.join(folder, name) for folder in folders for name in dict.fromkeys(names))
-    return next((place for place in places if exists(place)), None)
+    return [os.path.join(folder, name) for folder in folders for name in dict.fromkeys(names)]
 
 
-def _read_zbest(place: str, plan: _Plan) -> dict[str, np.ndarray]:
+def _read_zbest(content: Content, plan: _Plan) -> dict[str, np.ndarray]:
     """Return columns of spZbest, one value a fibre.
 
     Raises
     ------
     SpectrumError : it is damaged, or of another plate
     """
-    with Content(place).opened() as stream:
+    with content.opened() as stream:
         found = hdus(stream)
         next(found)
         table = next(found, None)
@@ -238,32 +284,41 @@ def _stride(path: str, stream: IO[bytes], plate: _Plate, first: int) -> Iterator
     plan = plate.plan
     count = min(STRIDE, plan.flux.rows - first)
     try:
-        images = [found.read(stream, first, count) for found in (plan.flux, plan.ivar, plan.mask)]
+        flux, ivar = plan.flux.read(stream, first, count), plan.ivar.read(stream, first, count)
     except (OSError, SpectrumError) as error:  # the file was whole when it was opened: still one item a fibre
         for fibre in range(first, first + count):
             yield SpectrumError("fetch", "read failed", str(error), plate.spec_id(fibre))
         return
     for row in range(count):
+        fibre = first + row
+        good = np.flatnonzero(ivar[row] > 0)
         try:
-            yield _fibre(path, plate, first + row, *(found[row] for found in images))
+            if not good.size:
+                raise _no_pixel(stream, plate, fibre)
+            cut = slice(good[0], good[-1] + 1)
+            yield _fibre(path, plate, fibre, plan.loglam[cut], flux[row, cut], ivar[row, cut])
         except SpectrumError as error:
             yield error
 
 
-def _fibre(path: str, plate: _Plate, fibre: int, flux: np.ndarray, ivar: np.ndarray, mask: np.ndarray) -> Spectrum:
+def _no_pixel(stream: IO[bytes], plate: _Plate, fibre: int) -> SpectrumError:
+    """Say why a fibre has no good pixel."""
+    known = plate.of(fibre)
+    free = known.get("objtype") == "NA" or int(known.get("zwarning", 0)) & ZWARNING_UNPLUGGED
+    free = free or (plate.plan.mask.read(stream, fibre, 1) & NOPLUG).all()
+    return SpectrumError(
+        "read", "fibre not plugged" if free else "no good pixel", "ivar is 0 everywhere", plate.spec_id(fibre)
+    )
+
+
+def _fibre(path: str, plate: _Plate, fibre: int, loglam: np.ndarray, flux: np.ndarray, ivar: np.ndarray) -> Spectrum:
     """Return the spectrum of one fibre, trimmed as its spec file is."""
     spec_id = plate.spec_id(fibre)
-    known = {name: values[fibre].item() for name, values in (plate.plan.plugmap | plate.zbest).items()}
+    known = plate.of(fibre)
     zwarning = int(known.get("zwarning", 0))
-    good = np.flatnonzero(ivar > 0)
-    if not good.size:
-        free = (mask & NOPLUG).all() or known.get("objtype") == "NA" or zwarning & ZWARNING_UNPLUGGED
-        raise SpectrumError("read", "fibre not plugged" if free else "no good pixel", "ivar is 0 everywhere", spec_id)
-    cut = slice(good[0], good[-1] + 1)
-    loglam = plate.plan.loglam[cut].copy()
     if loglam.size < MIN_PIXELS:
         raise SpectrumError("read", "too few pixels", f"{loglam.size}, at least {MIN_PIXELS} are needed", spec_id)
-    flux, ivar = flux[cut].astype(np.float32), ivar[cut].astype(np.float32)
+    loglam, flux, ivar = loglam.copy(), flux.astype(np.float32), ivar.astype(np.float32)
     sn = known.get("sn_median_all", known.get("sn_median"))
     return Spectrum(
         path=path,
@@ -284,7 +339,6 @@ def _fibre(path: str, plate: _Plate, fibre: int, flux: np.ndarray, ivar: np.ndar
         loglam=loglam,
         flux=flux,
         ivar=ivar,
-        and_mask=mask[cut].astype(np.int32),
         note=plate.note,
     )
 

@@ -126,7 +126,6 @@ def _spectrum(path: str, cards: dict[str, Any], rows: np.ndarray) -> Spectrum:
         loglam=loglam,
         flux=flux,
         ivar=ivar,
-        and_mask=mask,
     )
 
 

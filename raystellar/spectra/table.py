@@ -9,7 +9,7 @@ The quirks that this file knows:
 * ``spec_id`` of the published data set is a running number: a spectrum is named by plate, mjd and fibre.
 * It has no column of classes. The SSPP gives radial velocities to stars only, so without a class all are stars
   where there are velocities; these take the place of the pipeline's redshift, z = rv / c.
-* Its ``mask`` is a list of bool: kept as the bit 1 of ``and_mask``. What is bad has ivar = 0, as everywhere.
+* Its ``mask`` is not needed: what is bad has ivar = 0, as everywhere.
 * Its right ascensions go up to 361 degrees.
 """
 
@@ -42,7 +42,6 @@ COLUMNS: Mapping[str, Sequence[str]] = {
     "flux": ("flux", "native_flux"),
     "loglam": ("loglam", "native_loglam"),
     "ivar": ("ivar", "native_ivar"),
-    "mask": ("and_mask", "native_and_mask", "mask", "native_mask"),
     "plate": SPELLINGS["plate"],
     "mjd": SPELLINGS["mjd"],
     "fiberid": SPELLINGS["fiberid"],
@@ -60,7 +59,7 @@ COLUMNS: Mapping[str, Sequence[str]] = {
 }
 """Accepted names of every column, the preferred one first; case and underscores never matter."""
 
-VECTORS = ("flux", "loglam", "ivar", "mask")
+VECTORS = ("flux", "loglam", "ivar")
 NEEDED = ("flux", "loglam", "ivar", "plate", "mjd", "fiberid")
 TEXTS = ("object_class", "subclass", "run2d")
 
@@ -226,9 +225,8 @@ def _spectrum(
     path: str, spec_id: str, key: tuple[int, int, int], values: dict[str, Any], vectors: dict[str, _Lists], row: int
 ) -> Spectrum:
     flux, loglam, ivar = (vectors[name].row(row, np.float32) for name in ("flux", "loglam", "ivar"))
-    mask = vectors["mask"].row(row, np.int32) if "mask" in vectors else np.zeros(len(flux), dtype=np.int32)
-    if len({len(flux), len(loglam), len(ivar), len(mask)}) != 1:
-        lengths = f"flux {len(flux)}, loglam {len(loglam)}, ivar {len(ivar)}, mask {len(mask)}"
+    if len({len(flux), len(loglam), len(ivar)}) != 1:
+        lengths = f"flux {len(flux)}, loglam {len(loglam)}, ivar {len(ivar)}"
         raise SpectrumError("read", "columns of unequal length", lengths)
     if len(flux) > MAX_PIXELS:
         raise SpectrumError("read", "unreasonable size", f"{len(flux)} pixels")
@@ -255,7 +253,6 @@ def _spectrum(
         loglam=loglam,
         flux=flux,
         ivar=ivar,
-        and_mask=mask,
     )
 
 

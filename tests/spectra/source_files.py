@@ -197,8 +197,8 @@ def assert_sound(data, path="file", seconds=1.0, label=""):
 
 def assert_record(spectrum, label=""):
     """A record as its docstring says."""
-    arrays = (spectrum.loglam, spectrum.flux, spectrum.ivar, spectrum.and_mask)
-    assert [array.dtype for array in arrays] == [np.float32, np.float32, np.float32, np.int32], label
+    arrays = (spectrum.loglam, spectrum.flux, spectrum.ivar)
+    assert [array.dtype for array in arrays] == [np.float32] * 3, label
     assert all(array.dtype.isnative and array.flags.c_contiguous and array.flags.writeable for array in arrays), label
     assert len({len(array) for array in arrays}) == 1, label
     assert (np.diff(spectrum.loglam) > 0).all(), label

@@ -109,7 +109,6 @@ def read_by_astropy(data):
                 "z": float(value("Z", default=np.nan)), "z_err": float(value("Z_ERR", default=np.nan)),
                 "zwarning": zwarning, "is_sky": bool(zwarning & 1) or sky, "sn": float(sn),
                 "flux": flux, "ivar": ivar, "loglam": loglam,
-                "and_mask": np.array(pixels["and_mask"]).astype(np.int64).reshape(-1),
             }  # fmt: skip
 
 

@@ -30,7 +30,6 @@ def test_real_files_as_astropy_reads_them(real_data):
             (found.loglam, loglam),
             (found.flux, rows[0]),
             (found.ivar, rows[1]),
-            (found.and_mask, rows[3]),
         ):
             np.testing.assert_array_equal(array, expected, err_msg=path.name)
         assert (found.object_class, found.subclass) == (header["CLASS"], header["SUBCLASS"])
@@ -52,7 +51,7 @@ def test_real_labels_belong_to_the_files(real_data):
 def test_old_and_new_files_give_the_same():
     old, new = the_one(lamost_image()), the_one(gzip.compress(lamost_table()))
     assert_record(new)
-    for name in ("loglam", "flux", "ivar", "and_mask", "sn", "z", "ra", "subclass"):
+    for name in ("loglam", "flux", "ivar", "sn", "z", "ra", "subclass"):
         np.testing.assert_array_equal(getattr(old, name), getattr(new, name), err_msg=name)
     assert new.spec_id == "lamost-101001"
 

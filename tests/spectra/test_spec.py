@@ -144,7 +144,7 @@ def test_variants_are_read_directly(variant, direct_only):
     "variant",
     [
         {"columns": coadd(formats={"flux": ("D", np.linspace(1, 2, 200)), "ivar": ("D", np.ones(200))})},
-        {"columns": coadd(formats={"flux": ("J", np.arange(200)), "and_mask": ("K", np.arange(200))})},
+        {"columns": coadd(formats={"flux": ("J", np.arange(200)), "ivar": ("K", np.arange(200))})},
         {"columns": coadd(formats={"flux": ("I", np.arange(200))}), "cards": ("TSCAL1  = 0.5", "TZERO1  = 3.0")},
         {"columns": coadd(formats={"spare": ("8X", np.ones((200, 8), bool))})},
         {"columns": coadd(formats={"spare": ("PJ()", np.array([np.arange(i % 5) for i in range(200)], object))})},
@@ -164,7 +164,7 @@ def test_unusual_files_are_read_by_astropy(variant, monkeypatch):
 
 def test_arrays_are_owned_and_native():
     spectrum = read_spec("spec.fits", PLAIN)
-    for array, kind in zip((spectrum.flux, spectrum.loglam, spectrum.ivar, spectrum.and_mask), "fffi", strict=True):
+    for array, kind in zip((spectrum.flux, spectrum.loglam, spectrum.ivar), "fff", strict=True):
         assert array.flags.owndata
         assert array.flags.c_contiguous
         assert array.flags.writeable
@@ -257,8 +257,6 @@ def cut(name, value):
         (spec_file(coadd(formats={"flux": None, "loglam": None})), "not a spec file"),
         (spec_file(coadd(formats={"flux": ("4A", ["abc"] * 200)})), "bad column flux"),
         (spec_file(coadd(formats={"flux": ("3E", np.ones((200, 3)))})), "bad column flux"),
-        (spec_file(coadd(formats={"and_mask": ("E", np.ones(200))})), "bad column and_mask"),
-        (spec_file(coadd(formats={"and_mask": ("K", np.full(200, 2**40))})), "bad column and_mask"),
         (spec_file(coadd(formats={"flux": ("PE()", np.array([np.ones(2)] * 200, object))})), "bad column flux"),
         (PLAIN.replace(b"TTYPE8  = 'model   '", b"TTYPE8  = 'FLUX    '"), "bad column flux"),
         (PLAIN.replace(b"NAXIS2  =                  200", b"NAXIS2  =        1000000000000"), "unreasonable size"),

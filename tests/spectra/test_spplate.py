@@ -68,7 +68,7 @@ def test_a_plate_gives_the_records_of_its_spec_files(plates):
 def test_fibres_by_astropy(plate):
     items = list(read_spectra(plate()))
     assert [item.spec_id for item in items] == [f"266-51602-{i + 1}" for i in range(FIBRES)]
-    flux, ivar, mask = pixels(FIBRES)
+    flux, ivar, _ = pixels(FIBRES)
     ivar[:, 50] = 0
     assert isinstance(items[2], SpectrumError)
     for i in (0, 1, 4, FIBRES - 1):
@@ -77,7 +77,6 @@ def test_fibres_by_astropy(plate):
         np.testing.assert_array_equal(found.loglam, ((35785 + np.arange(5, N - 7)) * 1e-4).astype(np.float32))
         np.testing.assert_array_equal(found.flux, flux[i, 5:-7])
         np.testing.assert_array_equal(found.ivar, ivar[i, 5:-7])
-        np.testing.assert_array_equal(found.and_mask, mask[i, 5:-7])
         assert (found.fiberid, found.ra, found.dec) == (i + 1, i + 0.25, i - 9.25)
         assert (found.zwarning, found.sn) == (2 * i, i + 0.5)
         assert found.z == float(np.linspace(0, 1e-3, FIBRES, dtype=np.float32)[i])

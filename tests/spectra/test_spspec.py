@@ -30,12 +30,11 @@ def read_plainly(path):
 def test_a_real_file_as_astropy_reads_it(real_data):
     (path,) = real_data.glob("sdss_other/spSpec-*.fit")
     found = read_spectrum(str(path))
-    header, loglam, flux, ivar, mask = read_plainly(path)
+    header, loglam, flux, ivar, _ = read_plainly(path)
     assert_record(found)
     np.testing.assert_array_equal(found.loglam, loglam)
     np.testing.assert_array_equal(found.flux, flux)
     np.testing.assert_allclose(found.ivar, ivar, rtol=1e-6)
-    np.testing.assert_array_equal(found.and_mask, mask)
     assert (found.spec_id, found.plate, found.mjd, found.fiberid) == ("1307-52999-323", 1307, 52999, 323)
     assert (found.object_class, found.is_sky, found.zwarning) == ("GALAXY", False, 0)
     assert (found.z, found.z_err) == (header["Z"], header["Z_ERR"])

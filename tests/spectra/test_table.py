@@ -62,7 +62,6 @@ def test_the_published_columns(tmp_path):
             ("flux", spectrum.flux),
             ("loglam", spectrum.loglam),
             ("ivar", spectrum.ivar),
-            ("mask", spectrum.and_mask),
         ):
             np.testing.assert_array_equal(array, np.array(made[name][i].as_py(), dtype=array.dtype), err_msg=name)
         assert (spectrum.spec_id, spectrum.plate, spectrum.fiberid) == (f"2316-53757-{580 + i}", 2316, 580 + i)
@@ -92,7 +91,6 @@ def test_simulated_spectra_come_back(survey, tmp_path):
         "loglam",
         "flux",
         "ivar",
-        "and_mask",
     )
     made = {name: pa.array([getattr(s, name) for s in written], from_pandas=True) for name in names}
     pq.write_table(pa.table(made), tmp_path / "spectra.parquet", row_group_size=5)
@@ -149,7 +147,6 @@ def test_other_spellings_and_missing_numbers():
     assert (found.object_class, found.z, found.is_star) == ("GALAXY", 0.36, False)
     assert np.isnan([found.ra, found.z_err]).all()
     assert found.sn > 0
-    assert not found.and_mask.any()
     del made["redshift"]
     assert np.isnan(the_one(parquet(made)).z)
 
