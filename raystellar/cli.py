@@ -31,6 +31,10 @@ EXAMPLES = {
   raystellar train dataset --out model
   raystellar train dataset --out model --preset paper --set fit.seed=3
   raystellar train dataset --out model --workers 4""",
+    "tune": """examples:
+  raystellar tune dataset --out search
+  raystellar tune dataset --out search --trials 30 --set tune.objective=parameters
+  raystellar tune dataset --out search --warm-start earlier --then-train model""",
     "label": """examples:
   raystellar label dr12/spectra --model model --out catalog
   raystellar label survey/spectra/0266 --model model --out catalog --local
@@ -73,6 +77,14 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--seed", type=int, metavar="S", help="seed of weights, noise and order")
     train.add_argument("--workers", type=int, metavar="N", help="Ray Train workers; 0 trains in this process")
     train.add_argument("--overwrite", action="store_true", help="replace a bundle made from other data or settings")
+
+    tune = _command(commands, "tune", run_tune, "preprocessed Parquet -> the best hyperparameters")
+    tune.add_argument("dataset", metavar="DATASET", help="folder written by preprocess")
+    tune.add_argument("--out", required=True, metavar="SEARCH", help="folder to write")
+    tune.add_argument("--trials", type=int, metavar="N", help="distinct choices to try (default: 100)")
+    tune.add_argument("--sampler", metavar="NAME", help="tpe, gp or random (default: tpe)")
+    tune.add_argument("--warm-start", metavar="EARLIER", help="folder of a search in the same space to learn from")
+    tune.add_argument("--then-train", metavar="BUNDLE", help="fit the best at once, and write it to this folder")
 
     label = _command(commands, "label", run_label, "SDSS files and a model bundle -> catalogue")
     label.add_argument("spectra", nargs="+", metavar="SPECTRA", help=SPECTRA_HELP)
@@ -224,20 +236,48 @@ def run_train(options: argparse.Namespace) -> int:
     settings = _settings(options, fit={"seed": options.seed}, training={"workers": workers})
     if settings is None:
         return 0
+    return _train(options.dataset, options.out, settings, options.overwrite)
+
+
+def _train(dataset: str, out: str, settings: Any, overwrite: bool = False) -> int:
     from raystellar.engine import session
     from raystellar.train import train
 
     with session(replace(settings.resources, local=settings.training.workers == 0)):
         summary = train(
-            options.dataset,
-            options.out,
+            dataset,
+            out,
             network=settings.network,
             fit=settings.fit,
             resources=settings.training,
             provenance=to_plain(settings),
-            overwrite=options.overwrite,
+            overwrite=overwrite,
         )
     print(summary)
+    return 0
+
+
+def run_tune(options: argparse.Namespace) -> int:
+    """Run ``raystellar tune``."""
+    settings = _settings(options, tune={"trials": options.trials, "sampler": options.sampler})
+    if settings is None:
+        return 0
+    from raystellar.tune import tune
+
+    summary = tune(
+        options.dataset,
+        options.out,
+        network=settings.network,
+        fit=settings.fit,
+        config=settings.tune,
+        space=settings.space,
+        resources=settings.resources,
+        tuning=settings.tuning,
+        warm_start=options.warm_start,
+    )
+    print(summary)
+    if options.then_train:
+        return _train(options.dataset, options.then_train, replace(settings, **summary.settings))
     return 0
 
 

@@ -112,6 +112,14 @@ def to_plain(value: Any) -> Any:
     return value
 
 
+def toml_text(sections: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the TOML of sections of plain scalars and lists, which ``read_toml`` reads."""
+    lines = []
+    for name, values in sections.items():
+        lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items()), ""]
+    return "\n".join(lines)
+
+
 def digest(value: Any) -> str:
     """Return 16 hexadecimal digits that identify ``value`` (sections, plain values): its SHA-256, shortened."""
     text = json.dumps(to_plain(value), sort_keys=True, separators=(",", ":"))

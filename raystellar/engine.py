@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from raystellar.errors import ConfigError, IncompleteError, RaystellarError
+from raystellar.errors import ConfigError, IncompleteError, RaystellarError, first_line
 from raystellar.progress import Progress
 from raystellar.shards import Accounting, ShardedOutput
 
@@ -84,9 +84,7 @@ def session(resources: Resources) -> Iterator[None]:
         else:
             ray.init(address="local", num_cpus=cpus_here(), include_dashboard=False, **quiet)
     except (ConnectionError, ValueError, RuntimeError) as error:
-        raise ConfigError(
-            f"no Ray cluster at {address or 'this machine'}: {str(error).partition(chr(10))[0]}"
-        ) from None
+        raise ConfigError(f"no Ray cluster at {address or 'this machine'}: {first_line(error)}") from None
     try:
         yield
     finally:

@@ -71,3 +71,8 @@ class SpectrumError(RaystellarError):
 
     def __str__(self) -> str:
         return f"{self.stage}: {self.reason}" + (f" ({self.detail})" if self.detail else "")
+
+
+def first_line(error: BaseException) -> str:
+    """Return what an error says, on one line; its class where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

@@ -4,7 +4,11 @@ Of a spec file the first 220 KiB hold all that is read, while full files have up
 its head, and for the rest only by a reader that needs more. Requests run ahead of the reader, some at a time.
 What a server may do better next time (5xx, 429, silence, a body cut off) is tried again, waiting twice as long
 each time; what it will not (404, 403) is not. A file that cannot be had is one reject, and never ends a job, unless
-the server is gone: rejects are final, and an outage must not turn a survey into them.
+the server or the disk is gone: rejects are final, and an outage must not turn a survey into them.
+
+An outage is when so many files in a row (``give_up_after``), or all of a shard, failed for a cause that may pass: one
+of those that are tried again, or a disk's (EIO, a stale handle, a file or folder that was there when it was listed).
+Then the job ends before that shard is written, and the same command goes on with it.
 
 ========================================================  ================================================
 reason of a SpectrumError of the stage ``fetch``          tried again
@@ -22,6 +26,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import io
 import os
 import random
@@ -55,6 +60,14 @@ LEAST_BYTES = 1 << 18
 PIECES_KEPT = 24
 """Parts of one file that are held for its reader, the youngest ones."""
 
+PASSING = frozenset(
+    {errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.ENODEV, errno.EHOSTDOWN, errno.ENXIO}
+)
+"""Errors of the system by which a disk may be gone for a time."""
+
+GONE = frozenset({errno.ENOENT, errno.ENOTDIR})
+"""Errors by which a mounted disk may be gone: what is on it was there when it was listed."""
+
 MAX_WAIT_S = 60.0
 """Longest pause before another try, whatever the server asks for."""
 
@@ -79,7 +92,8 @@ class FetchConfig:
     """Asked for at first of each file [bytes]: all of a lite one, and the 211 kB that are read of a full one."""
 
     give_up_after: int = 100
-    """So many files in a row that failed after all tries are taken for an outage, which ends the job; 0: never."""
+    """So many files in a row that a server or disk failed to give are taken for an outage, which ends the job; so are
+    all files of a shard. 0: never."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.concurrency <= 100:
@@ -234,6 +248,7 @@ class Fetcher:
         self.config = config or FetchConfig()
         self._remotes: dict[str, Remote] = {}
         self._failed = 0
+        self._last = ""
 
     def __enter__(self) -> Fetcher:
         return self
@@ -254,7 +269,7 @@ class Fetcher:
 
         Raises
         ------
-        InputError : a protocol is not known, or a server has failed for many files in a row
+        InputError : a protocol is not known
         """
         ahead: deque[tuple[str, Future[Fetched] | None]] = deque()
         coming = iter(paths)
@@ -265,7 +280,7 @@ class Fetcher:
                 if not ahead:
                     return
                 path, future = ahead.popleft()
-                yield path, None if future is None else self._result(path, future)
+                yield path, None if future is None else _result(future)
         finally:
             for _, future in ahead:
                 if future is not None:
@@ -283,6 +298,28 @@ class Fetcher:
                 finally:
                     os.close(handle)
         return None
+
+    def seen(self, path: str, error: SpectrumError | None) -> None:
+        """Note that a file was read, on a disk or a server, or why it was not.
+
+        Raises
+        ------
+        InputError : ``give_up_after`` files in a row failed for a cause that may pass
+        """
+        if error is None or not _passing(error, places.is_local(path)):
+            self._failed = 0
+            return
+        self._failed += 1
+        self._last = f"{path} ({error.reason}: {error.detail})"
+        self.check(self.config.give_up_after)
+
+    def check(self, files: int) -> None:
+        """Raise InputError where the last ``files`` files all failed for a cause that may pass."""
+        if self.config.give_up_after and self._failed >= files:
+            raise InputError(
+                f"files cannot be read any more ({self._failed} in a row), the last of them {self._last}; run the "
+                "same command again when the server or disk answers, or with --set fetch.give_up_after=0 to reject them"
+            )
 
     def fetch(self, path: str) -> Fetched:
         """Return one file.
@@ -323,21 +360,6 @@ class Fetcher:
             self._remotes[protocol] = remote(protocol, self.config.concurrency)
         return self._remotes[protocol]
 
-    def _result(self, path: str, future: Future[Fetched]) -> Fetched | SpectrumError:
-        try:
-            fetched = future.result()
-        except SpectrumError as error:
-            cause = error.__cause__
-            self._failed = self._failed + 1 if isinstance(cause, Refused) and cause.again else 0
-            if 0 < self.config.give_up_after <= self._failed:
-                raise InputError(
-                    f"the last {self._failed} files could not be fetched, the last of them {path} ({error.reason}: "
-                    f"{error.detail}); run the same command again when the server answers"
-                ) from None
-            return error
-        self._failed = 0
-        return fetched
-
     async def _head(self, path: str, asked: int) -> Fetched:
         source = self._remote(path)
         return Fetched(self, path, await self._again(lambda: source.get(path, 0, asked), 1), asked)
@@ -377,6 +399,25 @@ class Fetcher:
                 # the dice keep a thousand actors from coming back at the same moment
                 await asyncio.sleep(min(max(wait_s * random.uniform(0.5, 1.0), error.wait_s), MAX_WAIT_S))
             wait_s *= 2
+
+
+def _result(future: Future[Fetched]) -> Fetched | SpectrumError:
+    try:
+        return future.result()
+    except SpectrumError as error:
+        return error
+
+
+def _passing(error: SpectrumError, local: bool) -> bool:
+    """Return whether the cause of an error may pass: of a server that does not answer, or of a disk that is gone."""
+    cause = error.__cause__
+    while cause is not None:
+        if isinstance(cause, Refused):
+            return cause.again
+        if isinstance(cause, OSError):
+            return cause.errno in PASSING or (local and cause.errno in GONE)
+        cause = cause.__cause__
+    return False
 
 
 async def _within(request: Coroutine[Any, Any, T], limit_s: float) -> T:

@@ -25,6 +25,9 @@ from raystellar.schema import IDENTITY, N_NOISE, N_PIXELS, Column, arrow_schema
 from raystellar.spectra import Slice, read_spectra, read_spectrum
 from raystellar.spectra.record import Spectrum
 
+MANY_SPECTRA = 10
+"""That all fail are taken for an outage; fewer may be files that someone named and then removed."""
+
 
 @dataclass(slots=True)
 class Admitted:
@@ -69,7 +72,12 @@ class Batch:
 def ingest(slices: Iterable[Slice], preprocessor: Preprocessor, admit: Admit, fetcher: Fetcher | None = None) -> Batch:
     """Read, admit and preprocess spectra; each is a row of the batch or one of its rejects.
 
-    ``fetcher`` brings what is on servers before it is needed; without one, readers open all files themselves.
+    ``fetcher`` brings what is on servers before it is needed, and knows an outage; without one, readers open all files
+    themselves.
+
+    Raises
+    ------
+    InputError : a server or disk is gone: too many files in a row failed, or all of these
     """
     slices = list(slices)
     room = sum(1 if part.spectra is None else part.spectra for part in slices)
@@ -78,7 +86,8 @@ def ingest(slices: Iterable[Slice], preprocessor: Preprocessor, admit: Admit, fe
     taken: list[tuple[Any, ...]] = []
     rejects: list[tuple[str, SpectrumError]] = []
     files = fetcher.stream(part.path for part in slices) if fetcher else repeat((None, None))
-    for part, items in _begun((part, file) for part, (_, file) in zip(slices, files, strict=False)):
+    parts = _begun((part, file) for part, (_, file) in zip(slices, files, strict=False))
+    for part, items in _watched(parts, fetcher) if fetcher else parts:
         for spectrum in items:
             if isinstance(spectrum, SpectrumError):
                 rejects.append((part.path, spectrum))
@@ -92,6 +101,8 @@ def ingest(slices: Iterable[Slice], preprocessor: Preprocessor, admit: Admit, fe
                 rejects.append((part.path, _named(error, spectrum)))
                 continue
             taken.append((*_identity(spectrum, admitted, good), spectrum.is_sky, admitted.row))
+    if fetcher and room >= MANY_SPECTRA:
+        fetcher.check(len(slices))
     columns = list(zip(*taken, strict=True)) if taken else [()] * (len(IDENTITY) + 2)
     n = len(taken)
     return Batch(
@@ -121,6 +132,16 @@ def _begun(
             before = part, ready
         if before:
             yield before[0], before[1]()
+
+
+def _watched(
+    parts: Iterable[tuple[Slice, Iterable[Spectrum | SpectrumError]]], fetcher: Fetcher
+) -> Iterator[tuple[Slice, Iterable[Spectrum | SpectrumError]]]:
+    """Yield each slice with its items, and let the fetcher know whether its file was read."""
+    for part, items in parts:
+        first = list(islice(rest := iter(items), 1))
+        fetcher.seen(part.path, next((item for item in first if isinstance(item, SpectrumError)), None))
+        yield part, chain(first, rest)
 
 
 def _begin(items: Iterator[Spectrum | SpectrumError]) -> Iterator[Spectrum | SpectrumError]:

@@ -19,8 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.utils import get_protocol, glob_translate
 
-from raystellar.errors import InputError, OutputError, RaystellarError
-from raystellar.remote import WEB_PROTOCOLS, first_line
+from raystellar.errors import InputError, OutputError, RaystellarError, first_line
+from raystellar.remote import WEB_PROTOCOLS
 
 SPECTRA_SUFFIXES = (".fits", ".fit", ".fits.gz", ".fit.gz", ".parquet")
 """What counts as spectra when a folder is named; a file that is named itself is always taken."""

@@ -21,7 +21,7 @@ class Progress:
     def __init__(self, name: str, total: int, unit: str) -> None:
         self._name, self._total, self._unit = name, total, unit
         self._live = sys.stderr.isatty()
-        self._rejected = 0
+        self._rejected, self._note = 0, ""
         self._logged = time.monotonic()
         self._bar = tqdm(
             desc=name, total=total, unit=f" {unit}", disable=not self._live, smoothing=0.1, dynamic_ncols=True
@@ -49,7 +49,13 @@ class Progress:
         self._bar.update(count)
         if not self._live and time.monotonic() - self._logged > LOG_INTERVAL_S:
             self._logged = time.monotonic()
-            print(f"{self._name}: {self._done} of {self._total} {self._unit}", file=sys.stderr, flush=True)
+            note = f" ({self._note})" if self._note else ""
+            print(f"{self._name}: {self._done} of {self._total} {self._unit}{note}", file=sys.stderr, flush=True)
+
+    def note(self, text: str) -> None:
+        """Say something more on the line."""
+        self._note = text
+        self._bar.set_postfix_str(text, refresh=False)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

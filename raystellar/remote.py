@@ -17,7 +17,7 @@ from typing import Any
 import fsspec
 from fsspec.asyn import get_loop, sync
 
-from raystellar.errors import InputError
+from raystellar.errors import InputError, first_line
 
 S3_PROTOCOLS = ("s3", "s3a")
 WEB_PROTOCOLS = ("http", "https")
@@ -180,11 +180,6 @@ def remote(protocol: str, concurrency: int) -> Remote:
     if protocol in S3_PROTOCOLS:
         return ObjectStore(protocol, concurrency)
     return Remote(protocol, concurrency)
-
-
-def first_line(error: BaseException) -> str:
-    """Return what an error says, on one line; its class where it says nothing."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 
 
 async def _piece(response: Any, start: int, end: int) -> Piece:

@@ -19,9 +19,11 @@ from raystellar.fit.config import FitConfig
 from raystellar.model.architecture import NetworkConfig
 from raystellar.preprocess.pixels import PreprocessConfig
 from raystellar.quality import QualityConfig
+from raystellar.search.config import SpaceConfig, TuneConfig
 from raystellar.simulate.survey import SimulateConfig
 from raystellar.splits import SplitConfig
 from raystellar.train import TrainResources
+from raystellar.trialruns import TuneResources
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,10 +36,13 @@ class Settings:
     preprocess: PreprocessConfig = field(default_factory=PreprocessConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     fit: FitConfig = field(default_factory=FitConfig)
+    tune: TuneConfig = field(default_factory=TuneConfig)
+    space: SpaceConfig = field(default_factory=SpaceConfig)
     quality: QualityConfig = field(default_factory=QualityConfig)
     fetch: FetchConfig = field(default_factory=FetchConfig)
     resources: Resources = field(default_factory=Resources)
     training: TrainResources = field(default_factory=TrainResources)
+    tuning: TuneResources = field(default_factory=TuneResources)
 
 
 def presets() -> list[str]:

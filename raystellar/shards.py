@@ -16,12 +16,9 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
-import platform
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from typing import Any
 
 import numpy as np
@@ -29,16 +26,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-import raystellar
 from raystellar import places
-from raystellar.config import digest, to_plain
 from raystellar.errors import IncompleteError, InputError, OutputError, SpectrumError
 from raystellar.fetch import Fetched, Fetcher
-from raystellar.schema import MANIFEST_NAME, PART_NAME, REJECTS, REJECTS_DIR, RUN_NAME, arrow_schema
+from raystellar.runs import begin_run
+from raystellar.schema import MANIFEST_NAME, PART_NAME, REJECTS, REJECTS_DIR, arrow_schema
 from raystellar.spectra import Slice, count_spectra
-
-FORMAT_VERSION = 1
-"""Of an output folder; raised when older folders can no longer be resumed or read."""
 
 MANIFEST_SCHEMA = pa.schema([("path", pa.string()), ("bytes", pa.int64()), ("spectra", pa.int32())])
 """Of the list of input files; ``spectra`` is null where by its name a file holds one, and no one has counted."""
@@ -209,24 +202,13 @@ class ShardedOutput:
         ------
         OutputError : the folder cannot be written, or holds the result of another job
         """
-        places.make_folder(self.place)
-        run = {
-            "format": FORMAT_VERSION,
-            "raystellar": raystellar.__version__,
-            "kind": kind,
-            "rows": int(expected_rows(manifest).sum()),
-            "inputs": table_digest(manifest),
-            **to_plain(identity),
-        }
-        run["digest"] = digest(run)
-        run_place = places.join(self.place, RUN_NAME)
-        if places.exists(run_place):
-            _refuse_other_job(self.place, read_run(self.place) or {}, run)
-        else:
-            self._refuse_foreign_files()
-            self._write_manifest(cut(manifest, rows_per_shard, bytes_per_shard))
-            made = {"created": datetime.now(timezone.utc).isoformat(timespec="seconds"), "versions": versions()}
-            places.write_bytes(run_place, json.dumps(run | made, indent=2).encode())
+        described = {"rows": int(expected_rows(manifest).sum()), "inputs": table_digest(manifest), **identity}
+        begin_run(
+            self.place,
+            kind,
+            described,
+            prepare=lambda: self._write_manifest(cut(manifest, rows_per_shard, bytes_per_shard)),
+        )
         for folder in (self.place, places.join(self.place, REJECTS_DIR)):
             places.remove_temporaries(folder)
 
@@ -312,41 +294,3 @@ class ShardedOutput:
             return pq.ParquetFile(remote.open(path, "rb"))
         except (OSError, pa.ArrowException) as error:
             raise OutputError(f"{place} is damaged: {error}; remove it and run the same command again") from None
-
-    def _refuse_foreign_files(self) -> None:
-        ours = (MANIFEST_NAME, places.TEMPORARY)  # of a job that was killed before it had said what it is
-        foreign = sorted(name for name in places.names(self.place) if not name.startswith(ours))
-        if foreign:
-            raise OutputError(f"{self.place} already holds something else, such as {foreign[0]}; name a new folder")
-
-
-def read_run(place: str) -> dict[str, Any] | None:
-    """Return what ``_run.json`` in the folder ``place`` says, or None where there is none."""
-    run_place = places.join(place, RUN_NAME)
-    if not places.exists(run_place):
-        return None
-    try:
-        return json.loads(places.read_bytes(run_place))
-    except ValueError as error:
-        raise InputError(f"{run_place} is damaged: {error}; remove the folder and begin anew") from None
-
-
-def versions() -> dict[str, str]:
-    """Return the versions that matter to a result."""
-    return {"raystellar": raystellar.__version__, "python": platform.python_version(), "numpy": np.__version__,
-            "pyarrow": pa.__version__}  # fmt: skip
-
-
-def _refuse_other_job(place: str, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    """Raise OutputError unless the folder was begun by the same job; name what differs."""
-    if found.get("digest") == wanted["digest"]:
-        return
-    different = sorted(key for key in wanted if key != "digest" and found.get(key) != wanted[key])
-    words = {
-        "inputs": "the list of input files",
-        "rows": "their number",
-        "labels": "the label table",
-        "raystellar": "the version of raystellar",
-    }
-    named = ", ".join(words.get(key, key) for key in different) or "its format"
-    raise OutputError(f"{place} holds the result of another job (different: {named}); name a new folder or remove it")

@@ -24,7 +24,7 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from raystellar import places
-from raystellar.errors import InputError, LabelTableError
+from raystellar.errors import InputError, LabelTableError, first_line
 from raystellar.sspp import KEY, choose
 
 Batch = dict[str, NDArray[Any]]
@@ -77,11 +77,7 @@ def _read_file(path: str, required: Sequence[str]) -> Iterator[Batch]:
             stream = cast(IO[bytes], gzip.GzipFile(fileobj=raw)) if packed else raw
             yield from _reader(stream, path)(stream, path, required)
     except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
-        raise LabelTableError(f"label table {path} cannot be read: {_first_line(error)}") from None
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise LabelTableError(f"label table {path} cannot be read: {first_line(error)}") from None
 
 
 def _open(path: str) -> IO[bytes]:
@@ -95,11 +91,11 @@ def _open(path: str) -> IO[bytes]:
     except IsADirectoryError:
         raise LabelTableError(f"label table {path} is a folder; name one file in it") from None
     except OSError as error:
-        raise LabelTableError(f"label table {path} cannot be opened: {_first_line(error)}") from None
+        raise LabelTableError(f"label table {path} cannot be opened: {first_line(error)}") from None
     except Exception as error:  # the protocols have error classes of their own, and all mean the same here
         if "://" not in path:
             raise
-        raise LabelTableError(f"label table {path} cannot be opened: {_first_line(error)}") from None
+        raise LabelTableError(f"label table {path} cannot be opened: {first_line(error)}") from None
 
 
 def _reader(stream: IO[bytes], path: str) -> Any:
@@ -161,7 +157,7 @@ def _fits_table(stream: IO[bytes], path: str) -> fits.Header:
     except EOFError:
         raise LabelTableError(f"label table {path} is a FITS file without a binary table") from None
     except (KeyError, TypeError, ValueError, fits.VerifyError) as error:
-        raise LabelTableError(f"label table {path} has a damaged FITS header: {_first_line(error)}") from None
+        raise LabelTableError(f"label table {path} has a damaged FITS header: {first_line(error)}") from None
 
 
 def _fits_data_size(header: fits.Header) -> int:
@@ -218,7 +214,7 @@ def _from_text(raw: NDArray[Any], quantity: str, path: str) -> NDArray[np.float6
         stripped = np.strings.strip(raw)
         return np.where(stripped == b"", b"nan", stripped).astype(np.float64)
     except ValueError as error:
-        raise LabelTableError(f"label table {path} has text for {quantity}: {_first_line(error)}") from None
+        raise LabelTableError(f"label table {path} has text for {quantity}: {first_line(error)}") from None
 
 
 def _read_fully(stream: IO[bytes], size: int) -> bytes:
@@ -249,7 +245,7 @@ def _csv_batches(stream: IO[bytes], path: str, required: Sequence[str]) -> Itera
         for batch in reader:
             yield {name: _values(batch.column(columns[place]), name) for name, place in chosen.items()}
     except pa.ArrowInvalid as error:  # which calls a column by its number
-        text = _first_line(error)
+        text = first_line(error)
         text = re.sub(r"In CSV column #(\d+)", lambda found: f"column {names[int(found[1])]}", text)
         raise LabelTableError(f"label table {path} cannot be read: {text}") from None
 

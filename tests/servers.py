@@ -142,10 +142,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, str(value))
         self.end_headers()
         body = b"" if self.command == "HEAD" else body[: plant.cut or None]
+        with self.archive.lock:  # before the client has it, and looks at the count
+            self.archive.sent[self.path.split("?")[0]] += len(body)
         self.wfile.write(body)
         self.wfile.flush()
-        with self.archive.lock:
-            self.archive.sent[self.path.split("?")[0]] += len(body)
         if plant.cut:
             self.close_connection = True
 

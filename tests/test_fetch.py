@@ -1,3 +1,5 @@
+import contextlib
+import errno
 import io
 import json
 import pickle
@@ -14,6 +16,7 @@ from servers import Archive, s3_server, use_s3
 from raystellar import fetch, places
 from raystellar.errors import InputError, OutputError, SpectrumError
 from raystellar.fetch import FetchConfig, Fetched, Fetcher
+from raystellar.remote import Refused
 
 QUICK = FetchConfig(concurrency=8, retries=2, backoff_s=0.01, timeout_s=2.0)
 FULL = np.random.default_rng(1).bytes(1_700_000)
@@ -148,6 +151,102 @@ def test_any_protocol_will_do(fetcher):
         one(fetcher, "nope://x/y")
 
 
+# Ahead of the reader ----------------------------------------------------------------------------------------------
+
+
+def full_file(archive, fetcher, name="/full", **fault):
+    """A file of which the head is here, and what counts the requests from now on."""
+    item = one(fetcher, archive.add(name, FULL, **fault))
+    before = archive.asked[name]
+    return item, lambda: archive.asked[name] - before
+
+
+def test_what_is_asked_for_ahead_is_not_asked_for_again(archive, fetcher):
+    item, requests = full_file(archive, fetcher)
+    start = time.monotonic()
+    archive.delay_s = 0.3
+    item.ahead(500_000, 900_000)
+    item.ahead(600_000, 700_000)
+    assert time.monotonic() - start < 0.2  # in the background
+    for first, last in ((500_000, 900_000), (500_000, 500_100), (899_999, 900_000)):
+        assert item.read(first, last) == FULL[first:last]
+    assert requests() == 1
+    item.ahead(0, len(item.head))
+    item.ahead(len(FULL), len(FULL) + 10)
+    stream = item.open()
+    stream.ahead(1_000_000, 300_000)
+    stream.seek(1_100_000)
+    assert stream.read(200_000) == FULL[1_100_000:1_300_000]
+    assert requests() == 2
+
+
+def test_parts_ahead_are_on_their_way_together(archive, fetcher):
+    item, requests = full_file(archive, fetcher)
+    archive.delay_s = 0.2
+    archive.most_in_flight = 0
+    for first in range(300_000, 1_500_000, 300_000):
+        item.ahead(first, first + 300_000)
+    assert item.read(1_200_000, 1_500_000) == FULL[1_200_000:1_500_000]
+    assert (requests(), archive.most_in_flight) == (4, 4)
+
+
+def test_small_reads_are_rounded_up(archive, fetcher):
+    item, requests = full_file(archive, fetcher)
+    sent = archive.sent["/full"]
+    for first in range(400_000, 400_000 + fetch.LEAST_BYTES - 1000, 10_000):
+        assert item.read(first, first + 1000) == FULL[first : first + 1000]
+    assert requests() == 1
+    assert archive.sent["/full"] - sent == fetch.LEAST_BYTES
+    assert item.read(len(FULL) - 10, 1 << 30) == FULL[-10:]
+    assert archive.sent["/full"] - sent == fetch.LEAST_BYTES + 10
+
+
+def test_the_parts_that_are_held_are_bounded(archive, fetcher, monkeypatch):
+    monkeypatch.setattr(fetch, "LEAST_BYTES", 1)
+    monkeypatch.setattr(fetch, "PIECES_KEPT", 3)
+    item, requests = full_file(archive, fetcher)
+    starts = range(300_000, 800_000, 100_000)
+    for first in starts:
+        item.ahead(first, first + 1000)
+    assert len(item._parts) == 3
+    for first in reversed(starts):
+        assert item.read(first, first + 1000) == FULL[first : first + 1000]
+    assert requests() == len(starts) + 2  # two were no longer there
+
+
+def test_a_server_without_ranges_sends_a_file_once_more_only(archive, fetcher):
+    item, requests = full_file(archive, fetcher, ranges=False)
+    item.ahead(900_000, 1_000_000)
+    item.ahead(300_000, 400_000)
+    for first in (1_500_000, 250_000, 700_000):
+        assert item.read(first, first + 1000) == FULL[first : first + 1000]
+    assert requests() == 1
+
+
+def test_a_part_ahead_that_fails_is_an_error_of_its_reader(archive, fetcher):
+    item, _ = full_file(archive, fetcher)
+    archive.add("/full", FULL, status=503)
+    item.ahead(500_000, 600_000)
+    assert item.read(0, 1000) == FULL[:1000]
+    with pytest.raises(SpectrumError, match="server error"):
+        item.read(500_000, 600_000)
+
+
+def test_beside_gives_the_first_file_that_is_there(archive, fetcher):
+    item, _ = full_file(archive, fetcher)
+    second, third = (archive.add(name, LITE[n:]) for n, name in enumerate(("/second", "/third")))
+    absent, elsewhere = f"{archive.url}/absent", f"{archive.url}/elsewhere"
+    found = item.beside([absent, second, third], 1000)()
+    assert (found.path, found.head, found.complete) == (second, LITE[:1000], False)
+    assert archive.asked["/third"] == 0
+    assert item.beside([absent, elsewhere], 1000)() is None
+    broken = archive.add("/broken", LITE, status=503)
+    ask = item.beside([broken, second], 1000)
+    with pytest.raises(SpectrumError, match="server error"):
+        ask()
+    assert archive.asked["/second"] == 1
+
+
 # What fails -------------------------------------------------------------------------------------------------------
 
 FAULTS = {
@@ -214,16 +313,48 @@ def test_a_wait_that_the_server_asks_for_is_kept(archive, fetcher):
     assert time.monotonic() - start >= 1
 
 
-def test_an_outage_ends_the_job_and_single_failures_do_not(archive):
+def test_files_that_fail_in_a_row_are_an_outage_and_single_failures_are_not(archive):
     bad = [archive.add(f"/bad{n}", LITE, status=503) for n in range(20)]
     gone = [f"{archive.url}/gone{n}" for n in range(20)]
     good = archive.add("/good", LITE)
     with Fetcher(FetchConfig(retries=0, backoff_s=0, give_up_after=10)) as fetcher:
-        assert all(isinstance(item, SpectrumError) for _, item in fetcher.stream(gone))
-        assert len(list(fetcher.stream([*bad[:9], good, *bad[:9]]))) == 19
-        fetcher.fetch(good)
-        with pytest.raises(InputError, match=r"last 10 files .*run the same command again"):
-            list(fetcher.stream(bad))
+
+        def see(paths):
+            for path, item in fetcher.stream(paths):
+                fetcher.seen(path, item if isinstance(item, SpectrumError) else None)
+
+        see([*gone, *bad[:9], good, *bad[:9], gone[0]])
+        see(bad[:5])
+        fetcher.check(6)
+        with pytest.raises(InputError, match="5 in a row"):
+            fetcher.check(5)
+        with pytest.raises(InputError, match=r"10 in a row.*bad4 \(server error.*run the same command again"):
+            see(bad[:5])
+
+
+@pytest.mark.parametrize(
+    ("cause", "local", "remote"),
+    [
+        (OSError(errno.EIO, "Input/output error"), True, True),
+        (OSError(errno.ESTALE, "Stale file handle"), True, True),
+        (FileNotFoundError(errno.ENOENT, "No such file or directory"), True, False),
+        (NotADirectoryError(errno.ENOTDIR, "Not a directory"), True, False),
+        (PermissionError(errno.EACCES, "Permission denied"), False, False),
+        (OSError("of a library"), False, False),
+        (Refused("server error", "", again=True), True, True),
+        (Refused("not found", ""), False, False),
+        (None, False, False),
+    ],
+)
+def test_the_cause_decides_what_may_pass(cause, local, remote):
+    for place, expected in (("/data/spec.fits", local), ("https://data.org/spec.fits", remote)):
+        error, outer = SpectrumError("fetch", "read failed"), SpectrumError("fetch", "read failed")
+        error.__cause__, outer.__cause__ = cause, error
+        for found in (error, outer):
+            fetcher = Fetcher(FetchConfig(give_up_after=1))
+            with pytest.raises(InputError) if expected else contextlib.nullcontext():
+                fetcher.seen(place, found)
+            Fetcher(FetchConfig(give_up_after=0)).seen(place, found)
 
 
 # How it runs ------------------------------------------------------------------------------------------------------

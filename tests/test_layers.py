@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "raystellar"
 
 FLOORS = [
     {"errors", "config", "schema", "targets", "quality"},
-    {"places", "remote", "fetch", "progress", "stars", "sspp", "tables"},
+    {"places", "runs", "remote", "fetch", "progress", "stars", "sspp", "tables"},
     {"catalog", "splits", "spectra", "simulate", "preprocess"},
     {
         "ingest",
@@ -22,16 +22,16 @@ FLOORS = [
         "fit.augment",
         "model.architecture",
     },
-    {"model", "fit", "report"},
-    {"engine"},
-    {"mocksurvey", "dataset", "train", "label"},
+    {"model", "fit", "search", "report"},
+    {"engine", "trialruns"},
+    {"mocksurvey", "dataset", "train", "tune", "label"},
     {"plan"},
     {"settings"},
     {"demo", "bench"},
     {"cli"},
 ]
-KNOW_RAY = {"engine", "train"}
-KNOW_TORCH = {"model", "fit", "train", "bench"}
+KNOW_RAY = {"engine", "train", "trialruns"}
+KNOW_TORCH = {"model", "fit", "train", "trialruns", "bench"}
 
 
 def modules():

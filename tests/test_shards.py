@@ -5,8 +5,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from raystellar.errors import IncompleteError, InputError, OutputError, SpectrumError
+from raystellar.runs import read_run
 from raystellar.schema import RUN_NAME
-from raystellar.shards import MANIFEST_SCHEMA, ShardedOutput, cut, make_manifest, read_run
+from raystellar.shards import MANIFEST_SCHEMA, ShardedOutput, cut, make_manifest
 
 SCHEMA = pa.schema([("path", pa.string()), ("value", pa.int32())])
 

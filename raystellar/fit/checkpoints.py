@@ -60,16 +60,17 @@ class Checkpoints:
     folder : holds the checkpoints of every fit for one output; all workers that may run rank 0 must see it
     identity : digest of network, settings and data
     keep : how many of the latest epochs stay on disk
+    durable : whether they survive a loss of power, which takes its time
     """
 
-    def __init__(self, folder: str | Path, identity: str, keep: int = 2) -> None:
-        self._folder, self._keep = Path(folder) / identity, keep
+    def __init__(self, folder: str | Path, identity: str, keep: int = 2, durable: bool = True) -> None:
+        self._folder, self._keep, self._durable = Path(folder) / identity, keep, durable
 
     def save(self, epoch: int, data: bytes) -> None:
         """Commit the encoded state after ``epoch`` and drop what is older than the kept ones."""
         path = self._folder / f"epoch-{epoch:05d}-{_digest(data)}.safetensors"
         places.make_folder(str(self._folder))
-        places.write_bytes(str(path), data)
+        places.write_bytes(str(path), data, durable=self._durable)
         for old in self._paths()[: -self._keep]:
             old.unlink(missing_ok=True)
 

@@ -75,6 +75,8 @@ def fit(
     device: torch.device | str = "cpu",
     checkpoints: Checkpoints | None = None,
     report: Callable[[EpochReport], None] | None = None,
+    until: int | None = None,
+    items: Augmenter | None = None,
 ) -> FitResult:
     """Fit a network and return it with the best weights by validation loss.
 
@@ -86,17 +88,19 @@ def fit(
     device : where the network lives
     checkpoints : rank 0 saves each epoch there, and the fit resumes from the latest; None for neither
     report : called once an epoch on every worker
+    until : the epoch after which to leave off, for a later call with the same ``checkpoints`` to go on; None for all
+    items : of ``train``, where they were made before with the same seed, copies and noise
 
     Raises
     ------
     DatasetError : the pixels do not fit the network, or a label does not vary
     """
-    run = _Fit(train, validation, network, config, _Workers(rank, world, torch.device(device)))
+    run = _Fit(train, validation, network, config, _Workers(rank, world, torch.device(device)), items)
     saved = checkpoints.latest() if checkpoints and rank == 0 else None
     saved = run.workers.broadcast(saved) if checkpoints else None
     if saved:
         run.restore(State.decode(saved))
-    while run.state.epoch < config.epochs:
+    while run.state.epoch < min(until or config.epochs, config.epochs):
         told = run.epoch()
         if checkpoints and rank == 0:
             run.capture()
@@ -145,6 +149,7 @@ class _Fit:
         network: NetworkConfig,
         config: FitConfig,
         workers: _Workers,
+        items: Augmenter | None = None,
     ) -> None:
         check(train, validation, network)
         self.train, self.validation, self.config, self.workers = train, validation, config, workers
@@ -152,7 +157,7 @@ class _Fit:
         scaled = self.scaler.transform(train.targets)
         self.task_weights = torch.tensor(1.0 / scaled.var(axis=0), dtype=torch.float32, device=workers.device)
         self.scaled = scaled.astype(np.float32)
-        self.items = Augmenter(train.flux, train.keys, config)
+        self.items = items or Augmenter(train.flux, train.keys, config)
         self.network = StellarNet(network, seed=config.seed).to(workers.device)
         self.parameters = flatten(self.network)
         self.optimizer = torch.optim.AdamW(

@@ -14,7 +14,8 @@ import numpy as np
 from astropy.io import fits
 
 from raystellar.simulate.instrument import Spectrum
-from raystellar.simulate.spec_file import primary_values, specobj_row, write_atomic
+from raystellar.simulate.spec_file import primary_values, write_atomic
+from raystellar.simulate.specobj import specobj_row
 from raystellar.simulate.spectro1d import Target
 
 FIBRES = 640

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -125,7 +126,7 @@ class Content:
 
         Raises
         ------
-        SpectrumError : when that is called, where the server does not say whether a file is there
+        SpectrumError : when that is called, where the disk or server does not say whether a file is there
         """
         if self._rest is None:
             return lambda: next((Content(path) for path in paths if exists(path)), None)
@@ -205,10 +206,15 @@ def exists(path: str) -> bool:
 
     Raises
     ------
-    SpectrumError : stage fetch, where the server does not say
+    SpectrumError : stage fetch, where the disk or server does not say
     """
     if "://" not in path:
-        return os.path.isfile(path)
+        try:
+            return stat.S_ISREG(os.stat(path).st_mode)
+        except (FileNotFoundError, NotADirectoryError, ValueError):
+            return False
+        except OSError as error:
+            raise _refusal(path, error) from error
     try:
         return bool(fetch(path, 1))
     except SpectrumError as error:

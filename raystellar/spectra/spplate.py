@@ -287,7 +287,9 @@ def _stride(path: str, stream: IO[bytes], plate: _Plate, first: int) -> Iterator
         flux, ivar = plan.flux.read(stream, first, count), plan.ivar.read(stream, first, count)
     except (OSError, SpectrumError) as error:  # the file was whole when it was opened: still one item a fibre
         for fibre in range(first, first + count):
-            yield SpectrumError("fetch", "read failed", str(error), plate.spec_id(fibre))
+            failed = SpectrumError("fetch", "read failed", str(error), plate.spec_id(fibre))
+            failed.__cause__ = error  # by which an outage is known
+            yield failed
         return
     for row in range(count):
         fibre = first + row

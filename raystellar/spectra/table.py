@@ -25,7 +25,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raystellar.errors import SpectrumError
+from raystellar.errors import SpectrumError, first_line
 from raystellar.spectra.content import Content
 from raystellar.spectra.record import (
     MAX_PIXELS,
@@ -105,7 +105,7 @@ def _opened(content: Content) -> Iterator[tuple[pq.ParquetFile, dict[str, str]]]
             schema, metadata = file.schema_arrow, file.metadata
             groups = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
         except Exception as error:  # a library on damaged bytes may raise anything
-            raise SpectrumError("read", "damaged Parquet file", _first_line(error)) from None
+            raise (why := _why(error)) from why.__cause__
         chosen = _choose(schema)
         if sum(groups) != metadata.num_rows or min(groups, default=0) < 0 or metadata.num_rows > size:
             raise SpectrumError("read", "damaged Parquet file", f"{metadata.num_rows} rows in {size} bytes")
@@ -153,7 +153,8 @@ def _batches(file: pq.ParquetFile, names: Sequence[str], first: int) -> Iterator
     ends = np.cumsum([file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)], dtype=int)
     group = int(np.searchsorted(ends, first, side="right"))  # the groups before it need not be read
     skip = first - (int(ends[group - 1]) if group else 0)
-    left, damage = int(file.metadata.num_rows) - first, "the file holds fewer rows than it says"
+    left = int(file.metadata.num_rows) - first
+    why = SpectrumError("read", "damaged Parquet file", "the file holds fewer rows than it says")
     batches = file.iter_batches(BATCH_ROWS, columns=list(names), row_groups=list(range(group, len(ends))))
     while left > 0:
         try:
@@ -162,14 +163,26 @@ def _batches(file: pq.ParquetFile, names: Sequence[str], first: int) -> Iterator
         except StopIteration:
             break
         except Exception as error:  # a library on damaged bytes may raise anything
-            damage = _first_line(error)
+            why = _why(error)
             break
         wanted = batch.slice(skip, left)
         skip = max(skip - batch.num_rows, 0)
         left -= wanted.num_rows
         yield wanted
     for _ in range(left):
-        yield SpectrumError("read", "damaged Parquet file", damage)
+        yield why
+
+
+def _why(error: Exception) -> SpectrumError:
+    """Say why a table cannot be read: its disk or server failed, or its bytes are damaged."""
+    if isinstance(error, SpectrumError):
+        return error
+    if isinstance(error, OSError) and error.errno:  # of the system; those of the library have no number
+        why = SpectrumError("fetch", "read failed", str(error))
+    else:
+        why = SpectrumError("read", "damaged Parquet file", first_line(error))
+    why.__cause__ = error
+    return why
 
 
 def _rows(path: str, columns: Mapping[str, Any]) -> Iterator[Item]:
@@ -279,10 +292,6 @@ def _whole(values: Mapping[str, Any], name: str, default: int | None = None) -> 
 
 def _fold(name: str) -> str:
     return name.strip().lower().replace("_", "")
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 SOURCE = Source("Parquet table of spectra", _claims, _read, _count)

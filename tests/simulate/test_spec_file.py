@@ -10,7 +10,8 @@ from raystellar.errors import OutputError
 from raystellar.simulate.instrument import draw_conditions, observe
 from raystellar.simulate.plate_file import write_plate_files
 from raystellar.simulate.population import Star
-from raystellar.simulate.spec_file import COADD, layout, specobj_row, write_atomic, write_spec
+from raystellar.simulate.spec_file import COADD, write_atomic, write_spec
+from raystellar.simulate.specobj import layout, specobj_row
 from raystellar.simulate.spectro1d import Target, classify_sky, classify_star, specobj_id
 
 LOGLAM = np.arange(142000, 159400) * 2.5e-5

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import gzip
+import os
 import random
 from collections import Counter
 
 import numpy as np
 import pytest
+from servers import Archive
 from source_files import FIBRES, N, assert_record, assert_sound, pixels, plate_file, reasons, zbest_file
 from spec_files import damage
 
 from raystellar.errors import SpectrumError
+from raystellar.fetch import FetchConfig, Fetcher
 from raystellar.spectra import Spectrum, count_spectra, read_spectra, read_spectrum, spplate
 
 NAME, ZBEST = "spPlate-0266-51602.fits", "spZbest-0266-51602.fits"
@@ -58,11 +62,9 @@ def test_a_plate_gives_the_records_of_its_spec_files(plates):
             together = found[alone.spec_id]
             assert_record(together)
             for field in dataclasses.fields(Spectrum):
-                if field.name not in ("path", "run2d", "sn"):  # run2d stands in the archive's path only
+                if field.name not in ("path", "run2d"):  # run2d stands in the archive's path only
                     expected = getattr(alone, field.name)
                     np.testing.assert_array_equal(getattr(together, field.name), expected, err_msg=field.name)
-            if not alone.is_sky:  # the simulator's plates do not give it; of sky the spec files hold another median
-                assert together.sn == pytest.approx(alone.sn, rel=1e-3)
 
 
 def test_fibres_by_astropy(plate):
@@ -190,6 +192,73 @@ def test_a_plate_that_shrinks_while_it_is_read_keeps_its_count(plate, monkeypatc
     assert len(found) == FIBRES
     assert Counter(item.reason for item in found if isinstance(item, SpectrumError))["read failed"] == 12
     assert found[-1].spec_id == f"266-51602-{FIBRES}"
+    assert isinstance(found[-1].__cause__, OSError)  # by which an outage is known
+
+
+@pytest.fixture
+def remote(monkeypatch):
+    """An archive, and what reads a file from it as an actor does."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with Archive() as archive, Fetcher(FetchConfig(retries=1, backoff_s=0.01)) as fetcher:
+
+        def read(path, first=0, count=None):
+            [(_, file)] = fetcher.stream([archive.url + path])
+            return list(read_spectra(archive.url + path, file, first, count))
+
+        yield archive, read
+
+
+def assert_same(found, expected):
+    assert len(found) == len(expected)
+    for one, other in zip(found, expected, strict=True):
+        assert type(one) is type(other)
+        if isinstance(other, Spectrum):
+            for field in dataclasses.fields(Spectrum)[1:]:  # all but the path
+                np.testing.assert_array_equal(getattr(one, field.name), getattr(other, field.name), field.name)
+        else:
+            assert (one.stage, one.reason, one.spec_id) == (other.stage, other.reason, other.spec_id)
+
+
+@pytest.mark.parametrize(("first", "most"), [(0, 20), (320, 15)])
+def test_a_plate_on_a_server_takes_few_requests_several_at_a_time(plates, remote, first, most):
+    archive, read = remote
+    for path in (plates[0], plates[0].with_name(plates[0].name.replace("spPlate", "spZbest"))):
+        archive.add(f"/{path.name}", path.read_bytes())
+    archive.delay_s = 0.05
+    assert_same(read(f"/{plates[0].name}", first, 640 - first), list(read_spectra(str(plates[0]), first=first)))
+    assert archive.asked.total() <= most
+    assert archive.most_in_flight >= 8  # the headers, and the first strides
+
+
+def test_without_an_answer_on_zbest_no_fibre_is_taken(remote):
+    archive, read = remote
+    archive.add(f"/{NAME}", plate_file())
+    archive.add(f"/{ZBEST}", zbest_file(), status=503)
+    found = read(f"/{NAME}", 0, FIBRES)
+    assert [(item.stage, item.reason) for item in found] == [("fetch", "server error")] * FIBRES
+    assert archive.asked[f"/{ZBEST}"] == 2
+
+
+def test_a_server_without_zbest_says_so_in_the_note(remote):
+    archive, read = remote
+    archive.add(f"/{NAME}", plate_file())
+    found = [item for item in read(f"/{NAME}", 0, FIBRES) if isinstance(item, Spectrum)]
+    assert len(found) == FIBRES - 1
+    assert {item.note for item in found} == {"no spZbest file beside the spPlate file: class and redshift are unknown"}
+
+
+def test_a_disk_that_does_not_tell_of_zbest_gives_no_rows(plate, monkeypatch):
+    path, stat = plate(), os.stat
+
+    def fail(name, *arguments, **named):
+        if "spZbest" in os.fspath(name):
+            raise OSError(errno.EIO, "Input/output error")
+        return stat(name, *arguments, **named)
+
+    monkeypatch.setattr(os, "stat", fail)
+    found = list(read_spectra(path, count=FIBRES))
+    assert [(item.stage, item.reason) for item in found] == [("fetch", "read failed")] * FIBRES
 
 
 @pytest.mark.parametrize(

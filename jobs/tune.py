@@ -1,0 +1,23 @@
+r"""Search the hyperparameters: preprocessed Parquet -> best.toml, and a page that shows how it was found.
+
+On this machine, then on a cluster whose nodes all see /data (all options: ``raystellar tune --help``):
+
+    python jobs/tune.py /data/dataset --out /data/search --then-train /data/model
+    ray job submit --address http://127.0.0.1:8265 --working-dir . -- \
+        python jobs/tune.py /data/dataset --out /data/search --then-train /data/model
+
+Data flow:
+
+    dataset -> arrays in the object store -> [Ray Tune worker: train a trial to its next rung] -> trials.json
+    trials.json -> sampler and schedule -> the next trials, until all are done -> best.toml, report.html
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as submitted, the package lies beside jobs/
+
+from raystellar.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["tune", *sys.argv[1:]]))

@@ -1,0 +1,77 @@
+"""Hand out the tasks of a search one by one, and keep on record what comes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from raystellar.search.config import TuneConfig
+from raystellar.search.sampler import propose
+from raystellar.search.schedule import Propose, Task, next_step
+from raystellar.search.space import Space
+from raystellar.search.trials import Trial, read_trials, write_trials
+
+
+class Conductor:
+    """A search between two tasks.
+
+    Parameters
+    ----------
+    run : folder of the search; what it has on record is not done again
+    space, config : of the search
+    epochs : of a whole training
+    earlier : trials of a search before, to learn from
+
+    Attributes
+    ----------
+    watch : called whenever something has changed
+    trials : all that were proposed
+    running : tasks that were taken and have not ended
+    """
+
+    def __init__(
+        self,
+        run: str,
+        space: Space,
+        config: TuneConfig,
+        epochs: int,
+        earlier: Sequence[Trial] = (),
+    ) -> None:
+        self._run, self._space, self._epochs, self._earlier = run, space, epochs, earlier
+        self.config = config
+        self.watch: Callable[[Conductor], None] = lambda _: None
+        self.trials = read_trials(run)
+        self.running: set[Task] = set()
+        self._queue: list[Task] = []
+        self.finished = False
+
+    def take(self) -> Task | None:
+        """Return a task that may be begun now; None where others have to end before, or all is ``finished``."""
+        if not self._queue and not self.running:
+            self._queue = self._step()
+            self.finished = not self._queue
+        if not self._queue:
+            return None
+        task = self._queue.pop(0)
+        self.running.add(task)
+        self.watch(self)
+        return task
+
+    def put(self, task: Task, outcome: dict[str, Any]) -> None:
+        """Record what came of a task; ``outcome`` has fields of ``Trial``."""
+        self.running.discard(task)
+        for name, value in outcome.items():
+            setattr(self.trials[task.trial], name, value)
+        write_trials(self._run, self.trials)
+        self.watch(self)
+
+    def _step(self) -> list[Task]:
+        """Return the tasks that are next, after proposing trials where that comes before."""
+        step = next_step(self.trials, self.config, self._epochs)
+        if isinstance(step, Propose):
+            generation = 1 + max((trial.generation for trial in self.trials), default=-1)
+            for choice in propose(self._space, self.trials, self._earlier, step.choices, self.config):
+                self.trials.append(Trial(len(self.trials), generation, choice))
+            write_trials(self._run, self.trials)
+            return self._step()
+        return step
