@@ -76,7 +76,8 @@ class Work:
         if self.folder is None:
             return None
         identity = digest({"network": network, "fit": fit, "data": self.data})
-        return Checkpoints(os.path.join(self.folder, f"trial-{task.trial:05d}"), identity, keep=1, durable=False)
+        name = f"trial-{task.trial:05d}-{task.repeat}"
+        return Checkpoints(os.path.join(self.folder, name), identity, keep=1, durable=False)
 
 
 class Runner:
@@ -94,6 +95,7 @@ class Runner:
     def __call__(self, task: Task, choice: dict[str, Any]) -> dict[str, Any]:
         """Train a trial on; return what its record gains."""
         network, fit = self._work.space.meaning(choice)
+        fit = replace(fit, seed=fit.seed + task.repeat)
         return self._fitter(network, fit, task.until, self._work.checkpoints(task, network, fit))
 
 

@@ -26,12 +26,13 @@ from raystellar.progress import Progress
 from raystellar.runs import begin_run, read_run
 from raystellar.search.conductor import Conductor
 from raystellar.search.config import SpaceConfig, TuneConfig
-from raystellar.search.schedule import next_step, total_epochs
+from raystellar.search.schedule import costs, next_step, pareto_fronts, total_epochs
 from raystellar.search.space import Space, key
-from raystellar.search.trials import Trial, best, read_trials
+from raystellar.search.trials import DONE, Trial, best, read_trials
 from raystellar.trialruns import TuneResources, Work, run_here, run_on_ray
 
 BEST_NAME = "best.toml"
+FRONT = "front"
 CHECKPOINTS = "checkpoints"
 
 
@@ -69,8 +70,8 @@ class TuneSummary:
         return (
             f"{len(self.trials)} trials{again}: {states}; {self.epochs} epochs in {self.training_s:.1f} s of training, "
             f"{self.overhead_s / len(self.trials):.2f} s a trial besides\n"
-            f"best: trial {self.best.number}, validation loss {self.best.loss():.5f} after {self.best.epochs} epochs, "
-            f"{self.best.parameters} parameters\n"
+            f"best: trial {self.best.number}, validation loss {self.best.mean_loss():.5f} after {self.best.epochs} "
+            f"epochs, mean of {1 + len(self.best.repeats)} seeds; {self.best.parameters} parameters\n"
             f"  {', '.join(f'{name} {value}' for name, value in _rounded(self.best).items())}\n"
             f"written: {places.join(self.out, BEST_NAME)}, report.html; {self.seconds:.1f} s"
         )
@@ -123,16 +124,17 @@ def tune(
     if next_step(conductor.trials, config, fit.epochs):
         _run(conductor, data.splits(("train", "validation")), work, resources, tuning)
     winner = _check(conductor.trials, config)
-    settings = dict(zip(("network", "fit"), choices.meaning(winner.choice), strict=True))
-    _write_best(out, settings, winner)
+    _write_settings(places.join(out, BEST_NAME), choices, winner)
+    if config.objective != "loss":
+        _write_front(out, choices, conductor.trials, config, fit.epochs)
     shutil.rmtree(work.folder or "", ignore_errors=True)
     return TuneSummary(
         out=out,
         trials=conductor.trials,
         best=winner,
-        settings=settings,
+        settings=dict(zip(("network", "fit"), choices.meaning(winner.choice), strict=True)),
         states=dict(Counter(trial.state(fit.epochs) for trial in conductor.trials)),
-        epochs=sum(trial.epochs for trial in conductor.trials),
+        epochs=sum(trial.cost(fit.epochs) for trial in conductor.trials),
         resumed=resumed,
         training_s=sum(trial.seconds for trial in conductor.trials),
         overhead_s=sum(trial.overhead for trial in conductor.trials),
@@ -193,9 +195,14 @@ class _Line:
 
     def __call__(self, conductor: Conductor) -> None:
         trials, open_tasks = conductor.trials, len(conductor.running)
-        epochs, begun = sum(trial.epochs for trial in trials), sum(1 for trial in trials if trial.epochs)
+        epochs = sum(trial.cost(conductor.epochs) for trial in trials)
+        begun = sum(1 for trial in trials if trial.epochs)
         failed, winner = sum(1 for trial in trials if trial.failure), best(trials)
-        parts = [f"trials {begun}/{conductor.config.trials}", f"{open_tasks} to go in this step"]
+        parts = [f"trials {begun}/{conductor.config.trials}"]
+        for rung in conductor.config.rungs:
+            further = sum(1 for trial in trials if trial.epochs > rung)
+            parts += [f"{further} past epoch {rung}"] if further else []
+        parts += [f"{open_tasks} open"]
         parts += [f"{failed} failed"] if failed else []
         parts += [f"best {winner.loss():.4f} after {winner.epochs} epochs"] if winner else []
         self._progress.note(", ".join(parts))
@@ -220,13 +227,25 @@ def _check(trials: Sequence[Trial], config: TuneConfig) -> Trial:
     return winner
 
 
-def _write_best(out: str, settings: dict[str, Any], winner: Trial) -> None:
+def _write_front(out: str, space: Space, trials: Sequence[Trial], config: TuneConfig, epochs: int) -> None:
+    """Write the settings of all trials of a Pareto search that no other beats, to the folder ``front``."""
+    done = [trial for trial in trials if trial.state(epochs) == DONE]
+    places.make_folder(places.join(out, FRONT))
+    for trial, front in zip(done, pareto_fronts([costs(trial, config) for trial in done]), strict=True):
+        if front == 0:
+            _write_settings(places.join(out, FRONT, f"trial-{trial.number:05d}.toml"), space, trial)
+
+
+def _write_settings(place: str, space: Space, trial: Trial) -> None:
+    """Write what ``raystellar train --config`` takes."""
+    network, fit = space.meaning(trial.choice)
     head = (
-        f"# Trial {winner.number} of {out}: validation loss {winner.loss():.6f} after {winner.epochs} epochs,\n"
-        f"# {winner.parameters} parameters. raystellar train DATASET --config {BEST_NAME} --out MODEL\n\n"
+        f"# Trial {trial.number}: validation loss {trial.mean_loss():.6f} after {trial.epochs} epochs, mean "
+        f"of {1 + len(trial.repeats)} seeds,\n# {trial.parameters} parameters. Use it with\n"
+        f"#     raystellar train DATASET --config {place} --out MODEL\n\n"
     )
-    text = head + toml_text(to_plain(settings))
-    places.write_bytes(places.join(out, BEST_NAME), text.encode())
+    text = head + toml_text({"network": to_plain(network), "fit": to_plain(fit)})
+    places.write_bytes(place, text.encode())
 
 
 def _rounded(trial: Trial) -> dict[str, Any]:

@@ -37,7 +37,7 @@ class Fitter:
     ) -> None:
         self._train, self._validation = train, validation
         self._device, self._timed = device, timed
-        self._items = Augmenter(train.flux, train.keys, config)
+        self._items, self._seed = Augmenter(train.flux, train.keys, config), config.seed
 
     def __call__(
         self, network: NetworkConfig, config: FitConfig, until: int, checkpoints: Checkpoints | None
@@ -60,7 +60,7 @@ class Fitter:
                 device=self._device,
                 checkpoints=checkpoints,
                 until=until,
-                items=self._items,
+                items=self._items if config.seed == self._seed else None,
                 report=lambda told: here.append(told.seconds),
             )
         except DatasetError as error:  # no loss was finite: the choice's fault, not the data's

@@ -37,7 +37,7 @@ class Conductor:
         epochs: int,
         earlier: Sequence[Trial] = (),
     ) -> None:
-        self._run, self._space, self._epochs, self._earlier = run, space, epochs, earlier
+        self._run, self._space, self.epochs, self._earlier = run, space, epochs, earlier
         self.config = config
         self.watch: Callable[[Conductor], None] = lambda _: None
         self.trials = read_trials(run)
@@ -60,14 +60,13 @@ class Conductor:
     def put(self, task: Task, outcome: dict[str, Any]) -> None:
         """Record what came of a task; ``outcome`` has fields of ``Trial``."""
         self.running.discard(task)
-        for name, value in outcome.items():
-            setattr(self.trials[task.trial], name, value)
+        self.trials[task.trial].update(outcome, task.repeat)
         write_trials(self._run, self.trials)
         self.watch(self)
 
     def _step(self) -> list[Task]:
         """Return the tasks that are next, after proposing trials where that comes before."""
-        step = next_step(self.trials, self.config, self._epochs)
+        step = next_step(self.trials, self.config, self.epochs)
         if isinstance(step, Propose):
             generation = 1 + max((trial.generation for trial in self.trials), default=-1)
             for choice in propose(self._space, self.trials, self._earlier, step.choices, self.config):

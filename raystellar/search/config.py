@@ -24,11 +24,17 @@ class TuneConfig:
     generation: int = 20
     """Choices proposed at once, from what all earlier ones have shown; as many trials can run at a time."""
 
-    rungs: tuple[int, ...] = (1, 3, 9)
+    rungs: tuple[int, ...] = (3, 9)
     """Epochs after which only the best go on; none: every trial is trained to the end."""
 
-    keep: int = 3
+    keep: int = 4
     """One of so many goes on at each rung."""
+
+    finalists: int = 3
+    """So many of the best that were trained to the end are trained again, with other seeds."""
+
+    seeds: int = 3
+    """With so many seeds each, for the luck of one seed is as large as what is between good choices; 1: once only."""
 
     objective: Literal["loss", "parameters", "time"] = "loss"
     """``loss`` is the validation loss; the others are Pareto searches for it and the number of parameters, or the
@@ -38,9 +44,10 @@ class TuneConfig:
     """Of the choices; what is trained has ``fit.seed``."""
 
     def __post_init__(self) -> None:
-        for name, least in (("trials", 1), ("generation", 1), ("keep", 2), ("seed", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} = {getattr(self, name)} must be at least {least}")
+        least = {"trials": 1, "generation": 1, "keep": 2, "finalists": 1, "seeds": 1, "seed": 0}
+        for name, bound in least.items():
+            if getattr(self, name) < bound:
+                raise ValueError(f"{name} = {getattr(self, name)} must be at least {bound}")
         if any(b <= a for a, b in zip((0, *self.rungs), self.rungs, strict=False)):
             raise ValueError(f"rungs = {self.rungs} must increase from 1")
 

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 TRIES = 100
 """Proposals of one known choice after which the space is taken for exhausted."""
 
+AGAIN = 4
+"""One of so many choices of the first generation is one of the best of an earlier search, tried again."""
+
 
 def propose(
     space: Space, trials: Sequence[Trial], earlier: Sequence[Trial], count: int, config: TuneConfig
@@ -38,7 +41,7 @@ def propose(
     ----------
     space : what may be chosen
     trials : all of this search, each with a loss or a failure
-    earlier : of a search before, whose order is learnt from, too
+    earlier : of a search before, whose order is learnt from, too, and whose best are tried again first
     count : of the choices
     config : of the search
 
@@ -52,8 +55,8 @@ def propose(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study = _study(space, trials, earlier, config)
-        known = {key(trial.choice) for trial in trials}
-        found: list[Choice] = []
+        found = [] if trials else [trial.choice for trial in order(earlier, config)[: count // AGAIN]]
+        known = {key(trial.choice) for trial in trials} | {key(choice) for choice in found}
         while len(found) < count:
             found.append(_unknown(study, space, known))
             known.add(key(found[-1]))

@@ -2,8 +2,9 @@
 
 All trials of a generation are trained to the first rung. Of all trials so far, one of ``keep`` may go on at each
 rung, those of the least loss there; who went on stays. Then the next generation is proposed. When there are no more,
-the best of the last rung are trained to the end. One generation and one rung are a step: what is to be done next
-depends on what the steps before have shown, not on the order in which trials of one step end.
+the best of the last rung are trained to the end, and the best of these again with other seeds. One generation and one
+rung are a step: what is to be done next depends on what the steps before have shown, not on the order in which trials
+of one step end.
 
 Source of the halving: Jamieson & Talwalkar (2016), https://arxiv.org/abs/1502.07943. That losses after the first
 epochs of one long schedule rank trials better than short schedules of their own was measured here.
@@ -26,6 +27,8 @@ class Task(NamedTuple):
 
     trial: int
     until: int
+    repeat: int = 0
+    """0, or the number of a further seed with which it is trained from the beginning."""
 
 
 class Propose(NamedTuple):
@@ -56,15 +59,15 @@ def next_step(trials: Sequence[Trial], config: TuneConfig, epochs: int) -> list[
             return tasks
     if len(trials) < config.trials:
         return Propose(min(config.generation, config.trials - len(trials)))
-    return _promoted(trials, stages, len(rungs), config) if rungs else []
+    return (_promoted(trials, stages, len(rungs), config) if rungs else []) or _repeats(trials, config, epochs)
 
 
 def total_epochs(config: TuneConfig, epochs: int) -> int:
     """Return the epochs that a whole search trains."""
     stages = [0, *(rung for rung in config.rungs if rung < epochs), epochs]
-    return sum(
-        _quota(config.trials, level, config) * (b - a) for level, (a, b) in enumerate(itertools.pairwise(stages))
-    )
+    quotas = [_quota(config.trials, level, config) for level in range(len(stages) - 1)]
+    once = sum(quota * (b - a) for quota, (a, b) in zip(quotas, itertools.pairwise(stages), strict=True))
+    return once + min(config.finalists, quotas[-1]) * (config.seeds - 1) * epochs
 
 
 def order(trials: Iterable[Trial], config: TuneConfig, at: int | None = None) -> list[Trial]:
@@ -116,6 +119,17 @@ def _promoted(trials: Sequence[Trial], stages: Sequence[int], level: int, config
     unfinished = [trial for trial in gone if not trial.reached(until)]
     free = max(0, _quota(len(trials), level, config) - len(gone))
     return [Task(trial.number, until) for trial in (*unfinished, *order(waiting, config, before)[:free])]
+
+
+def _repeats(trials: Sequence[Trial], config: TuneConfig, epochs: int) -> list[Task]:
+    """Return the tasks of the finalists with further seeds."""
+    done = [trial for trial in trials if trial.epochs >= epochs and not trial.failure]
+    return [
+        Task(trial.number, epochs, repeat)
+        for trial in order(done, config)[: config.finalists]
+        for repeat in range(1, config.seeds)
+        if str(repeat) not in trial.repeats
+    ]
 
 
 def _quota(count: int, level: int, config: TuneConfig) -> int:

@@ -49,9 +49,9 @@ class Space:
         }
         self.named = {f"head_{name}": tuple(list(units) for units in config.heads) for name in TARGET_NAMES}
         self.ranges = {"learning_rate": config.learning_rate, "weight_decay": config.weight_decay}
-        for last in (0, -1):
-            ends = {name: values[last] for name, values in (self.ordered | self.named | self.ranges).items()}
-            self.meaning(ends)
+        values = self.ordered | self.named | self.ranges
+        for place in range(max(map(len, values.values()))):  # so that each value is looked at once
+            self.meaning({name: known[min(place, len(known) - 1)] for name, known in values.items()})
 
     def distributions(self) -> dict[str, BaseDistribution]:
         """Return what a sampler draws from: places in the lists of values, and the logarithms of the ranges."""

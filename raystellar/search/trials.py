@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -30,6 +30,7 @@ class Trial:
     validation : loss after each epoch; NaN where it was not finite
     training : loss of each epoch
     mae : mean absolute errors on the validation set after each epoch, see ``targets.TARGETS``
+    repeats : least validation loss with each further seed, by its number, from 1
     seconds : of training, over all its parts
     overhead : seconds of its worker besides
     parameters : of the network
@@ -44,6 +45,7 @@ class Trial:
     validation: list[float] = field(default_factory=list)
     training: list[float] = field(default_factory=list)
     mae: list[list[float]] = field(default_factory=list)
+    repeats: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     overhead: float = 0.0
     parameters: int = 0
@@ -61,9 +63,28 @@ class Trial:
         known = [loss for loss in self.validation[:epochs] if math.isfinite(loss)]
         return math.inf if self.failure or not known else min(known)
 
+    def cost(self, epochs: int) -> int:
+        """Return the epochs it was trained in all, in a search of so many ``epochs`` a training."""
+        return self.epochs + len(self.repeats) * epochs
+
+    def mean_loss(self) -> float:
+        """Return the mean of its losses over the seeds that it was trained with."""
+        losses = [self.loss(), *self.repeats.values()]
+        return sum(losses) / len(losses)
+
     def reached(self, epochs: int) -> bool:
         """Whether it need not be trained to so many epochs, for it was, or cannot be."""
         return bool(self.failure) or self.epochs >= epochs
+
+    def update(self, outcome: Mapping[str, Any], repeat: int = 0) -> None:
+        """Take in what came of training it on, or with a further seed."""
+        if repeat:
+            losses = [loss for loss in outcome.get("validation", ()) if math.isfinite(loss)]
+            self.repeats[str(repeat)] = min(losses, default=math.inf)
+            self.seconds += outcome.get("seconds", 0.0)
+            return
+        for name, value in outcome.items():
+            setattr(self, name, value)
 
     def state(self, epochs: int) -> str:
         """Return its state after a search of so many epochs."""
@@ -73,10 +94,12 @@ class Trial:
 
 
 def best(trials: Iterable[Trial]) -> Trial | None:
-    """Return the trial of the least loss, the one that came furthest; None where none has a loss."""
+    """Return the trial of the least mean loss, of those that came furthest; None where none has a loss."""
     known = [trial for trial in trials if math.isfinite(trial.loss())]
-    furthest = max((trial.epochs for trial in known), default=0)
-    return min((trial for trial in known if trial.epochs == furthest), key=Trial.loss, default=None)
+    furthest = max(((trial.epochs, len(trial.repeats)) for trial in known), default=None)
+    return min(
+        (trial for trial in known if (trial.epochs, len(trial.repeats)) == furthest), key=Trial.mean_loss, default=None
+    )
 
 
 def write_trials(run: str, trials: Sequence[Trial]) -> None:
