@@ -23,6 +23,8 @@ from raystellar.fit.config import FitConfig
 from raystellar.fit.data import SpectraSet, read_dataset
 from raystellar.model.architecture import NetworkConfig
 from raystellar.progress import Progress
+from raystellar.report.search import write_search_report
+from raystellar.report.tensorboard import write_tensorboard
 from raystellar.runs import begin_run, read_run
 from raystellar.search.conductor import Conductor
 from raystellar.search.config import SpaceConfig, TuneConfig
@@ -127,6 +129,8 @@ def tune(
     _write_settings(places.join(out, BEST_NAME), choices, winner)
     if config.objective != "loss":
         _write_front(out, choices, conductor.trials, config, fit.epochs)
+    write_search_report(out, conductor.trials, config, fit.epochs, choices)
+    write_tensorboard(out, conductor.trials)
     shutil.rmtree(work.folder or "", ignore_errors=True)
     return TuneSummary(
         out=out,

@@ -51,11 +51,11 @@ def propose(
     """
     import optuna
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # it warns of packages that would make it quicker
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study = _study(space, trials, earlier, config)
-        found = [] if trials else [trial.choice for trial in order(earlier, config)[: count // AGAIN]]
+        found = [] if trials else [trial.choice for trial in _ranked(earlier, config)[: count // AGAIN]]
         known = {key(trial.choice) for trial in trials} | {key(choice) for choice in found}
         while len(found) < count:
             found.append(_unknown(study, space, known))
@@ -81,10 +81,10 @@ def _study(space: Space, trials: Sequence[Trial], earlier: Sequence[Trial], conf
     import optuna
 
     directions = [optuna.study.StudyDirection.MINIMIZE] * len(costs(Trial(0, 0, {}), config))
-    study = optuna.create_study(sampler=_sampler(len(trials), config), directions=directions)
+    study = optuna.create_study(sampler=_sampler(len(trials), len(earlier), config), directions=directions)
     distributions = space.distributions()
     for one_search in (earlier, trials):
-        ranked = [trial for trial in order(one_search, config) if math.isfinite(trial.loss())]
+        ranked = _ranked(one_search, config)
         for place, trial in enumerate(ranked):
             score = float(ndtri((place + 0.5) / len(ranked)))
             study.add_trial(
@@ -97,10 +97,15 @@ def _study(space: Space, trials: Sequence[Trial], earlier: Sequence[Trial], conf
     return study
 
 
-def _sampler(known: int, config: TuneConfig) -> optuna.samplers.BaseSampler:
+def _ranked(trials: Sequence[Trial], config: TuneConfig) -> list[Trial]:
+    """Return those of which all costs are known, from the best to the worst; another search may not have timed any."""
+    return [trial for trial in order(trials, config) if all(0 < cost < math.inf for cost in costs(trial, config))]
+
+
+def _sampler(known: int, earlier: int, config: TuneConfig) -> optuna.samplers.BaseSampler:
     import optuna
 
-    seed = int(np.random.SeedSequence((config.seed, known)).generate_state(1)[0])
+    seed = int(np.random.SeedSequence((config.seed, known, earlier)).generate_state(1)[0])
     kinds: dict[str, Any] = {
         "tpe": lambda: optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=True),
         "gp": lambda: optuna.samplers.GPSampler(seed=seed),

@@ -114,11 +114,14 @@ def pareto_fronts(points: Sequence[tuple[float, ...]]) -> list[int]:
 def _promoted(trials: Sequence[Trial], stages: Sequence[int], level: int, config: TuneConfig) -> list[Task]:
     """Return the tasks of those who go on from the rung before ``level`` and have not yet."""
     before, until = stages[level - 1], stages[level]
-    gone = [trial for trial in trials if trial.epochs > before]
-    waiting = [trial for trial in trials if trial.epochs == before and not trial.failure]
+    # one that failed on its way keeps its place, or it would matter whether another ended before
+    gone = [trial for trial in trials if trial.epochs > before or (trial.failure and trial.epochs == before)]
+    # ranked among all who came here, or it would matter which of this step have ended before
+    ranked = order((trial for trial in trials if trial.epochs >= before and not trial.failure), config, before)
+    waiting = [trial for trial in ranked if trial.epochs == before]
     unfinished = [trial for trial in gone if not trial.reached(until)]
     free = max(0, _quota(len(trials), level, config) - len(gone))
-    return [Task(trial.number, until) for trial in (*unfinished, *order(waiting, config, before)[:free])]
+    return [Task(trial.number, until) for trial in (*unfinished, *waiting[:free])]
 
 
 def _repeats(trials: Sequence[Trial], config: TuneConfig, epochs: int) -> list[Task]:

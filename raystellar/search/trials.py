@@ -32,7 +32,7 @@ class Trial:
     mae : mean absolute errors on the validation set after each epoch, see ``targets.TARGETS``
     repeats : least validation loss with each further seed, by its number, from 1
     seconds : of training, over all its parts
-    overhead : seconds of its worker besides
+    overhead : seconds of its workers besides, over all its parts
     parameters : of the network
     predict_ms : to predict 256 spectra; 0 where it was not asked for
     failure : why it has no loss; empty where it has
@@ -78,13 +78,15 @@ class Trial:
 
     def update(self, outcome: Mapping[str, Any], repeat: int = 0) -> None:
         """Take in what came of training it on, or with a further seed."""
+        self.overhead += outcome.get("overhead", 0.0)
         if repeat:
             losses = [loss for loss in outcome.get("validation", ()) if math.isfinite(loss)]
             self.repeats[str(repeat)] = min(losses, default=math.inf)
+            self.repeats = dict(sorted(self.repeats.items()))  # whichever ended first, the mean is the same
             self.seconds += outcome.get("seconds", 0.0)
             return
-        for name, value in outcome.items():
-            setattr(self, name, value)
+        for name in outcome.keys() - {"overhead"}:
+            setattr(self, name, outcome[name])
 
     def state(self, epochs: int) -> str:
         """Return its state after a search of so many epochs."""

@@ -1,0 +1,94 @@
+"""The trials of a search as TensorBoard reads them."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from raystellar import places
+from raystellar.report.search_figures import spoken
+from raystellar.search.trials import Trial
+from raystellar.targets import TARGET_NAMES
+
+TENSORBOARD_NAME = "tensorboard"
+
+EVENTS_NAME = "events.out.tfevents.0.raystellar"
+"""TensorBoard knows the files by the middle of their name; the rest, by custom time and host, would change."""
+
+FINAL = "loss/final"
+
+
+def write_tensorboard(out: str, trials: Sequence[Trial]) -> None:
+    """Write ``tensorboard/trial-NNNNN/`` for each trial: losses and errors by epoch, and what it chose.
+
+    The folder replaces an earlier one when it is whole; the same trials make the same bytes. Only for a folder on a
+    disk: where ``out`` is a URL, nothing is written.
+
+    Parameters
+    ----------
+    out : folder of the search
+    trials : all of the search
+    """
+    if not places.is_local(out):
+        return
+    final = os.path.join(places.local_path(out), TENSORBOARD_NAME)
+    new, old = (os.path.join(places.local_path(out), f".{TENSORBOARD_NAME}-{word}") for word in ("new", "old"))
+    for left in (new, old):
+        shutil.rmtree(left, ignore_errors=True)
+    for trial in trials:
+        folder = os.path.join(new, f"trial-{trial.number:05d}")
+        os.makedirs(folder)
+        _write_trial(os.path.join(folder, EVENTS_NAME), trial)
+    if os.path.isdir(final):
+        os.replace(final, old)
+    os.replace(new, final)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _write_trial(path: str, trial: Trial) -> None:
+    from tensorboardX.proto.event_pb2 import Event
+    from tensorboardX.record_writer import RecordWriter
+
+    writer = RecordWriter(path)
+    writer.write(Event(wall_time=0.0, file_version="brain.Event:2").SerializeToString())
+    for epoch, seconds, summary in _summaries(trial):
+        writer.write(Event(wall_time=seconds, step=epoch, summary=summary).SerializeToString())
+    writer.close()
+
+
+def _summaries(trial: Trial) -> Iterator[tuple[int, float, Any]]:
+    """Yield epoch, seconds of training until then, and summary."""
+    from tensorboardX.summary import scalar
+
+    begin, start, end = _hyperparameters(trial)
+    yield from ((0, 0.0, summary) for summary in (begin, start))
+    for epoch in range(1, trial.epochs + 1):
+        seconds = trial.seconds * epoch / trial.epochs
+        for name, value in _values(trial, epoch - 1):
+            yield epoch, seconds, scalar(name, value)
+    if math.isfinite(trial.mean_loss()):
+        yield trial.epochs, trial.seconds, scalar(FINAL, trial.mean_loss())
+    yield trial.epochs, trial.seconds, end
+
+
+def _values(trial: Trial, at: int) -> Iterator[tuple[str, float]]:
+    yield "loss/validation", trial.validation[at]
+    if at < len(trial.training):
+        yield "loss/training", trial.training[at]
+    if at < len(trial.mae):
+        yield from ((f"mae/{name}", error) for name, error in zip(TARGET_NAMES, trial.mae[at], strict=True))
+
+
+def _hyperparameters(trial: Trial) -> tuple[Any, Any, Any]:
+    """Return what TensorBoard's plugin takes before and after the scalars; heads as texts such as 48-32."""
+    from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
+    from tensorboardX.summary import hparams
+
+    chosen = {name: spoken(value) if isinstance(value, list) else value for name, value in trial.choice.items()}
+    begin, start, end = hparams(chosen, {FINAL: trial.loss()})
+    plugin = start.value[0].metadata.plugin_data  # holds a mapping, whose order would change from run to run
+    plugin.content = HParamsPluginData.FromString(plugin.content).SerializeToString(deterministic=True)
+    return begin, start, end
