@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -186,25 +186,13 @@ def _fit(
 ) -> FitResult:
     """Fit ``what`` (arguments of ``fit.loop.fit``) to the splits, here or on Ray."""
     from raystellar.fit.loop import check, fit
+    from raystellar.fit.threads import threads
 
     check(**splits, network=what["network"])
     if resources.workers:
         return _fit_on_ray(splits, what, resources, folder, report)
-    with _threads(resources.cpus_per_worker):
+    with threads(resources.cpus_per_worker):
         return fit(**splits, **what, device=_device(resources), report=report)
-
-
-@contextlib.contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """Give torch ``count`` threads for a while: idle ones spin, and stall each other where cores are shared."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _device(resources: TrainResources) -> str:

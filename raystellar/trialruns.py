@@ -8,17 +8,15 @@ that a search needs to go on is in its folder.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import os
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from raystellar.config import digest
-from raystellar.errors import ConfigError, IncompleteError
+from raystellar.errors import ConfigError, IncompleteError, first_line
 from raystellar.fit.checkpoints import Checkpoints
 from raystellar.fit.config import FitConfig
 from raystellar.fit.data import SpectraSet
@@ -102,8 +100,18 @@ class Runner:
 
 
 def run_here(conductor: Conductor, spectra: dict[str, SpectraSet], work: Work, resources: TuneResources) -> None:
-    """Run all tasks in this process."""
-    with _one_thread():
+    """Run all tasks in this process.
+
+    Raises
+    ------
+    ConfigError : a GPU was asked for and there is none
+    """
+    from raystellar.fit.part import device
+    from raystellar.fit.threads import threads
+
+    if resources.use_gpu == "yes" and device(True) == "cpu":
+        raise ConfigError("tuning.use_gpu = 'yes' but torch sees no GPU here; say 'auto' or 'no'")
+    with threads(1):
         runner = Runner(spectra, replace(work, use_gpu=resources.use_gpu != "no"), threads=1)
         while (task := conductor.take()) is not None:
             conductor.put(task, runner(task, conductor.trials[task.trial].choice))
@@ -129,6 +137,8 @@ def run_on_ray(conductor: Conductor, spectra: dict[str, SpectraSet], work: Work,
     )
     from ray import tune
 
+    from raystellar.fit.threads import threads
+
     searcher = _searcher(conductor)
     trainable = tune.with_parameters(_trainable(), spectra=spectra, work=work, threads=int(resources.cpus_per_trial))
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
@@ -143,26 +153,14 @@ def run_on_ray(conductor: Conductor, spectra: dict[str, SpectraSet], work: Work,
                 failure_config=tune.FailureConfig(max_failures=resources.max_failures),
             ),
         )
-        with _one_thread():
-            tuner.fit()
+        with threads(1):  # the sampler gp is nine times slower with two
+            found = tuner.fit()
     if searcher.lost:
+        cause = first_line(found.errors[0]) if found.errors else "no cause was told"
         raise IncompleteError(
-            f"the worker of trial {searcher.lost[0].trial} was lost {resources.max_failures + 1} times; mend the cause "
-            "and give the same command again"
+            f"the worker of trial {searcher.lost[0].trial} failed {resources.max_failures + 1} times, at last with: "
+            f"{cause}; mend the cause and give the same command again"
         )
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Give torch one thread for a while: the sampler ``gp`` uses it too, and is nine times slower with two."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _needed(resources: TuneResources) -> dict[str, float]:
@@ -203,7 +201,6 @@ def _searcher(conductor: Conductor) -> Any:
                 over = conductor.finished or (self.lost and not conductor.running)
                 return Searcher.FINISHED if over else None
             self._tasks[trial_id] = task
-
             return {"task": tuple(task), "choice": conductor.trials[task.trial].choice}
 
         def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:

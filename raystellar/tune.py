@@ -183,7 +183,7 @@ def _run(
 
     check(**spectra, network=work.space.network)
     with Progress("tune", total_epochs(conductor.config, work.fit.epochs), "epochs") as progress:
-        conductor.watch = _Line(progress)
+        conductor.watch = _Line(progress, conductor)
         if resources.local:
             run_here(conductor, spectra, work, tuning)
         else:
@@ -194,13 +194,13 @@ def _run(
 class _Line:
     """Tells on the line of progress how a search stands."""
 
-    def __init__(self, progress: Progress) -> None:
-        self._progress, self._told = progress, 0
+    def __init__(self, progress: Progress, conductor: Conductor) -> None:
+        self._progress, self._told = progress, _epochs(conductor)
+        progress.skip(self._told)
 
     def __call__(self, conductor: Conductor) -> None:
         trials, open_tasks = conductor.trials, len(conductor.running)
-        epochs = sum(trial.cost(conductor.epochs) for trial in trials)
-        begun = sum(1 for trial in trials if trial.epochs)
+        epochs, begun = _epochs(conductor), sum(1 for trial in trials if trial.epochs or trial.failure)
         failed, winner = sum(1 for trial in trials if trial.failure), best(trials)
         parts = [f"trials {begun}/{conductor.config.trials}"]
         for rung in conductor.config.rungs:
@@ -212,6 +212,10 @@ class _Line:
         self._progress.note(", ".join(parts))
         self._progress.add(epochs - self._told)
         self._told = epochs
+
+
+def _epochs(conductor: Conductor) -> int:
+    return sum(trial.cost(conductor.epochs) for trial in conductor.trials)
 
 
 def _check(trials: Sequence[Trial], config: TuneConfig) -> Trial:

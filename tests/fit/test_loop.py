@@ -12,6 +12,7 @@ from fitdata import spectra
 from torch import nn
 
 from raystellar.errors import DatasetError
+from raystellar.fit.augment import Augmenter
 from raystellar.fit.checkpoints import Checkpoints, State
 from raystellar.fit.config import FitConfig
 from raystellar.fit.loop import fit, flatten, huber
@@ -25,6 +26,10 @@ TRAIN, VALIDATION = spectra(301, seed=1), spectra(100, seed=2)
 
 def same(first, second):
     return all(np.array_equal(first.weights[name], second.weights[name]) for name in first.weights)
+
+
+def without_seconds(history):
+    return [{name: value for name, value in past.items() if name != "seconds"} for past in history]
 
 
 class Killed(Exception):
@@ -109,6 +114,44 @@ def test_killed_and_resumed_is_uninterrupted(tmp_path, epoch):
     assert resumed.validation == whole.validation
     assert resumed.best_epoch == whole.best_epoch
     assert len(list((tmp_path / "fit").iterdir())) == min(2, epoch + len(told))
+
+
+@pytest.mark.parametrize("rungs", [(1, 4), (2, 3, 4), (1, 2, 3, 4), (4, 9)])
+def test_a_fit_in_parts_is_uninterrupted(tmp_path, rungs):
+    whole = fit(TRAIN, VALIDATION, NETWORK, CONFIG)
+    checkpoints = Checkpoints(tmp_path, "fit", keep=1, durable=False)
+    told, before = [], 0
+    for until in rungs:
+        part = fit(TRAIN, VALIDATION, NETWORK, CONFIG, checkpoints=checkpoints, report=told.append, until=until)
+        assert [entry.epoch for entry in told[before:]] == list(range(before + 1, min(until, 4) + 1))
+        before = min(until, 4)
+        assert len(part.history) == before
+        assert without_seconds(part.history) == without_seconds(whole.history[:before])
+        assert len(list((tmp_path / "fit").iterdir())) == 1
+    assert same(whole, part)
+    assert part.validation == whole.validation
+    assert part.best_epoch == whole.best_epoch
+    again = fit(TRAIN, VALIDATION, NETWORK, CONFIG, checkpoints=checkpoints, report=told.append, until=1)
+    assert len(told) == 4  # nothing is left to do
+    assert same(whole, again)
+
+
+def test_a_part_without_checkpoints_begins_anew():
+    part = fit(TRAIN, VALIDATION, NETWORK, CONFIG, until=2)
+    assert [past["epoch"] for past in part.history] == [1, 2]
+    whole = fit(TRAIN, VALIDATION, NETWORK, CONFIG)
+    assert without_seconds(part.history) == without_seconds(whole.history[:2])
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_items_that_were_made_before_change_nothing(fresh):
+    config = dataclasses.replace(CONFIG, epochs=2, fresh_noise=fresh)
+    items = Augmenter(TRAIN.flux, TRAIN.keys, config)
+    whole = fit(TRAIN, VALIDATION, NETWORK, config)
+    for _ in range(2):  # and are not used up
+        given = fit(TRAIN, VALIDATION, NETWORK, config, items=items)
+        assert same(whole, given)
+        assert without_seconds(given.history) == without_seconds(whole.history)
 
 
 def test_damaged_checkpoints_are_passed_over(tmp_path, caplog):

@@ -200,7 +200,9 @@ def test_those_that_fail_later_keep_their_place(config, epochs, seed, burst):
 
 def test_rungs_that_no_training_reaches_are_ignored():
     losses = Losses(3)
-    wide, narrow = (TuneConfig(trials=20, generation=7, rungs=rungs, keep=3, seeds=1) for rungs in ((1, 3, 9, 27), (1, 3)))
+    wide, narrow = (
+        TuneConfig(trials=20, generation=7, rungs=rungs, keep=3, seeds=1) for rungs in ((1, 3, 9, 27), (1, 3))
+    )
     assert search(wide, 9, losses)[0] == search(narrow, 9, losses)[0]
     assert total_epochs(wide, 9) == total_epochs(narrow, 9) == 20 + 7 * 2 + 3 * 6
     every = TuneConfig(trials=5, rungs=(1,))
@@ -232,7 +234,12 @@ def test_nothing_is_left_of_a_finished_search():
 
 
 def test_the_order_of_trials():
-    one = [Trial(0, 0, {}, [0.5, 0.1]), Trial(1, 0, {}, [0.3]), Trial(2, 0, {}, [0.4, 0.2]), Trial(3, 0, {}, failure="-")]
+    one = [
+        Trial(0, 0, {}, [0.5, 0.1]),
+        Trial(1, 0, {}, [0.3]),
+        Trial(2, 0, {}, [0.4, 0.2]),
+        Trial(3, 0, {}, failure="-"),
+    ]
     assert [trial.number for trial in order(one, TuneConfig())] == [0, 2, 1, 3]
     assert [trial.number for trial in order(one[:3], TuneConfig(), at=1)] == [1, 2, 0]
 

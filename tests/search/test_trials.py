@@ -18,8 +18,9 @@ def trial(number, *losses, failure=""):
 
 def test_what_is_written_is_read(tmp_path):
     whole = Trial(
-        number=1, generation=2, choice=CHOICE, validation=[0.1, math.nan, math.inf], training=[0.3, -math.inf, 0.1 + 0.2],
-        mae=[[100.0, 0.1, math.nan]] * 3, repeats={"1": 0.2, "2": math.inf}, seconds=1.5, overhead=0.25, parameters=542_771, predict_ms=3.25,
+        number=1, generation=2, choice=CHOICE,
+        validation=[0.1, math.nan, math.inf], training=[0.3, -math.inf, 0.1 + 0.2], mae=[[100.0, 0.1, math.nan]] * 3,
+        repeats={"1": 0.2, "2": math.inf}, seconds=1.5, overhead=0.25, parameters=542_771, predict_ms=3.25,
         failure="", worker="10.0.0.1 pid 7 gpu 0",
     )  # fmt: skip
     trials = [Trial(0, 0, {}), whole, trial(2, failure="the validation loss was never finite — ΔT")]
