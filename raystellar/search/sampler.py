@@ -105,7 +105,8 @@ def _ranked(trials: Sequence[Trial], config: TuneConfig) -> list[Trial]:
 def _sampler(known: int, earlier: int, config: TuneConfig) -> optuna.samplers.BaseSampler:
     import optuna
 
-    seed = int(np.random.SeedSequence((config.seed, known, earlier)).generate_state(1)[0])
+    entropy = (config.seed, known, earlier) if earlier else (config.seed, known)
+    seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
     kinds: dict[str, Any] = {
         "tpe": lambda: optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=True),
         "gp": lambda: optuna.samplers.GPSampler(seed=seed),
