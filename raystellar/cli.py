@@ -39,6 +39,10 @@ EXAMPLES = {
   raystellar label dr12/spectra --model model --out catalog
   raystellar label survey/spectra/0266 --model model --out catalog --local
   raystellar label @paths.txt --model model --out catalog --labels ssppOut-dr12.fits""",
+    "export": """examples:
+  raystellar export catalog --out catalog.fits
+  raystellar export catalog --out good.fits --good
+  raystellar export s3://bucket/catalog --out s3://bucket/catalog.parquet""",
     "fetch-list": """examples:
   raystellar fetch-list ssppOut-dr12.fits --out paths.txt
   raystellar fetch-list ssppOut-dr12.fits --out paths.txt --base s3://bucket/dr12""",
@@ -91,6 +95,11 @@ def parser() -> argparse.ArgumentParser:
     label.add_argument("--model", required=True, metavar="BUNDLE", help="folder written by train")
     label.add_argument("--out", required=True, metavar="CATALOG", help="folder to write")
     label.add_argument("--labels", metavar="TABLE", help="take radial velocities from this table where it has them")
+
+    export = _command(commands, "export", run_export, "a finished catalogue -> one FITS, Parquet or CSV file, or HATS")
+    export.add_argument("catalog", metavar="CATALOG", help="folder written by label")
+    export.add_argument("--out", required=True, metavar="FILE", help="to write: *.fits, *.parquet, *.csv or *.hats")
+    export.add_argument("--good", action="store_true", help="only rows without a flag that warns or forbids")
 
     fetch = _command(commands, "fetch-list", run_fetch_list, "the archive addresses of the spectra of a label table")
     fetch.add_argument("labels", metavar="TABLE", help="ssppOut FITS, sppParams CSV, or Parquet")
@@ -301,6 +310,18 @@ def run_label(options: argparse.Namespace) -> int:
     _print_job(summary.job)
     print("flags: " + ", ".join(f"{name} {count}" for name, count in summary.flagged.items()))
     print(f"model: {summary.model_id}")
+    _print_end(summary.out, summary.seconds)
+    return 0
+
+
+def run_export(options: argparse.Namespace) -> int:
+    """Run ``raystellar export``."""
+    if _settings(options) is None:
+        return 0
+    from raystellar.export import export
+
+    summary = export(options.catalog, options.out, good=options.good)
+    print(f"{summary.rows} of {summary.accounting.rows_out} rows, {summary.accounting.rejected.total()} rejects")
     _print_end(summary.out, summary.seconds)
     return 0
 

@@ -20,11 +20,12 @@ from raystellar.errors import SpectrumError
 from raystellar.fetch import FetchConfig, Fetcher
 from raystellar.ingest import Admitted, Batch, choose_rv, find_label, ingest, matrix_column
 from raystellar.preprocess.pixels import PreprocessConfig, Preprocessor
-from raystellar.schema import DATASET, SPLITS, arrow_schema
+from raystellar.schema import DATASET, SPLITS
 from raystellar.shards import ShardedOutput, make_manifest
 from raystellar.spectra.record import Spectrum
 from raystellar.splits import NOT_DRAWN, SplitConfig, assign_splits
 from raystellar.targets import TARGET_NAMES
+from raystellar.votable import described_schema
 
 SPEC_NAME = r"spec-(?P<plate>\d{3,6})-(?P<mjd>\d{5})-(?P<fiberid>\d{1,4})\.fits?(?:\.gz)?$"
 """Name of an SDSS spec file, which says whose spectrum it is."""
@@ -81,7 +82,7 @@ def preprocess(
         table = read_labels(labels, catalog)
         split = draw_splits(table, manifest["path"], splits)
     identity = {"catalog": catalog, "splits": splits, "preprocess": config, "labels": table.digest()}
-    output = ShardedOutput(out, arrow_schema(DATASET))
+    output = ShardedOutput(out, described_schema(DATASET, "dataset"))
     output.begin("dataset", identity, manifest, resources.rows_per_shard, resources.bytes_per_shard)
     with watch.part("preprocess"):
         result = run_job("preprocess", output, DatasetShard, (table, split, config, fetch or FetchConfig()), resources)

@@ -81,16 +81,30 @@ def ingest(slices: Iterable[Slice], preprocessor: Preprocessor, admit: Admit, fe
     """
     slices = list(slices)
     room = sum(1 if part.spectra is None else part.spectra for part in slices)
+    files = fetcher.stream(part.path for part in slices) if fetcher else repeat((None, None))
+    parts = _begun((part, file) for part, (_, file) in zip(slices, files, strict=False))
+    items = ((part.path, items) for part, items in (_watched(parts, fetcher) if fetcher else parts))
+    batch = gather(items, room, preprocessor, admit)
+    if fetcher and room >= MANY_SPECTRA:
+        fetcher.check(len(slices))
+    return batch
+
+
+def gather(
+    parts: Iterable[tuple[str, Iterable[Spectrum | SpectrumError]]],
+    room: int,
+    preprocessor: Preprocessor,
+    admit: Admit,
+) -> Batch:
+    """Admit and preprocess at most ``room`` spectra, given as the path and the items of every file."""
     flux = np.empty((room, N_PIXELS), dtype=np.float32)
     ivar = np.empty((room, N_NOISE), dtype=np.float32)
     taken: list[tuple[Any, ...]] = []
     rejects: list[tuple[str, SpectrumError]] = []
-    files = fetcher.stream(part.path for part in slices) if fetcher else repeat((None, None))
-    parts = _begun((part, file) for part, (_, file) in zip(slices, files, strict=False))
-    for part, items in _watched(parts, fetcher) if fetcher else parts:
+    for path, items in parts:
         for spectrum in items:
             if isinstance(spectrum, SpectrumError):
-                rejects.append((part.path, spectrum))
+                rejects.append((path, spectrum))
                 continue
             n = len(taken)
             try:
@@ -98,11 +112,9 @@ def ingest(slices: Iterable[Slice], preprocessor: Preprocessor, admit: Admit, fe
                 shift_rv = 0.0 if math.isnan(admitted.rv) else admitted.rv
                 good = preprocessor(spectrum.loglam, spectrum.flux, spectrum.ivar, shift_rv, flux[n], ivar[n])
             except SpectrumError as error:
-                rejects.append((part.path, _named(error, spectrum)))
+                rejects.append((path, _named(error, spectrum)))
                 continue
             taken.append((*_identity(spectrum, admitted, good), spectrum.is_sky, admitted.row))
-    if fetcher and room >= MANY_SPECTRA:
-        fetcher.check(len(slices))
     columns = list(zip(*taken, strict=True)) if taken else [()] * (len(IDENTITY) + 2)
     n = len(taken)
     return Batch(

@@ -22,10 +22,11 @@ from raystellar.fetch import FetchConfig, Fetcher
 from raystellar.ingest import Admitted, Batch, choose_rv, find_label, ingest
 from raystellar.preprocess.pixels import PreprocessConfig, Preprocessor
 from raystellar.quality import BAD, WARN, QualityConfig, flag_rows
-from raystellar.schema import CATALOG, arrow_schema
+from raystellar.schema import CATALOG
 from raystellar.shards import ShardedOutput, make_manifest
 from raystellar.spectra.record import Spectrum
 from raystellar.targets import TARGET_NAMES
+from raystellar.votable import described_schema
 
 if TYPE_CHECKING:
     from raystellar.model.bundle import Bundle
@@ -81,7 +82,7 @@ def label(
         with watch.part("read labels"):
             table = read_labels(labels, catalog or CatalogConfig(), required=["rv"])
     identity = {"model": bundle.model_id, "quality": quality, "labels": table.digest() if table else None}
-    output = ShardedOutput(out, arrow_schema(CATALOG))
+    output = ShardedOutput(out, described_schema(CATALOG, "catalog"))
     output.begin("catalog", identity, manifest, resources.rows_per_shard, resources.bytes_per_shard)
     with watch.part("label"):
         arguments = (model, bundle.model_id, table, quality, fetch or FetchConfig())
@@ -102,47 +103,25 @@ def preprocess_of(bundle: Bundle) -> PreprocessConfig:
         raise BundleError(f"model {bundle.model_id} was trained with a preprocessing unknown here: {error}") from None
 
 
-class LabelShard:
-    """Do one shard: read, preprocess, predict, judge, commit."""
+class Labeller:
+    """Turn preprocessed spectra into rows of the catalogue: predict and judge."""
 
-    def __init__(
-        self,
-        output: ShardedOutput,
-        model: str,
-        model_id: str,
-        table: LabelTable | None,
-        quality: QualityConfig,
-        fetch: FetchConfig,
-    ) -> None:
-        from raystellar.model.bundle import load_bundle
+    def __init__(self, bundle: Bundle, quality: QualityConfig) -> None:
+        self.bundle, self._quality = bundle, quality
 
-        self._output, self._table, self._quality = output, table, quality
-        self._bundle = load_bundle(model)
-        if self._bundle.model_id != model_id:
-            raise BundleError(f"model {model} changed while it was in use, from {model_id} to {self._bundle.model_id}")
-        self._config = preprocess_of(self._bundle)
-        self._preprocessor, self._fetcher = Preprocessor(self._config), Fetcher(fetch)
-
-    def __call__(self, shard: int) -> dict[str, Any]:
-        """Do this shard and commit it."""
-        batch = ingest(self._output.slices(shard), self._preprocessor, self._admit, self._fetcher)
-        self._output.commit(shard, self._rows(batch), batch.rejects)
-        return {"rows": len(batch.rows) + len(batch.rejects), "rejected": len(batch.rejects)}
-
-    def _admit(self, spectrum: Spectrum) -> Admitted:
-        """Take everything that has a velocity."""
-        return choose_rv(spectrum, self._table, find_label(self._table, spectrum), self._config.max_abs_rv)
-
-    def _rows(self, batch: Batch) -> pa.Table:
-        labels = self._bundle.predict(batch.flux)
+    def rows(self, batch: Batch) -> pa.Table:
+        """Return the columns ``schema.CATALOG`` of a batch."""
+        labels = self.bundle.predict(batch.flux)
+        errors = self.bundle.predict_errors(batch.flux, batch.ivar, batch.identity["sn"].to_numpy(), labels)
         bits = self._judge(batch, labels)
         table = batch.identity
         for k, name in enumerate(TARGET_NAMES):
             table = table.append_column(name, pa.array(labels[:, k], type=pa.float32()))
+            table = table.append_column(f"e_{name}", pa.array(errors[:, k], type=pa.float32()))
         table = table.append_column("flags", pa.array(bits))
         table = table.append_column("flag_warn", pa.array((bits & WARN) != 0))
         table = table.append_column("flag_bad", pa.array((bits & BAD) != 0))
-        return table.append_column("model_id", pa.array([self._bundle.model_id] * len(bits), type=pa.string()))
+        return table.append_column("model_id", pa.array([self.bundle.model_id] * len(bits), type=pa.string()))
 
     def _judge(self, batch: Batch, labels: np.ndarray) -> np.ndarray:
         def column(name: str) -> np.ndarray:
@@ -157,8 +136,40 @@ class LabelShard:
             good_fraction=column("good_fraction"),
             has_rv=column("rv_source") != "none",
             labels=labels,
-            label_ranges=np.array([self._bundle.label_ranges[name] for name in TARGET_NAMES]),
+            label_ranges=np.array([self.bundle.label_ranges[name] for name in TARGET_NAMES]),
         )
+
+
+class LabelShard:
+    """Do one shard: read, preprocess, predict, judge, commit."""
+
+    def __init__(
+        self,
+        output: ShardedOutput,
+        model: str,
+        model_id: str,
+        table: LabelTable | None,
+        quality: QualityConfig,
+        fetch: FetchConfig,
+    ) -> None:
+        from raystellar.model.bundle import load_bundle
+
+        self._output, self._table = output, table
+        bundle = load_bundle(model)
+        if bundle.model_id != model_id:
+            raise BundleError(f"model {model} changed while it was in use, from {model_id} to {bundle.model_id}")
+        self._labeller, self._config = Labeller(bundle, quality), preprocess_of(bundle)
+        self._preprocessor, self._fetcher = Preprocessor(self._config), Fetcher(fetch)
+
+    def __call__(self, shard: int) -> dict[str, Any]:
+        """Do this shard and commit it."""
+        batch = ingest(self._output.slices(shard), self._preprocessor, self._admit, self._fetcher)
+        self._output.commit(shard, self._labeller.rows(batch), batch.rejects)
+        return {"rows": len(batch.rows) + len(batch.rejects), "rejected": len(batch.rejects)}
+
+    def _admit(self, spectrum: Spectrum) -> Admitted:
+        """Take everything that has a velocity."""
+        return choose_rv(spectrum, self._table, find_label(self._table, spectrum), self._config.max_abs_rv)
 
 
 def count_flags(output: ShardedOutput) -> dict[str, int]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import tempfile
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -154,6 +155,36 @@ def write_bytes(place: str, content: bytes | memoryview, *, durable: bool = True
             raise
 
 
+@contextmanager
+def whole_file(place: str) -> Iterator[Path]:
+    """Yield a path on this machine to write a large file to; it takes its place when the context ends without error.
+
+    Raises
+    ------
+    OutputError : it cannot be written
+    """
+    folder, name = os.path.split(local_path(place)) if is_local(place) else (tempfile.gettempdir(), "file")
+    temporary = Path(folder, f"{TEMPORARY}{name}-{uuid.uuid4().hex}")
+    try:
+        yield temporary
+        with _in_one_sentence(OutputError, f"{place} cannot be written"):
+            _take_place(temporary, place)
+    except OSError as error:
+        raise OutputError(f"{place} cannot be written: {error.strerror or first_line(error)}") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _take_place(temporary: Path, place: str) -> None:
+    if not is_local(place):
+        remote, path = filesystem(place)
+        remote.put_file(str(temporary), path)
+        return
+    with open(temporary, "rb") as stream:
+        os.fsync(stream.fileno())
+    os.replace(temporary, local_path(place))
+
+
 def remove(place: str) -> None:
     """Remove a file, if it is there."""
     if is_local(place):
@@ -171,8 +202,19 @@ def write_table(place: str, table: pa.Table, **options: Any) -> None:
 def parquet_bytes(table: pa.Table, **options: Any) -> memoryview:
     """Return a table as the bytes of a Parquet file, compressed with zstd."""
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd", **options)
+    with parquet_writer(sink, table.schema, **options) as writer:
+        writer.write_table(table.replace_schema_metadata())
     return memoryview(sink.getvalue())
+
+
+def parquet_writer(sink: Any, schema: pa.Schema, **options: Any) -> pq.ParquetWriter:
+    """Return a writer of Parquet, compressed with zstd, that takes tables of ``schema`` without its metadata.
+
+    These stand in the footer as they are, and not once more within Arrow's own description of the schema.
+    """
+    writer = pq.ParquetWriter(sink, schema.remove_metadata(), compression="zstd", **options)
+    writer.add_key_value_metadata({key.decode(): value.decode() for key, value in (schema.metadata or {}).items()})
+    return writer
 
 
 def read_bytes(place: str) -> bytes:

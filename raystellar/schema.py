@@ -1,4 +1,4 @@
-"""Names on disk: files, columns, units. One glossary feeds the Parquet metadata and the documentation."""
+"""Names on disk: files, columns, units, UCDs. One glossary feeds the metadata of all files and the documentation."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from raystellar.quality import Flag
 from raystellar.targets import TARGETS
 
 N_PIXELS = 4000
@@ -39,34 +40,58 @@ class Column:
     name: str
     type: pa.DataType
     unit: str
+    """As people write it, empty where there is none."""
     description: str
+    ucd: str = ""
+    """What it is in the words of the IVOA (UCD1+), empty where none fits."""
+    values: str = ""
+    """What its values stand for, where that needs to be said."""
 
     def field(self) -> pa.Field:
-        """Return the Arrow field, with unit and description as its metadata."""
-        return pa.field(self.name, self.type, metadata={"unit": self.unit, "description": self.description})
+        """Return the Arrow field, with unit, description and UCD as its metadata."""
+        text = f"{self.description}: {self.values}" if self.values else self.description
+        return pa.field(self.name, self.type, metadata={"unit": self.unit, "description": text, "ucd": self.ucd})
+
+
+def error_ucd(ucd: str) -> str:
+    """Return the UCD of the error of what ``ucd`` names."""
+    return f"stat.error;{ucd}"
 
 
 IDENTITY = (
-    Column("path", pa.string(), "", "file the spectrum was read from, as given"),
-    Column("spec_id", pa.string(), "", "name of the spectrum: plate-mjd-fiberid for SDSS, lamost-obsid for LAMOST"),
-    Column("plate", pa.int32(), "", "SDSS plate number, 0 for other surveys"),
-    Column("mjd", pa.int32(), "d", "modified Julian date of the observation"),
-    Column("fiberid", pa.int32(), "", "fibre number on the plate"),
-    Column("run2d", pa.string(), "", "version of the spectroscopic reduction"),
-    Column("ra", pa.float64(), "deg", "right ascension of the target"),
-    Column("dec", pa.float64(), "deg", "declination of the target"),
-    Column("object_class", pa.string(), "", "class given by the SDSS pipeline: STAR, GALAXY or QSO"),
-    Column("subclass", pa.string(), "", "subclass given by the SDSS pipeline"),
-    Column("zwarning", pa.int32(), "", "warning bits of the SDSS pipeline's redshift"),
-    Column("sn", pa.float32(), "", "median signal-to-noise ratio per pixel"),
-    Column("rv", pa.float32(), "km/s", "heliocentric radial velocity used to shift to the rest frame"),
-    Column("rv_source", pa.string(), "", "where rv came from: table, pipeline or none"),
+    Column("path", pa.string(), "", "file the spectrum was read from, as given", "meta.ref"),
+    Column(
+        "spec_id",
+        pa.string(),
+        "",
+        "name of the spectrum: plate-mjd-fiberid for SDSS, lamost-obsid for LAMOST",
+        "meta.id;meta.main",
+    ),
+    Column("plate", pa.int32(), "", "SDSS plate number, 0 for other surveys", "meta.id;obs.field"),
+    Column("mjd", pa.int32(), "d", "modified Julian date of the observation", "time.epoch"),
+    Column("fiberid", pa.int32(), "", "fibre number on the plate", "meta.id;instr"),
+    Column("run2d", pa.string(), "", "version of the spectroscopic reduction", "meta.version;meta.software"),
+    Column("ra", pa.float64(), "deg", "right ascension of the target", "pos.eq.ra;meta.main"),
+    Column("dec", pa.float64(), "deg", "declination of the target", "pos.eq.dec;meta.main"),
+    Column("object_class", pa.string(), "", "class given by the SDSS pipeline: STAR, GALAXY or QSO", "src.class"),
+    Column("subclass", pa.string(), "", "subclass given by the SDSS pipeline", "src.class"),
+    Column("zwarning", pa.int32(), "", "warning bits of the SDSS pipeline's redshift", "meta.code.qual"),
+    Column("sn", pa.float32(), "", "median signal-to-noise ratio per pixel", "stat.snr"),
+    Column(
+        "rv",
+        pa.float32(),
+        "km/s",
+        "heliocentric radial velocity used to shift to the rest frame",
+        "spect.dopplerVeloc.opt;pos.heliocentric",
+    ),
+    Column("rv_source", pa.string(), "", "where rv came from: table, pipeline, given (in Python) or none", "meta.code"),
     Column("good_fraction", pa.float32(), "", "share of the grid covered by pixels with ivar > 0"),
 )
 
-LABELS = tuple(Column(t.name, pa.float32(), t.unit, t.description) for t in TARGETS)
+LABELS = tuple(Column(t.name, pa.float32(), t.unit, t.description, t.ucd) for t in TARGETS)
 LABEL_ERRORS = tuple(
-    Column(f"e_{t.name}", pa.float32(), t.unit, f"uncertainty of {t.name} in the label table") for t in TARGETS
+    Column(f"e_{t.name}", pa.float32(), t.unit, f"uncertainty of {t.name} in the label table", error_ucd(t.ucd))
+    for t in TARGETS
 )
 
 SPECTRA = (
@@ -75,6 +100,7 @@ SPECTRA = (
         pa.list_(pa.float32(), N_PIXELS),
         "",
         "rest-frame flux on the grid, standardised to mean 0 and standard deviation 1",
+        "phot.flux.density;em.wl",
     ),
     Column(
         "ivar",
@@ -82,6 +108,7 @@ SPECTRA = (
         "",
         f"mean inverse variance of the standardised flux in blocks "
         f"of {NOISE_BLOCK} grid pixels; 0 where no pixel is good",
+        "stat.weight;phot.flux.density;em.wl",
     ),
 )
 
@@ -89,26 +116,37 @@ DATASET = (
     *IDENTITY,
     *LABELS,
     *LABEL_ERRORS,
-    Column("star_id", pa.int64(), "", "the same for all spectra of one star in the label table"),
+    Column("star_id", pa.int64(), "", "the same for all spectra of one star in the label table", "meta.id;src"),
     Column("split", pa.string(), "", "train, validation or test"),
     *SPECTRA,
 )
 
+FLAG_VALUES = ", ".join(f"{flag.value} {flag.name}" for flag in Flag)
+
 QUALITY = (
-    Column("flags", pa.int32(), "", "quality bits, see quality.py"),
-    Column("flag_warn", pa.bool_(), "", "some bit asks for care"),
-    Column("flag_bad", pa.bool_(), "", "some bit forbids use"),
-    Column("model_id", pa.string(), "", "identity of the model bundle that made the labels"),
+    Column("flags", pa.int32(), "", "quality bits, added up", "meta.code.qual", FLAG_VALUES),
+    Column("flag_warn", pa.bool_(), "", "some bit asks for care", "meta.code.qual"),
+    Column("flag_bad", pa.bool_(), "", "some bit forbids use", "meta.code.qual"),
+    Column("model_id", pa.string(), "", "identity of the model bundle that made the labels", "meta.id;meta.modelled"),
 )
 
-CATALOG = (*IDENTITY, *LABELS, *QUALITY)
+ESTIMATES = tuple(
+    column
+    for t, label in zip(TARGETS, LABELS, strict=True)
+    for column in (
+        label,
+        Column(f"e_{t.name}", pa.float32(), t.unit, f"standard error of {t.name}, calibrated", error_ucd(t.ucd)),
+    )
+)
+
+CATALOG = (*IDENTITY, *ESTIMATES, *QUALITY)
 
 REJECTS = (
-    Column("path", pa.string(), "", "file that was rejected, or one of whose spectra was, as given"),
-    Column("spec_id", pa.string(), "", "name of the spectrum, empty where it is not known"),
-    Column("stage", pa.string(), "", f"where: {', '.join(REJECT_STAGES)}"),
-    Column("reason", pa.string(), "", "why, in words that can be counted"),
-    Column("detail", pa.string(), "", "what was found"),
+    Column("path", pa.string(), "", "file that was rejected, or one of whose spectra was, as given", "meta.ref"),
+    Column("spec_id", pa.string(), "", "name of the spectrum, empty where it is not known", "meta.id;meta.main"),
+    Column("stage", pa.string(), "", f"where: {', '.join(REJECT_STAGES)}", "meta.code"),
+    Column("reason", pa.string(), "", "why, in words that can be counted", "meta.code.error"),
+    Column("detail", pa.string(), "", "what was found", "meta.note"),
 )
 
 

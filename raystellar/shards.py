@@ -30,8 +30,9 @@ from raystellar import places
 from raystellar.errors import IncompleteError, InputError, OutputError, SpectrumError
 from raystellar.fetch import Fetched, Fetcher
 from raystellar.runs import begin_run
-from raystellar.schema import MANIFEST_NAME, PART_NAME, REJECTS, REJECTS_DIR, arrow_schema
+from raystellar.schema import MANIFEST_NAME, PART_NAME, REJECTS, REJECTS_DIR
 from raystellar.spectra import Slice, count_spectra
+from raystellar.votable import described_schema
 
 MANIFEST_SCHEMA = pa.schema([("path", pa.string()), ("bytes", pa.int64()), ("spectra", pa.int32())])
 """Of the list of input files; ``spectra`` is null where by its name a file holds one, and no one has counted."""
@@ -156,6 +157,13 @@ class _Hasher:
     def close(self) -> None: ...
 
 
+def rejects_table(rejects: Iterable[tuple[str, SpectrumError]]) -> pa.Table:
+    """Return rejects (path, error) as a table of ``schema.REJECTS``."""
+    rows = [(path, error.spec_id, error.stage, error.reason, error.detail) for path, error in rejects]
+    columns = [list(column) for column in zip(*rows, strict=True)] or [[]] * len(REJECTS)
+    return pa.table(columns, schema=described_schema(REJECTS, "rejects"))
+
+
 @dataclass
 class Accounting:
     """What became of the input rows of a job, read back from what it wrote."""
@@ -232,10 +240,8 @@ class ShardedOutput:
         folder = places.join(self.place, REJECTS_DIR)
         place = places.join(folder, PART_NAME.format(shard))
         if rejects:
-            columns = [[path, error.spec_id, error.stage, error.reason, error.detail] for path, error in rejects]
-            table = pa.table([list(column) for column in zip(*columns, strict=True)], schema=arrow_schema(REJECTS))
             places.make_folder(folder)
-            places.write_table(place, table)
+            places.write_table(place, rejects_table(rejects))
         else:
             places.remove(place)  # of an earlier try that was killed, for a cause that has passed
         text = [entry.name for entry in self.schema if pa.types.is_string(entry.type)]
@@ -246,9 +252,26 @@ class ShardedOutput:
 
     def column(self, name: str) -> Iterator[pa.ChunkedArray]:
         """Yield one column of the rows, part by part."""
-        for part in sorted(places.names(self.place)):
-            if part.startswith("part-"):
-                yield self._open(places.join(self.place, part)).read(columns=[name])[name]
+        for table in self._tables(self.place, [name]):
+            yield table[name]
+
+    def parts(self) -> Iterator[pa.Table]:
+        """Yield the rows, part by part."""
+        return self._tables(self.place)
+
+    def rejects(self) -> Iterator[pa.Table]:
+        """Yield the rejects, part by part."""
+        return self._tables(places.join(self.place, REJECTS_DIR))
+
+    def _tables(self, folder: str, columns: list[str] | None = None) -> Iterator[pa.Table]:
+        for name in sorted(places.names(folder)):
+            if name.startswith("part-"):
+                place = places.join(folder, name)
+                file = self._open(place)
+                try:
+                    yield file.read(columns=columns)
+                except (OSError, pa.ArrowException) as error:
+                    raise _damaged(place, error) from None
 
     def account(self) -> Accounting:
         """Count what is there against the manifest; reads only footers and reasons.
@@ -293,4 +316,8 @@ class ShardedOutput:
             remote, path = places.filesystem(place)
             return pq.ParquetFile(remote.open(path, "rb"))
         except (OSError, pa.ArrowException) as error:
-            raise OutputError(f"{place} is damaged: {error}; remove it and run the same command again") from None
+            raise _damaged(place, error) from None
+
+
+def _damaged(place: str, error: Exception) -> OutputError:
+    return OutputError(f"{place} is damaged: {error}; remove it and run the same command again")

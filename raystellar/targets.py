@@ -10,17 +10,18 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Target:
-    """One stellar parameter: its name here, unit and how a person writes it."""
+    """One stellar parameter: its name here, unit, how a person writes it, and what the IVOA calls it (UCD1+)."""
 
     name: str
     unit: str
     symbol: str
     description: str
+    ucd: str
 
 
-TEFF = Target("teff", "K", "Teff", "effective temperature")
-FEH = Target("feh", "dex", "[Fe/H]", "metallicity, log10 of iron over hydrogen relative to the Sun")
-LOGG = Target("logg", "dex", "log g", "log10 of the surface gravity in cm/s2")
+TEFF = Target("teff", "K", "Teff", "effective temperature", "phys.temperature.effective")
+FEH = Target("feh", "dex", "[Fe/H]", "metallicity, log10 of iron over hydrogen relative to the Sun", "phys.abund.Fe")
+LOGG = Target("logg", "dex", "log g", "log10 of the surface gravity in cm/s2", "phys.gravity")
 
 TARGETS: tuple[Target, ...] = (TEFF, FEH, LOGG)
 """The targets in the order of the network's outputs."""

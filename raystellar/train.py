@@ -1,5 +1,7 @@
 """Stage: preprocessed spectra -> model bundle. Source: Sec. 5.
 
+After the fit the errors of its predictions are calibrated on the validation split.
+
 Fits in this process, or by the workers of Ray Train; how many never changes the result beyond the rounding of
 sums. Each epoch is checkpointed beside the output, so that a fit whose worker or driver was killed goes on
 where it was, and ends with the weights it would have had. Workers on several machines need the output on a
@@ -16,7 +18,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -71,15 +73,28 @@ class TrainSummary:
     best_epoch: int
     validation: dict[str, dict[str, float]]
     """Errors on the validation set per target, see ``fit.metrics``."""
+    calibration: dict[str, dict[str, Any]]
+    """How well the errors of predictions foretell those, see ``fit.calibrate.assess``."""
     seconds: float
 
     def __str__(self) -> str:
         found = [f"{target.symbol} {self.validation[target.name]['mae']:.4g} {target.unit}" for target in TARGETS]
         how = "there already, nothing done" if self.reused else f"best epoch {self.best_epoch} of {self.epochs}"
         return (
-            f"validation errors (mean absolute): {', '.join(found)}\n"
+            f"validation errors (mean absolute): {', '.join(found)}\n{self._calibration_lines()}"
             f"model {self.model_id} in {self.out}: {how}, {self.seconds:.1f} s"
         )
+
+    def _calibration_lines(self) -> str:
+        """Say for each target how well its errors foretell the residuals; nothing where that is not known."""
+        lines = []
+        for target in TARGETS:
+            if found := self.calibration.get(target.name):
+                lines.append(
+                    f"errors of {target.symbol}: std of z {found['std']:.3f}, {100 * found['within68']:.1f} % within 1 "
+                    f"(68.3) and {100 * found['within95']:.1f} % within 1.96 (95.0) of {found['stars']} stars\n"
+                )
+        return "".join(lines)
 
 
 def print_epoch(told: EpochReport) -> None:
@@ -124,6 +139,8 @@ def train(
     for named in (dataset, out):
         if not places.is_local(named):
             raise ConfigError(f"{named} is not on a disk; train reads and writes there, copy the dataset or the bundle")
+    from raystellar.fit.calibrate import CALIBRATION_COLUMNS, calibrate
+
     began, data = time.perf_counter(), read_dataset(dataset)
     network, fit, resources = network or NetworkConfig(), fit or FitConfig(), resources or TrainResources()
     fit_id = digest({"network": network, "fit": fit, "data": data.about["digest"]})
@@ -132,13 +149,23 @@ def train(
     reused = bundle is not None
     if bundle is None:
         what = {"network": network, "config": fit, "checkpoints": Checkpoints(folder, fit_id)}
-        result = _fit(data.splits(("train", "validation")), what, resources, folder, report)
+        validation = data.split("validation", CALIBRATION_COLUMNS)
+        spectra = {"train": data.split("train"), "validation": replace(validation, extra={})}
+        result = _fit(spectra, what, resources, folder, report)
         settings = provenance or {"network": to_plain(network), "fit": to_plain(fit)}
-        bundle = _bundle(result, data.about, fit, fit_id, settings)
+        bundle = calibrate(_bundle(result, data.about, fit, fit_id, settings), validation)
         save_bundle(place, bundle)
     shutil.rmtree(folder, ignore_errors=True)
-    seconds = time.perf_counter() - began
-    return TrainSummary(out, bundle.model_id, reused, fit.epochs, bundle.best_epoch, bundle.validation, seconds)
+    return TrainSummary(
+        out,
+        bundle.model_id,
+        reused,
+        fit.epochs,
+        bundle.best_epoch,
+        bundle.validation,
+        bundle.calibration,
+        time.perf_counter() - began,
+    )
 
 
 def _existing(out: Path, fit_id: str, overwrite: bool) -> Bundle | None:

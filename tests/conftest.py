@@ -54,6 +54,21 @@ def model(survey, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def labelled(survey, model, tmp_path_factory) -> Path:
+    """The catalogue of that survey, and of two files that hold no spectrum, in shards of 7 rows."""
+    from raystellar.engine import Resources
+    from raystellar.label import label
+
+    folder = tmp_path_factory.mktemp("labelled")
+    (folder / "bad").mkdir()
+    (folder / "bad" / "empty.fits").write_bytes(b"")
+    (folder / "bad" / "table.fits").write_bytes(Path(survey, "ssppOut.fits").read_bytes())
+    resources = Resources(local=True, rows_per_shard=7)
+    label([f"{survey}/spectra", f"{folder}/bad"], str(model), f"{folder}/catalog", resources=resources)
+    return folder / "catalog"
+
+
+@pytest.fixture(scope="session")
 def ray_session():
     """The one Ray session of the suite."""
     import ray

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from raystellar.fit.data import SpectraSet, spectrum_keys
-from raystellar.schema import DATASET, PART_NAME, REJECTS_DIR, RUN_NAME, arrow_schema
+from raystellar.schema import DATASET, N_NOISE, PART_NAME, REJECTS_DIR, RUN_NAME, arrow_schema
 
 PREPROCESS = {"loglam_start": 3.5754, "loglam_stop": 3.967, "passes": "two"}
 
@@ -37,7 +37,9 @@ def rows(n, seed=0):
         "split": [("train", "validation", "test")[i % 3] for i in range(n)],
         "flux": list(made.flux),
         "sn": [10.0 + i for i in range(n)],
+        "ivar": [np.full(N_NOISE, 2500.0, np.float32)] * n,
     }
+    columns |= {f"e_{name}": [e] * n for name, e in (("teff", 20.0), ("feh", 0.02), ("logg", 0.02))}
     return columns | {name: made.targets[:, t].tolist() for t, name in enumerate(("teff", "feh", "logg"))}
 
 

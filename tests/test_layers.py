@@ -8,7 +8,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "raystellar"
 
 FLOORS = [
-    {"errors", "config", "schema", "targets", "quality"},
+    {"errors", "config", "schema", "targets", "quality", "votable"},
     {"places", "runs", "remote", "fetch", "progress", "stars", "sspp", "tables"},
     {"catalog", "splits", "spectra", "simulate", "preprocess"},
     {
@@ -25,7 +25,7 @@ FLOORS = [
     {"model", "fit", "search", "report"},
     {"engine", "trialruns"},
     {"mocksurvey", "dataset", "train", "tune", "label"},
-    {"plan"},
+    {"plan", "export", "api"},
     {"settings"},
     {"demo", "bench"},
     {"cli"},

@@ -8,6 +8,7 @@ import pytest
 
 from raystellar.cli import parser
 from raystellar.quality import BAD, Flag
+from raystellar.schema import CATALOG
 from raystellar.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -42,6 +43,25 @@ def test_its_commands_parse(line):
     assert parser().parse_args(words).command == words[0]
 
 
+def snippet_with(words):
+    return next(block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if words in block)
+
+
+def test_the_table_of_columns():
+    table = README.split("| column | unit | what |\n|---|---|---|\n")[1].split("\n\n")[0]
+    rows = [f"| `{column.name}` | {column.unit} | {column.description} |" for column in CATALOG]
+    assert table.splitlines() == [row.replace("|  |", "| |") for row in rows]
+
+
+def test_its_snippet_labels_spectra(survey, model, tmp_path, monkeypatch, capsys):
+    (tmp_path / "survey").symlink_to(survey)
+    (tmp_path / "model").symlink_to(model)
+    monkeypatch.chdir(tmp_path)
+    exec(snippet_with("raystellar.load"), found := {})
+    assert len(found["stars"]) == len(list((survey / "spectra").rglob("spec-*.fits")))
+    assert "teff" in capsys.readouterr().out
+
+
 def test_its_snippet_reads_the_catalogue(tmp_path, monkeypatch):
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -51,7 +71,5 @@ def test_its_snippet_reads_the_catalogue(tmp_path, monkeypatch):
         table = pa.table({"path" if name[0] == "_" else "teff": [name]})
         pq.write_table(table, tmp_path / "catalog" / f"{name}.parquet")
     monkeypatch.chdir(tmp_path)
-    snippet = next(block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "catalog =" in block)
-    found: dict = {}
-    exec(snippet, found)
+    exec(snippet_with("catalog ="), found := {})
     assert found["catalog"]["teff"].to_pylist() == ["part-00000", "part-00001"]

@@ -156,6 +156,14 @@ def test_the_catalogue_has_a_row_for_every_spectrum(survey, catalog):
     assert set(table["rv_source"].to_pylist()) <= {"pipeline", "none"}
 
 
+def test_every_row_has_errors(catalog):
+    table = rows(catalog[0])
+    for name in ("teff", "feh", "logg"):
+        errors = table[f"e_{name}"].to_numpy()
+        assert np.isfinite(errors).all()
+        assert (errors > 0).all()
+
+
 def test_no_sky_fibre_comes_out_good(catalog, survey):
     truth = {row["path"] for row in pq.read_table(Path(survey, "truth.parquet")).to_pylist()}
     sky = [row for row in rows(catalog[0]).to_pylist() if os.path.relpath(row["path"], survey) not in truth]

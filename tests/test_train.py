@@ -10,6 +10,7 @@ from fitdata import PREPROCESS, rows, write
 
 from raystellar.errors import DatasetError, OutputError, RaystellarError
 from raystellar.fit.config import FitConfig
+from raystellar.fit.data import read_dataset
 from raystellar.model.architecture import NetworkConfig
 from raystellar.model.bundle import load_bundle
 from raystellar.schema import BUNDLE_NAME
@@ -43,9 +44,25 @@ def test_bundle_holds_all_that_made_it(dataset, tmp_path, capsys):
     assert (bundle.data_hash, bundle.config, bundle.seed) == ("0123456789abcdef", {"network": {"stem": 8}}, 0)
     assert set(bundle.validation["teff"]) == {"mae", "rmse", "bias", "scatter"}
     assert len(bundle.history) == 3
-    assert "Teff" in str(summary)
+    for symbol in ("Teff", "[Fe/H]", "log g"):
+        assert f"errors of {symbol}: std of z" in str(summary)
+    assert bundle.calibration == summary.calibration
+    assert bundle.calibration["teff"]["stars"] == 30
+    assert sum(quarter["stars"] for quarter in bundle.calibration["teff"]["quartiles"]) == 30
     assert capsys.readouterr().err.count("train: epoch") == 3
     assert [path.name for path in out.parent.iterdir()] == ["model"]  # checkpoints are gone
+
+
+@pytest.mark.parametrize("missing", [("ivar",), ("sn", "e_teff", "e_feh", "e_logg")])
+def test_errors_are_calibrated_with_what_the_dataset_has(tmp_path, missing):
+    columns = {name: [None] * 30 if name in missing else values for name, values in rows(30).items()}
+    folder = write(tmp_path / "dataset", columns)
+    train(str(folder), str(tmp_path / "model"), network=NETWORK, fit=FIT, report=quiet)
+    bundle, spectra = load_bundle(tmp_path / "model"), read_dataset(folder).split("test")
+    targets = bundle.predict(spectra.flux)
+    errors = bundle.predict_errors(spectra.flux, np.zeros((10, 500)), np.full(10, np.nan), targets)
+    assert np.isfinite(errors).all()
+    assert (errors > 0).all()
 
 
 def test_the_same_again_does_nothing_and_another_is_refused(dataset, tmp_path):

@@ -8,6 +8,7 @@
     metrics       errors per target, in the units of the targets
     checkpoints   the state after each epoch on disk, and how a fit resumes
     loop          ``fit``: one network, one or many workers, the same result
+    calibrate     the errors of its predictions, learnt on validation stars
 
 Nothing here knows Ray: a worker is (rank, world) and an optional process group of torch.
 """

@@ -1,7 +1,7 @@
 """The model bundle: a folder that describes itself.
 
 ``weights.safetensors`` holds the weights, ``bundle.json`` everything else that is needed to apply and to judge
-them: architecture, grid and preprocessing, scaler, label ranges, configuration, provenance, errors. Written to
+them: architecture, grid and preprocessing, scaler, error model, label ranges, configuration, provenance. Written to
 a temporary folder and renamed; refused with the reason where it does not fit. Nothing in it is ever unpickled.
 """
 
@@ -30,13 +30,14 @@ from raystellar.config import build, digest, to_plain
 from raystellar.errors import BundleError, ConfigError, OutputError
 from raystellar.model.architecture import NetworkConfig
 from raystellar.model.commit import commit_folder
+from raystellar.model.errormodel import ErrorModel
 from raystellar.schema import BUNDLE_NAME, WEIGHTS_NAME
 from raystellar.targets import TARGETS
 
 if TYPE_CHECKING:
     from raystellar.model.network import StellarNet
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Raised when a reader of the old format would go wrong."""
 
 GRID_KEYS = {"start": "loglam_start", "stop": "loglam_stop"}
@@ -69,6 +70,12 @@ class Bundle:
 
     label_ranges: dict[str, tuple[float, float]]
     """Least and greatest training label per target."""
+
+    errors: ErrorModel | None = None
+    """What makes standard errors of predictions, as learnt on the validation set; None where that was not done."""
+
+    calibration: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False)
+    """How well these foretell the residuals on the validation set per target, see ``fit.calibrate.assess``."""
 
     validation: dict[str, dict[str, float]] = field(default_factory=dict)
     """Errors on the validation set per target, see ``fit.metrics``."""
@@ -116,8 +123,8 @@ class Bundle:
 
     @property
     def model_id(self) -> str:
-        """Digest of all that decides a prediction: weights, architecture, scaler, preprocessing."""
-        return digest([self.weights_sha256, self.network, self.centre, self.scale, self.preprocess])
+        """Digest of what decides predictions and their errors: weights, architecture, scaler, preprocessing, errors."""
+        return digest([self.weights_sha256, self.network, self.centre, self.scale, self.preprocess, self.errors])
 
     @cached_property
     def module(self) -> StellarNet:
@@ -142,6 +149,26 @@ class Bundle:
         if flux.ndim != 2 or flux.shape[1] != self.network.n_pixels:
             raise ValueError(f"flux has shape {flux.shape} and must be (n, {self.network.n_pixels})")
         return predict(self.module, flux).astype(np.float64) * self.scale + self.centre
+
+    def predict_errors(self, flux: np.ndarray, ivar: np.ndarray, sn: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        """Return the standard errors (n, 3) float64 of predicted ``targets`` (n, 3), in their units.
+
+        Parameters
+        ----------
+        flux : (n, n_pixels) standardised
+        ivar : (n, blocks) inverse variance of ``flux`` in blocks of pixels; 0 where no pixel is good
+        sn : (n,) median S/N per pixel; NaN where it is unknown
+
+        Raises
+        ------
+        BundleError : the bundle was made without errors
+        """
+        from raystellar.model.uncertainty import photon_variance
+
+        if self.errors is None:
+            raise BundleError(f"model {self.model_id} was made without errors of its predictions; train it again")
+        scaled = (targets - self.centre) / self.scale
+        return self.errors(photon_variance(self.module, flux, ivar), scaled, sn) * self.scale
 
 
 def save_bundle(path: str | Path, bundle: Bundle) -> None:
@@ -253,6 +280,8 @@ def _rebuild(path: Path, found: dict[str, Any], weights: Mapping[str, np.ndarray
         values["network"] = build(NetworkConfig, values["network"], "network")
         values |= {name: tuple(float(number) for number in values[name]) for name in ("centre", "scale")}
         ranges = values["label_ranges"].items()
+        if values["errors"] is not None:
+            values["errors"] = build(ErrorModel, values["errors"], "errors")
         values["label_ranges"] = {name: (float(low), float(high)) for name, (low, high) in ranges}
     except (ConfigError, TypeError, ValueError, AttributeError) as error:
         raise _damaged(path, f"{BUNDLE_NAME} holds what it should not ({error})") from None

@@ -5,13 +5,15 @@ Shapes: B spectra of a batch, P pixels, D units.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from raystellar.fit.threads import threads
 from raystellar.model.architecture import NetworkConfig
 from raystellar.targets import TARGET_NAMES
 
@@ -144,6 +146,14 @@ class StellarNet(nn.Module):
             hidden *= len(self.heads)
         return torch.cat([head(h) for head, h in zip(self.heads.values(), hidden, strict=True)], dim=1)
 
+    def paths(self) -> Iterator[tuple[nn.Linear, Callable[[Tensor], Tensor]]]:
+        """Yield each first layer with what maps its output to the scaled targets that rest on it, in their order."""
+        heads = list(self.heads.values())
+        for t, trunk in enumerate(self.trunks):
+            mine = heads if self.config.multitask else heads[t : t + 1]
+            first, *rest = trunk.children()
+            yield cast(nn.Linear, first), partial(_after, nn.Sequential(*rest), mine)
+
     def at(self, key: DropoutKey) -> StellarNet:
         """Name the step and the rows of the global batch for the next forward pass in training."""
         for dropout in self._dropouts:
@@ -161,16 +171,18 @@ def predict(network: StellarNet, flux: np.ndarray, device: torch.device | str = 
     network.eval()
     out = np.empty((len(flux), len(TARGET_NAMES)), dtype=np.float32)
     batch = torch.zeros(PREDICT_BATCH, flux.shape[1])
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with threads(1):
         for start in range(0, len(flux), PREDICT_BATCH):
             rows = flux[start : start + PREDICT_BATCH]
             batch.numpy()[: len(rows)] = rows
             out[start : start + len(rows)] = network(batch.to(device)).cpu().numpy()[: len(rows)]
-    finally:
-        torch.set_num_threads(threads)
     return out
+
+
+def _after(trunk: nn.Module, heads: Sequence[nn.Module], hidden: Tensor) -> Tensor:
+    """Map the output of a first layer (B, D) to the scaled targets (B, T) of these heads."""
+    hidden = trunk(hidden)
+    return torch.cat([head(hidden) for head in heads], dim=1)
 
 
 def _norm(config: NetworkConfig, width: int) -> Iterator[nn.Module]:

@@ -9,10 +9,17 @@ import pytest
 from raystellar.errors import BundleError, OutputError
 from raystellar.model.architecture import NetworkConfig
 from raystellar.model.bundle import Bundle, describe, load_bundle, save_bundle
+from raystellar.model.errormodel import ErrorModel
 from raystellar.model.network import StellarNet
 from raystellar.schema import BUNDLE_NAME, WEIGHTS_NAME
 
 NETWORK = NetworkConfig(n_pixels=40, stem=16, blocks=(8,))
+ERRORS = ErrorModel(
+    gain=(1.5, 1.2, 1.1),
+    low=(1.0, -1.0, -2.0, -2.0),
+    high=(2.0, 2.0, 1.0, 1.0),
+    weights=tuple(tuple(-3.0 - t + 0.01 * k for k in range(15)) for t in range(3)),
+)
 
 
 def make(seed=0, **changes):
@@ -23,6 +30,8 @@ def make(seed=0, **changes):
         "preprocess": {"loglam_start": 3.5754, "loglam_stop": 3.967, "passes": "two"},
         "centre": (5800.0, -0.7, 4.1),
         "scale": (900.0, 0.8, 0.6),
+        "errors": ERRORS,
+        "calibration": {"teff": {"std": 1.0, "quartiles": [{"sn": [10.0, 20.0], "std": None}]}},
         "label_ranges": {"teff": (4003.5, 9186.6), "feh": (-4.38, 0.74), "logg": (0.18, 4.93)},
         "history": [{"epoch": 1, "train_loss": float("nan"), "validation_loss": 0.1}],
         "data_hash": "0123456789abcdef",
@@ -47,13 +56,23 @@ def test_round_trip(saved):
     assert again.model_id == bundle.model_id
     assert sorted(entry.name for entry in saved.iterdir()) == [BUNDLE_NAME, WEIGHTS_NAME]
     assert list(saved.parent.iterdir()) == [saved]  # nothing temporary is left
-    for name in ("network", "preprocess", "centre", "scale", "label_ranges", "data_hash", "versions", "seed"):
+    names = ("network", "preprocess", "centre", "scale", "label_ranges", "data_hash", "versions", "seed")
+    for name in (*names, "errors", "calibration"):
         assert getattr(again, name) == getattr(bundle, name)
     assert again.grid == {"start": 3.5754, "stop": 3.967, "n": 40}
     assert again.history[0]["train_loss"] is None
     flux = np.random.default_rng(0).standard_normal((20, 40), dtype=np.float32)
     assert np.array_equal(again.predict(flux), bundle.predict(flux))
     np.testing.assert_allclose(again.predict(flux[:3]), bundle.predict(flux)[:3], rtol=1e-6)
+    given = (flux, np.full((20, 5), 50.0), np.full(20, 30.0), bundle.predict(flux))
+    assert np.array_equal(again.predict_errors(*given), bundle.predict_errors(*given))
+
+
+def test_a_bundle_without_errors_says_so(tmp_path):
+    save_bundle(tmp_path / "model", make(errors=None))
+    again = load_bundle(tmp_path / "model")
+    with pytest.raises(BundleError, match="without errors of its predictions; train it again"):
+        again.predict_errors(np.zeros((1, 40)), np.zeros((1, 5)), np.zeros(1), np.zeros((1, 3)))
 
 
 def test_predictions_are_physical():
@@ -66,7 +85,9 @@ def test_predictions_are_physical():
 def test_identity_is_what_decides_predictions():
     bundle = make()
     assert make(created="2020-01-01T00:00:00+00:00", history=[], config={"a": 1}).model_id == bundle.model_id
-    for other in (make(seed=1), make(scale=(901.0, 0.8, 0.6)), make(preprocess={**bundle.preprocess, "passes": "one"})):
+    noisier = dataclasses.replace(ERRORS, gain=(1.6, 1.2, 1.1))
+    others = make(seed=1), make(scale=(901.0, 0.8, 0.6)), make(preprocess={**bundle.preprocess, "passes": "one"})
+    for other in (*others, make(errors=noisier)):
         assert other.model_id != bundle.model_id
     assert dataclasses.replace(bundle, weights=dict(reversed(bundle.weights.items()))).model_id == bundle.model_id
 
@@ -117,7 +138,9 @@ def test_describe_needs_no_weights(saved):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": 99}, "format 99 .* reads format 1"),
+        ({"format": 99}, "format 99 .* reads format 2"),
+        ({"format": 1}, "format 1 .* reads format 2; train the model again"),
+        ({"errors": {"gain": [1.0]}}, "holds what it should not"),
         ({"targets": [{"name": "teff", "unit": "K"}]}, "train it again"),
         ({"grid": {"start": 3.5, "stop": 3.967, "n": 40}}, "names the grid"),
         ({"preprocess": {}}, "preprocess without loglam_start"),
