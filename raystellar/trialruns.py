@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import tempfile
+import time
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -24,6 +25,9 @@ from raystellar.model.architecture import NetworkConfig
 from raystellar.search.conductor import Conductor
 from raystellar.search.schedule import Task
 from raystellar.search.space import Space
+
+NAP_S = 0.3
+"""How long a worker sleeps before it asks again [s]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +143,7 @@ def run_on_ray(conductor: Conductor, spectra: dict[str, SpectraSet], work: Work,
 
     from raystellar.fit.threads import threads
 
-    searcher = _searcher(conductor)
+    searcher = _searcher(conductor, _workers_that_fit(needed))
     trainable = tune.with_parameters(_trainable(), spectra=spectra, work=work, threads=int(resources.cpus_per_trial))
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory(prefix="raystellar-tune-") as folder:
@@ -185,26 +189,46 @@ def _needed(resources: TuneResources) -> dict[str, float]:
     return needed
 
 
-def _searcher(conductor: Conductor) -> Any:
-    """Return what Ray Tune asks for the next task."""
+def _workers_that_fit(needed: dict[str, float]) -> int:
+    """Return how many trials the cluster can run at a time."""
+    import ray
+
+    there = {name.lower(): amount for name, amount in ray.cluster_resources().items()}
+    return max(1, int(min(there.get(name, 0.0) / amount for name, amount in needed.items())))
+
+
+def _searcher(conductor: Conductor, workers: int) -> Any:
+    """Return what Ray Tune asks for the next task.
+
+    A worker for which there is nothing until others end is sent to sleep for a moment, again and again: Tune would
+    end it, and a new one takes ten seconds to come.
+    """
     from ray.tune.search import Searcher
 
     class Tasks(Searcher):
         def __init__(self) -> None:
             super().__init__(metric="epochs", mode="max")
             self._tasks: dict[str, Task] = {}
+            self._asleep: set[str] = set()
             self.lost: list[Task] = []
 
         def suggest(self, trial_id: str) -> Any:
             task = None if self.lost else conductor.take()
             if task is None:
-                over = conductor.finished or (self.lost and not conductor.running)
-                return Searcher.FINISHED if over else None
+                if conductor.finished or (self.lost and not conductor.running):
+                    return Searcher.FINISHED
+                if len(self._asleep) + len(conductor.running) >= workers:
+                    return None
+                self._asleep.add(trial_id)
+                return {"task": None}
             self._tasks[trial_id] = task
             return {"task": tuple(task), "choice": conductor.trials[task.trial].choice}
 
         def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-            task = self._tasks.pop(trial_id)
+            self._asleep.discard(trial_id)
+            task = self._tasks.pop(trial_id, None)
+            if task is None:
+                return
             if error or not result:
                 conductor.running.discard(task)
                 self.lost.append(task)
@@ -230,6 +254,9 @@ def _trainable() -> Any:
             self._gpus = [str(gpu) for gpu in ray.get_gpu_ids()]
 
         def step(self) -> dict[str, Any]:
+            if self.config["task"] is None:
+                time.sleep(NAP_S)
+                return {"epochs": 0, "done": True}
             task = Task(*self.config["task"])
             outcome = self._runner(task, self.config["choice"])
             worker = self._where + (f" gpu {','.join(self._gpus)}" if self._gpus else "")
