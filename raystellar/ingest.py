@@ -19,7 +19,8 @@ import pyarrow as pa
 
 from raystellar.catalog import LabelTable
 from raystellar.errors import SpectrumError
-from raystellar.fetch import Fetched, Fetcher
+from raystellar.fetch import Fetcher
+from raystellar.fetched import Fetched
 from raystellar.preprocess.pixels import SPEED_OF_LIGHT_KM_S, Preprocessor
 from raystellar.schema import IDENTITY, N_NOISE, N_PIXELS, Column, arrow_schema
 from raystellar.spectra import Slice, read_spectra, read_spectrum

@@ -28,7 +28,8 @@ import pyarrow.parquet as pq
 
 from raystellar import places
 from raystellar.errors import IncompleteError, InputError, OutputError, SpectrumError
-from raystellar.fetch import Fetched, Fetcher
+from raystellar.fetch import Fetcher
+from raystellar.fetched import Fetched
 from raystellar.runs import begin_run
 from raystellar.schema import MANIFEST_NAME, PART_NAME, REJECTS, REJECTS_DIR
 from raystellar.spectra import Slice, count_spectra

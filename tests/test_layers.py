@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "raystellar"
 
 FLOORS = [
     {"errors", "config", "schema", "targets", "quality", "votable"},
-    {"places", "runs", "remote", "fetch", "progress", "stars", "sspp", "tables"},
+    {"places", "runs", "remote", "fetched", "fetch", "progress", "stars", "sspp", "tables"},
     {"catalog", "splits", "spectra", "simulate", "preprocess"},
     {
         "ingest",
@@ -28,6 +28,7 @@ FLOORS = [
     {"plan", "export", "api"},
     {"settings"},
     {"demo", "bench"},
+    {"commands"},
     {"cli"},
 ]
 KNOW_RAY = {"engine", "train", "trialruns"}

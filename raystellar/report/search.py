@@ -11,9 +11,11 @@ from html import escape
 from typing import Any
 
 from raystellar import places
+from raystellar.report import search_choices as choices
 from raystellar.report import search_figures as figures
 from raystellar.report.replay import stages
-from raystellar.report.search_figures import spoken
+from raystellar.report.search_choices import spoken
+from raystellar.report.search_figures import in_epochs
 from raystellar.report.svg import inline_svg, variables
 from raystellar.search.config import TuneConfig
 from raystellar.search.space import Space
@@ -120,14 +122,14 @@ def _head(out: str, trials: Sequence[Trial], config: TuneConfig, epochs: int, wi
     ]
     if winner:
         mean = f", mean of {1 + len(winner.repeats)} seeds" if winner.repeats else ""
-        reached = f"validation loss of the winner, trial {winner.number}, after {_epochs(winner.epochs)}{mean}"
+        reached = f"validation loss of the winner, trial {winner.number}, after {in_epochs(winner.epochs)}{mean}"
         parameters = _tile(_count(winner.parameters), "parameters of the winner")
         tiles = [_tile(_loss(winner.mean_loss()), reached, best=True), parameters, *tiles]
     rungs = stages(config, epochs)[:-1]
     halving = (
         f"after {_listed(rungs)} of {epochs} epochs, one of {config.keep} went on"
         if rungs
-        else f"every trial was trained for all {_epochs(epochs)}"
+        else f"every trial was trained for all {in_epochs(epochs)}"
     )
     if any(trial.repeats for trial in trials):
         halving += f"; finalists were trained with {config.seeds} seeds"
@@ -153,7 +155,7 @@ def _winner(out: str, winner: Trial, space: Space) -> str:
     return _section(
         "winner",
         f"The winner: trial {winner.number}",
-        f"<p>Validation loss {winner.loss():.5f} after {_epochs(winner.epochs)}{mean}, {_count(winner.parameters)} "
+        f"<p>Validation loss {winner.loss():.5f} after {in_epochs(winner.epochs)}{mean}, {_count(winner.parameters)} "
         f"parameters{_errors(winner)}. To train it, with its settings in <code>best.toml</code>:</p>\n"
         f'<pre>{command}</pre>\n<div class="columns">{tables}</div>',
     )
@@ -175,7 +177,7 @@ def _finalists(trials: Sequence[Trial], epochs: int) -> str:
     return _section(
         "finalists",
         "The finalists",
-        f"<p>The best trials, trained for {_epochs(epochs)} with each seed: the least mean wins. The spread is the "
+        f"<p>The best trials, trained for {in_epochs(epochs)} with each seed: the least mean wins. The spread is the "
         "standard deviation over the seeds; means that differ by less are as good as each other. Parameters are shown "
         "where the finalists differ.</p>\n"
         f'<div class="wide">{_table([*head, *names], _beside(lines, cells), numbers=len(head), marked=0)}</div>',
@@ -224,33 +226,33 @@ def _curves(trials: Sequence[Trial], config: TuneConfig, epochs: int) -> str:
 
 
 def _parallel(trials: Sequence[Trial], config: TuneConfig, space: Space) -> str:
-    winner, shown = best(trials), min(figures.BEST, len(figures.ranked(trials, config)))
+    winner, shown = best(trials), min(choices.BEST, len(choices.ranked(trials, config)))
     caption = f"Each line is a choice; stronger is better by rank, the best {shown} are on top"
     caption += f" and trial {winner.number}, the winner, is thick" if winner else ""
     caption += ". Further trained ranks before less trained, then "
     caption += "the lower loss before the higher" if config.objective == "loss" else "front before front"
     caption += ". Learning rate and weight decay are logarithmic; lines through one value are spread for the eye."
-    draw = partial(figures.draw_parallel, trials=trials, config=config, space=space)
+    draw = partial(choices.draw_parallel, trials=trials, config=config, space=space)
     svg = inline_svg(draw, (10.6, 5.0), "parallel", "parallel coordinates")
     return _figure("parallel", "Which choices do well", caption, svg)
 
 
 def _importance(trials: Sequence[Trial], config: TuneConfig, epochs: int, space: Space) -> str:
     at = stages(config, epochs)[0]
-    shares = figures.importances(trials, space, at)
+    shares = choices.importances(trials, space, at)
     title = "What matters for the loss"
     if not shares:
-        few = f"Not shown: it takes {figures.LEAST_TRIALS} trials with different losses after {_epochs(at)}."
+        few = f"Not shown: it takes {choices.LEAST_TRIALS} trials with different losses after {in_epochs(at)}."
         return _section("importance", title, f'<p class="muted">{few}</p>')
     early = (
         "early loss, as all trials share only these epochs, not the loss at the end" if at < epochs else "final loss"
     )
     caption = (
-        f"How much of the spread in rank by loss after {_epochs(at)} each parameter explains (functional ANOVA of a "
+        f"How much of the spread in rank by loss after {in_epochs(at)} each parameter explains (functional ANOVA of a "
         f"random forest): this is about the {early}. Right: those losses by the three parameters that matter most; the "
         "bars are the medians of each value, or of each fifth of a range, and the ring is the winner."
     )
-    draw = partial(figures.draw_importances, shares=shares, trials=trials, space=space, at=at)
+    draw = partial(choices.draw_importances, shares=shares, trials=trials, space=space, at=at)
     svg = inline_svg(draw, (10.6, 3.9), "importance", "importance of parameters")
     return _figure("importance", title, caption, svg)
 
@@ -280,7 +282,7 @@ def _front_table(trials: Sequence[Trial], cost: str, epochs: int) -> str:
     head = ["trial", "loss", "parameters", *timed]
     words = figures.COSTS[cost][1].split(" [")[0]
     return (
-        f"<p>The front of loss and {words}, after {_epochs(furthest)}:</p>\n"
+        f"<p>The front of loss and {words}, after {in_epochs(furthest)}:</p>\n"
         f'<div class="wide">{_table([*head, *names], _beside(lines, cells), numbers=len(head))}</div>'
     )
 
@@ -314,8 +316,8 @@ def _states(trials: Sequence[Trial], config: TuneConfig, epochs: int) -> str:
 
 def _state(trial: Trial, epochs: int) -> str:
     state = trial.state(epochs)
-    words = {DONE: f"trained to the end ({_epochs(epochs)})", FAILED: "failed", WAITING: "never trained"}
-    return words.get(state, f"stopped after {_epochs(trial.epochs)}")
+    words = {DONE: f"trained to the end ({in_epochs(epochs)})", FAILED: "failed", WAITING: "never trained"}
+    return words.get(state, f"stopped after {in_epochs(trial.epochs)}")
 
 
 def _state_row(state: str, members: Sequence[Trial], epochs: int) -> list[str]:
@@ -371,10 +373,6 @@ def _table(
 def _generations(trials: Sequence[Trial]) -> str:
     count = len({trial.generation for trial in trials})
     return f"{count} generation{'s' * (count != 1)}"
-
-
-def _epochs(count: int) -> str:
-    return f"{count} epoch{'s' * (count != 1)}"
 
 
 def _listed(words: Iterable[Any]) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from raystellar import places
-from raystellar.report.search_figures import spoken
+from raystellar.report.search_choices import spoken
 from raystellar.search.trials import Trial
 from raystellar.targets import TARGET_NAMES
 

@@ -13,7 +13,8 @@ from raystellar.fit.config import FitConfig
 from raystellar.model.architecture import NetworkConfig
 from raystellar.report.replay import best_so_far, replay
 from raystellar.report.search import search_page, write_search_report
-from raystellar.report.search_figures import front, importances
+from raystellar.report.search_choices import importances
+from raystellar.report.search_figures import front
 from raystellar.report.tensorboard import write_tensorboard
 from raystellar.search.config import SpaceConfig, TuneConfig
 from raystellar.search.schedule import Propose, next_step, total_epochs
