@@ -121,8 +121,10 @@ def run_here(conductor: Conductor, spectra: dict[str, SpectraSet], work: Work, r
             conductor.put(task, runner(task, conductor.trials[task.trial].choice))
 
 
-def run_on_ray(conductor: Conductor, spectra: dict[str, SpectraSet], work: Work, resources: TuneResources) -> None:
-    """Run all tasks by Ray Tune, which must be initialised.
+def run_on_ray(
+    conductor: Conductor, spectra: dict[str, SpectraSet], work: Work, resources: TuneResources, workers: int = 0
+) -> None:
+    """Run all tasks by Ray Tune, which must be initialised, with so many ``workers``; 0: as many as there is room for.
 
     Raises
     ------
@@ -143,7 +145,8 @@ def run_on_ray(conductor: Conductor, spectra: dict[str, SpectraSet], work: Work,
 
     from raystellar.fit.threads import threads
 
-    searcher = _searcher(conductor, _workers_that_fit(needed))
+    fitting = _workers_that_fit(needed)
+    searcher = _searcher(conductor, min(workers or fitting, fitting))
     trainable = tune.with_parameters(_trainable(), spectra=spectra, work=work, threads=int(resources.cpus_per_trial))
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory(prefix="raystellar-tune-") as folder:
@@ -213,12 +216,12 @@ def _searcher(conductor: Conductor, workers: int) -> Any:
             self.lost: list[Task] = []
 
         def suggest(self, trial_id: str) -> Any:
+            if len(self._asleep) + len(self._tasks) >= workers:
+                return None
             task = None if self.lost else conductor.take()
             if task is None:
                 if conductor.finished or (self.lost and not conductor.running):
                     return Searcher.FINISHED
-                if len(self._asleep) + len(conductor.running) >= workers:
-                    return None
                 self._asleep.add(trial_id)
                 return {"task": None}
             self._tasks[trial_id] = task

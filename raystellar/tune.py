@@ -188,7 +188,7 @@ def _run(
             run_here(conductor, spectra, work, tuning)
         else:
             with session(resources):
-                run_on_ray(conductor, spectra, work, tuning)
+                run_on_ray(conductor, spectra, work, tuning, resources.actors)
 
 
 class _Line:
