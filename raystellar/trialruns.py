@@ -16,6 +16,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from raystellar import places
 from raystellar.config import digest
 from raystellar.errors import ConfigError, IncompleteError, first_line
 from raystellar.fit.checkpoints import Checkpoints
@@ -63,7 +64,7 @@ class Work:
     space : what a choice means
     fit : training of all trials, but for what is searched
     data : digest of the dataset
-    folder : of the checkpoints; None where workers share no disk, then every task begins anew
+    folder : of the checkpoints, a path or URL that all workers see
     timed : whether the time of inference is measured
     use_gpu : whether workers are given one
     """
@@ -71,17 +72,15 @@ class Work:
     space: Space
     fit: FitConfig
     data: str
-    folder: str | None
+    folder: str
     timed: bool
     use_gpu: bool = False
 
-    def checkpoints(self, task: Task, network: NetworkConfig, fit: FitConfig) -> Checkpoints | None:
+    def checkpoints(self, task: Task, network: NetworkConfig, fit: FitConfig) -> Checkpoints:
         """Return where a trial leaves its state for its next task."""
-        if self.folder is None:
-            return None
         identity = digest({"network": network, "fit": fit, "data": self.data})
         name = f"trial-{task.trial:05d}-{task.repeat}"
-        return Checkpoints(os.path.join(self.folder, name), identity, keep=1, durable=False)
+        return Checkpoints(places.join(self.folder, name), identity, keep=1, durable=False)
 
 
 class Runner:

@@ -21,7 +21,7 @@ def outcome(found):
 
 
 def test_a_trial_in_parts_comes_to_what_a_fit_does(tmp_path):
-    fitter, checkpoints = Fitter(TRAIN, VALIDATION, CONFIG, "cpu"), Checkpoints(tmp_path, "trial", keep=1)
+    fitter, checkpoints = Fitter(TRAIN, VALIDATION, CONFIG, "cpu"), Checkpoints(str(tmp_path), "trial", keep=1)
     config = dataclasses.replace(CONFIG, learning_rate=2e-3, weight_decay=0.0)
     first = fitter(NETWORK, config, 1, checkpoints)
     fitter(dataclasses.replace(NETWORK, stem=8), CONFIG, 2, None)  # another trial in between
