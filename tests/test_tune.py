@@ -12,9 +12,11 @@ import threading
 import time
 from dataclasses import replace
 
+import fsspec
 import psutil
 import pytest
 from fitdata import rows, write
+from servers import s3_server, use_s3
 
 from raystellar.cli import main
 from raystellar.engine import Resources
@@ -361,6 +363,25 @@ def test_a_killed_driver_on_ray(dataset, long, settings_file, tmp_path):
     assert records(out) != long
     assert main(command(dataset, out, settings_file, "--local")[3:]) == 0
     assert records(out) == long
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(240)
+def test_a_search_on_s3_killed_and_continued(dataset, long, settings_file, monkeypatch):
+    """Dataset, records and the states of trials on a real S3 server; the driver is killed once."""
+    with s3_server() as url:
+        use_s3(monkeypatch, url)
+        remote = fsspec.filesystem("s3")
+        remote.mkdir("bucket")
+        remote.put(f"{dataset}/", "bucket/dataset/", recursive=True)
+        words = command("s3://bucket/dataset", "s3://bucket/search", settings_file)
+        assert run_until(words, "s3://bucket/search", 12) >= 12
+        assert remote.ls("bucket/search/checkpoints")  # what goes on after a rung need not begin anew
+        assert main([*words[3:], "--local"]) == 0
+        assert records("s3://bucket/search") == long
+        remote.invalidate_cache()
+        left = {name.rsplit("/", 1)[-1] for name in remote.ls("bucket/search")}
+        assert left == {"_run.json", "best.toml", "report.html", "tensorboard", "trials.json"}
 
 
 @pytest.mark.ray
