@@ -98,7 +98,7 @@ class Runner:
     def __call__(self, task: Task, choice: dict[str, Any]) -> dict[str, Any]:
         """Train a trial on; return what its record gains."""
         network, fit = self._work.space.meaning(choice)
-        fit = replace(fit, seed=fit.seed + task.repeat)
+        fit = replace(fit, seed=(fit.seed + task.repeat) % 2**63)
         return self._fitter(network, fit, task.until, self._work.checkpoints(task, network, fit))
 
 

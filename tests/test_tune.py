@@ -20,7 +20,7 @@ from servers import s3_server, use_s3
 
 from raystellar.cli import main
 from raystellar.engine import Resources
-from raystellar.errors import ConfigError, InputError, OutputError
+from raystellar.errors import ConfigError, IncompleteError, InputError, OutputError
 from raystellar.fit.config import FitConfig
 from raystellar.model.bundle import load_bundle
 from raystellar.search.config import SpaceConfig, TuneConfig
@@ -260,6 +260,11 @@ def test_an_output_on_no_disk(dataset, done):
     assert summary.settings == done[1].settings
 
 
+def test_the_greatest_seed_has_others_after_it(dataset, tmp_path):
+    summary = search(dataset, tmp_path / "search", fit=replace(FIT, seed=2**63 - 1), config=replace(CONFIG, trials=2))
+    assert any(trial.repeats for trial in summary.trials)
+
+
 def test_choices_that_burst_are_on_record(dataset, tmp_path):
     fit = replace(FIT, huber_delta=1e38, warmup_fraction=0.0)
     space = replace(SPACE, learning_rate=(1e-3, 1e38))
@@ -352,6 +357,31 @@ def test_a_worker_killed_in_the_middle_changes_nothing(dataset, long, tmp_path, 
     assert len(killed) == 2
     assert records(out) == long
     assert len(summary.trials) == 8
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(180)
+def test_workers_lost_too_often_end_the_search_which_then_goes_on(dataset, long, tmp_path, ray_session):
+    out, over = tmp_path / "search", threading.Event()
+
+    def kill():
+        while not over.is_set() and not (epochs_on_record(out) >= 3 and workers()):
+            time.sleep(0.02)
+        for process in workers():
+            process.kill()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        with pytest.raises(IncompleteError, match="failed 1 times, at last with: .*; mend the cause and give the same"):
+            search(dataset, out, config=LONG_CONFIG, fit=LONG_FIT, resources=Resources(),
+                   tuning=TuneResources(max_failures=0))  # fmt: skip
+    finally:
+        over.set()
+        killer.join()
+    assert records(out) != long
+    search(dataset, out, config=LONG_CONFIG, fit=LONG_FIT)
+    assert records(out) == long
 
 
 @pytest.mark.ray
