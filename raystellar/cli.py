@@ -15,6 +15,7 @@ import raystellar
 from raystellar.commands import (
     run_bench_ingest,
     run_bench_kernels,
+    run_bench_label,
     run_bench_plates,
     run_bench_sky,
     run_demo,
@@ -150,6 +151,13 @@ def parser() -> argparse.ArgumentParser:
         "--cores", type=int, nargs="+", default=[1, 2], metavar="N", help="of the Ray job (default: 1 2)"
     )
     ingest.set_defaults(run=run_bench_ingest)
+    label = benches.add_parser("label", help="spec files to a catalogue beside what a user would write")
+    label.add_argument("spectra", nargs="+", metavar="SPECTRA", help=SPECTRA_HELP)
+    label.add_argument("--model", required=True, metavar="BUNDLE", help="folder written by train")
+    label.add_argument(
+        "--cores", type=int, nargs="+", default=[1, 2], metavar="N", help="of the Ray job (default: 1 2)"
+    )
+    label.set_defaults(run=run_bench_label)
     plates = benches.add_parser("plates", help="spPlate files to Parquet beside the spec files of the same fibres")
     plates.add_argument("plates", metavar="PLATES", help="a folder, glob or list of spPlate files; paths or URLs")
     plates.add_argument("spectra", metavar="SPECTRA", help="the spec files of the same fibres, likewise")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -225,15 +226,32 @@ def run_bench_ingest(options: argparse.Namespace) -> int:
     """Run ``raystellar bench ingest``."""
     from raystellar.bench.ingest import ingest_table, read_floor
 
-    first = None
-    print(f"{'ms per spectrum and core':22s} {'read':>8s} {'resample':>9s} {'write':>8s} {'whole':>8s} {'ratio':>7s}")
-    for line in ingest_table(options.spectra, options.cores):
-        first = first or line.whole
-        parts = [f"{value:{width}.3f}" for value, width in ((line.read, 8), (line.resample, 9), (line.write, 8))]
-        print(f"{line.name:22s} {' '.join(parts).replace('nan', '   ')} {line.whole:8.3f} {first / line.whole:7.1f}")
+    _print_rates(ingest_table(options.spectra, options.cores), ("read", "resample", "write"))
     size, floor = read_floor(options.spectra)
     print(f"floor: {size:.0f} bytes a file, read from the page cache in {floor:.3f} ms on one core")
     return 0
+
+
+def run_bench_label(options: argparse.Namespace) -> int:
+    """Run ``raystellar bench label``."""
+    from raystellar.bench.label import label_table, predict_ratio
+
+    _print_rates(label_table(options.spectra, options.model, options.cores), ("read", "resample", "label", "write"))
+    predict, products = predict_ratio(options.model)
+    print(f"predicting alone {predict:.4f}, the bare matrix products {products:.4f}: ratio {predict / products:.2f}")
+    return 0
+
+
+def _print_rates(lines: Iterable[Any], parts: Sequence[str]) -> None:
+    """Print lines of a benchmark as they come, with their ratio to the first."""
+    first = None
+    print(
+        f"{'ms per spectrum and core':24s}" + "".join(f"{name:>10s}" for name in (*parts, "whole", "ratio", "spectra"))
+    )
+    for line in lines:
+        first = first or line.whole
+        known = [f"{line.parts[name]:10.3f}" if name in line.parts else " " * 10 for name in parts]
+        print(f"{line.name:24s}{''.join(known)}{line.whole:10.3f}{first / line.whole:10.1f}{line.spectra:10d}")
 
 
 def run_bench_plates(options: argparse.Namespace) -> int:
