@@ -3,10 +3,10 @@
 Four programs do the same on the same files in one run: read flux, wavelengths, ivar, class and redshift, go to the
 rest frame on the grid in two interpolations, standardise, write Parquet (zstd).
 
-    a  a loop with astropy and SciPy, as the documentation of both shows
-    b  a loop with fitsio and SciPy, as a careful user writes it: only the columns needed, splines in one call
-    c  raystellar's kernels, bare in this process
-    d  the Ray job, on one core and more, from its first finished shard to its last
+- a loop with astropy and SciPy, as the documentation of both shows;
+- a loop with fitsio and SciPy, as a careful user writes it: only the columns needed, splines in one call;
+- raystellar's kernels, bare in this process;
+- the Ray job, on one core and more, from its first finished shard to its last.
 
 The floor is how fast the bytes that are needed come from the page cache.
 """
@@ -36,7 +36,7 @@ from raystellar.spectra import Slice, read_spectrum
 from raystellar.spectra.content import HEAD_BYTES
 
 SLOW_FILES = 300
-"""Files for the programs a and b, which take tens of milliseconds each."""
+"""Files for the loops, which take tens of milliseconds each."""
 
 SCHEMA = arrow_schema((*IDENTITY, *SPECTRA))
 
@@ -62,11 +62,11 @@ def ingest_table(spectra: list[str], cores: Iterable[int] = (1, 2)) -> Iterator[
     paths = manifest["path"].to_pylist()
     few = paths[:: max(1, len(paths) // SLOW_FILES)][:SLOW_FILES]
     touch(paths)
-    expected, line = _plain("a  astropy + SciPy", few, plain_read)
+    expected, line = _plain("astropy + SciPy", few, plain_read)
     yield line
     fitsio_read = _fitsio_reader()
     if fitsio_read:
-        yield _plain("b  fitsio + SciPy", few, fitsio_read)[1]
+        yield _plain("fitsio + SciPy", few, fitsio_read)[1]
     yield _bare(paths, few, expected)
     for n in cores:
         yield ray_job(manifest, n, SCHEMA, BenchShard)
@@ -141,7 +141,7 @@ def _bare(paths: list[str], few: list[str], expected: np.ndarray) -> Line:
             output.commit(number, _rows(batch), batch.rejects)
         whole = 1e3 * (time.perf_counter() - start) / len(paths)
     parts = {"read": read, "resample": whole - read - write, "write": write}
-    return Line("c  raystellar, bare", whole, len(paths), parts)
+    return Line("raystellar, bare", whole, len(paths), parts)
 
 
 class BenchShard:
@@ -197,7 +197,7 @@ def ray_job(
     if not rows:
         raise InputError(f"{manifest.num_rows} files are too few to time a Ray job on {cores} cores")
     per_core = 1e3 * (done[-1]["at"] - first) * cores / rows
-    return Line(f"d  Ray job, {cores} core" + "s" * (cores > 1), per_core, rows)
+    return Line(f"Ray job, {cores} core" + "s" * (cores > 1), per_core, rows)
 
 
 def _rows(batch: Batch) -> pa.Table:

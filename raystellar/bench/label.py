@@ -4,9 +4,9 @@ Three programs do the same on the same files in one run: read flux, wavelengths,
 rest frame on the grid in two interpolations, standardise, predict, write Parquet (zstd). Ours also tell errors and
 flags.
 
-    a  a loop with astropy, SciPy and torch, one spectrum after the other
-    b  raystellar's kernels, bare in this process
-    c  the Ray job, on one core and more, from its first finished shard to its last
+- a loop with astropy, SciPy and torch, one spectrum after the other;
+- raystellar's kernels, bare in this process;
+- the Ray job, on one core and more, from its first finished shard to its last.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ from raystellar.spectra import Slice, read_spectrum
 from raystellar.targets import TARGET_NAMES
 
 ROWS_PER_SHARD = 1024
-"""Of the program b."""
+"""Of the bare kernels."""
 
 PREDICTED = 32 * PREDICT_BATCH
 """Spectra to time the prediction alone."""
 
-LABELS_AGREE = {"rtol": 1e-4, "atol": 2e-3}
+RTOL, ATOL = 1e-4, 2e-3
 """Between the programs: float32 rounding of spectra and of matrix products."""
 
 
@@ -114,7 +114,7 @@ def _plain(paths: list[str], bundle: Bundle) -> tuple[np.ndarray, Line]:
         pq.write_table(pa.table({"path": paths, **columns}), os.path.join(folder, "rows.parquet"), compression="zstd")
     took["write"] = time.perf_counter() - start
     parts = {name: 1e3 * seconds / len(paths) for name, seconds in took.items()}
-    return found, Line("a  astropy, SciPy, torch", sum(parts.values()), len(paths), parts)
+    return found, Line("astropy, SciPy, torch", sum(parts.values()), len(paths), parts)
 
 
 def _bare(paths: list[str], few: list[str], expected: np.ndarray, bundle: Bundle) -> Line:
@@ -123,7 +123,7 @@ def _bare(paths: list[str], few: list[str], expected: np.ndarray, bundle: Bundle
     batch = ingest([Slice(path) for path in few], preprocessor, admit_by_pipeline)
     found = labeller.rows(batch)
     labels = np.column_stack([found[name].to_numpy() for name in TARGET_NAMES])
-    if labels.shape != expected.shape or not np.allclose(labels, expected, **LABELS_AGREE):
+    if labels.shape != expected.shape or not np.allclose(labels, expected, RTOL, ATOL):
         raise InputError("raystellar and the plain program disagree on these files; take spectra of stars only")
     parts = {"read": ms(lambda: [read_spectrum(path) for path in few], len(few))}
     ready = ms(lambda: ingest([Slice(path) for path in few], preprocessor, admit_by_pipeline), len(few))
@@ -137,4 +137,4 @@ def _bare(paths: list[str], few: list[str], expected: np.ndarray, bundle: Bundle
             batch = ingest([Slice(path) for path in shard], preprocessor, admit_by_pipeline)
             output.commit(number, labeller.rows(batch), batch.rejects)
         whole = 1e3 * (time.perf_counter() - start) / len(paths)
-    return Line("b  raystellar, bare", whole, len(paths), parts)
+    return Line("raystellar, bare", whole, len(paths), parts)
