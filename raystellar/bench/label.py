@@ -28,8 +28,8 @@ from raystellar.fetch import FetchConfig
 from raystellar.fit.threads import threads
 from raystellar.ingest import ingest
 from raystellar.label import Labeller, LabelShard, preprocess_of
+from raystellar.model.batches import CPU_BATCH
 from raystellar.model.bundle import Bundle, load_bundle
-from raystellar.model.network import PREDICT_BATCH
 from raystellar.preprocess.pixels import Preprocessor
 from raystellar.quality import QualityConfig
 from raystellar.schema import CATALOG, arrow_schema
@@ -40,7 +40,7 @@ from raystellar.targets import TARGET_NAMES
 ROWS_PER_SHARD = 1024
 """Of the bare kernels."""
 
-PREDICTED = 32 * PREDICT_BATCH
+PREDICTED = 32 * CPU_BATCH
 """Spectra to time the prediction alone."""
 
 RTOL, ATOL = 1e-4, 2e-3
@@ -77,8 +77,8 @@ def predict_ratio(model: str) -> tuple[float, float]:
     bundle = load_bundle(model)
     flux = np.random.default_rng(0).standard_normal((PREDICTED, bundle.network.n_pixels), dtype=np.float32)
     layers = [module for module in bundle.module.modules() if isinstance(module, torch.nn.Linear)]
-    pairs = [(torch.randn(PREDICT_BATCH, layer.in_features), layer.weight.detach().t()) for layer in layers]
-    blocks = torch.from_numpy(flux).split(PREDICT_BATCH)
+    pairs = [(torch.randn(CPU_BATCH, layer.in_features), layer.weight.detach().t()) for layer in layers]
+    blocks = torch.from_numpy(flux).split(CPU_BATCH)
     first = layers[0].weight.detach().t()
 
     def products() -> None:
