@@ -54,7 +54,8 @@ EXAMPLES = {
     "export": """examples:
   raystellar export catalog --out catalog.fits
   raystellar export catalog --out good.fits --good
-  raystellar export s3://bucket/catalog --out s3://bucket/catalog.parquet""",
+  raystellar export s3://bucket/catalog --out s3://bucket/catalog.parquet
+  raystellar export model --out model.onnx""",
     "fetch-list": """examples:
   raystellar fetch-list ssppOut-dr12.fits --out paths.txt
   raystellar fetch-list ssppOut-dr12.fits --out paths.txt --base s3://bucket/dr12""",
@@ -108,9 +109,16 @@ def parser() -> argparse.ArgumentParser:
     label.add_argument("--out", required=True, metavar="CATALOG", help="folder to write")
     label.add_argument("--labels", metavar="TABLE", help="take radial velocities from this table where it has them")
 
-    export = _command(commands, "export", run_export, "a finished catalogue -> one FITS, Parquet or CSV file, or HATS")
-    export.add_argument("catalog", metavar="CATALOG", help="folder written by label")
-    export.add_argument("--out", required=True, metavar="FILE", help="to write: *.fits, *.parquet, *.csv or *.hats")
+    export = _command(
+        commands, "export", run_export, "a finished catalogue -> FITS, Parquet, CSV; a model -> ONNX, pt2"
+    )
+    export.add_argument("catalog", metavar="FOLDER", help="catalogue written by label, or model written by train")
+    export.add_argument(
+        "--out",
+        required=True,
+        metavar="FILE",
+        help="to write: *.fits, *.parquet, *.csv or *.hats; of a model *.onnx, or *.pt2 for torch.export",
+    )
     export.add_argument("--good", action="store_true", help="only rows without a flag that warns or forbids")
 
     fetch = _command(commands, "fetch-list", run_fetch_list, "the archive addresses of the spectra of a label table")

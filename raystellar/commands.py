@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from raystellar.config import to_plain
+from raystellar.errors import ConfigError
 
 
 def _settings(options: argparse.Namespace, **sections: dict[str, Any]) -> Any:
@@ -144,11 +145,29 @@ def run_export(options: argparse.Namespace) -> int:
     """Run ``raystellar export``."""
     if _settings(options) is None:
         return 0
+    from raystellar.model.bundle import is_bundle
+
+    if is_bundle(options.catalog):
+        return _export_model(options)
     from raystellar.export import export
 
     summary = export(options.catalog, options.out, good=options.good)
     print(f"{summary.rows} of {summary.accounting.rows_out} rows, {summary.accounting.rejected.total()} rejects")
     _print_end(summary.out, summary.seconds)
+    return 0
+
+
+def _export_model(options: argparse.Namespace) -> int:
+    from raystellar.model.exchange import export_model
+    from raystellar.targets import TARGETS
+
+    if options.good:
+        raise ConfigError(f"--good is for the rows of a catalogue, and {options.catalog} is a model")
+    summary = export_model(options.catalog, options.out)
+    found = ", ".join(f"{target.name} {summary.difference[target.name]:.2g} {target.unit}" for target in TARGETS)
+    print(f"model: {summary.model_id}")
+    print(f"run on {summary.spectra} spectra, largest difference from the model: {found}")
+    print(f"written: {summary.out}, {summary.text}")
     return 0
 
 
