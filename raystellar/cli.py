@@ -17,6 +17,7 @@ from raystellar.commands import (
     run_bench_kernels,
     run_bench_plates,
     run_bench_sky,
+    run_bench_stars,
     run_demo,
     run_export,
     run_fetch_list,
@@ -147,6 +148,11 @@ def parser() -> argparse.ArgumentParser:
     sky.add_argument("miles", metavar="MILES.npz", help="MILES spectra (wave_air, flux) and labels")
     sky.add_argument("labels", nargs="?", metavar="LABELS.csv", help="labels, where the npz has none")
     sky.set_defaults(run=run_bench_sky)
+    stars = benches.add_parser("stars", help="labels of real stars beside those of the literature")
+    stars.add_argument("spectra", nargs="+", metavar="SPECTRA", help=f"{SPECTRA_HELP}; or MILES.npz")
+    stars.add_argument("--labels", metavar="TABLE", help="CSV, FITS or Parquet, or elodie: those in SDSS spec files")
+    stars.add_argument("--model", required=True, metavar="BUNDLE", help="folder written by train")
+    stars.set_defaults(run=run_bench_stars)
     kernels = benches.add_parser("kernels", help="read, resample, predict beside plain astropy, SciPy and torch")
     kernels.add_argument("spectra", nargs="+", metavar="SPECTRA", help=SPECTRA_HELP)
     kernels.add_argument("--model", metavar="BUNDLE", help="also predict, with this bundle")

@@ -230,6 +230,22 @@ def run_bench_sky(options: argparse.Namespace) -> int:
     return sky.main([options.miles, *([options.labels] if options.labels else [])])
 
 
+def run_bench_stars(options: argparse.Namespace) -> int:
+    """Run ``raystellar bench stars``."""
+    from raystellar.bench.stars import compare_stars
+
+    found = compare_stars(options.spectra, options.labels, options.model)
+    print(f"{found.stars} stars with labels, {found.unmatched} spectra without, {found.rejected} rejects")
+    print(
+        f"{'ours - theirs':17s} {'label':5s} {'n':>5s} {'bias':>9s} {'scatter':>8s} {'mae':>8s} {'z':>6s} {'rank':>6s}"
+    )
+    for line in found.lines:
+        digits = 0 if line.label == "teff" else 3
+        figures = f"{line.bias:+9.{digits}f} {line.scatter:8.{digits}f} {line.mae:8.{digits}f}"
+        print(f"{line.group:17s} {line.label:5s} {line.n:5d} {figures} {line.z_std:6.2f} {line.rank:6.2f}")
+    return 0
+
+
 def run_bench_kernels(options: argparse.Namespace) -> int:
     """Run ``raystellar bench kernels``."""
     from raystellar.bench.kernels import kernel_table

@@ -6,7 +6,7 @@ does not give the labels of ``Bundle.predict``.
 
 Both are for others: raystellar labels from bundles alone, and never loads such a file that it has not just made. An
 ONNX file is data. ``torch.export.load`` unpickles where a pt2 file asks for it, so load none that you do not trust;
-ours asks for it nowhere but for its example inputs, which are empty.
+ours asks for it nowhere.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def _trace(bundle: Bundle) -> torch.export.ExportedProgram:
     program = torch.export.export(Descaled(bundle).eval(), (example,), dynamic_shapes=dynamic)
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # names files of this machine
-    program.example_inputs = None  # else they are pickled
+    program.example_inputs = None  # else they stand in the file, pickled
     return program
 
 
