@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from raystellar.config import to_plain
+from raystellar.errors import ConfigError
 
 
 def _settings(options: argparse.Namespace, **sections: dict[str, Any]) -> Any:
@@ -145,11 +146,29 @@ def run_export(options: argparse.Namespace) -> int:
     """Run ``raystellar export``."""
     if _settings(options) is None:
         return 0
+    from raystellar.model.bundle import is_bundle
+
+    if is_bundle(options.catalog):
+        return _export_model(options)
     from raystellar.export import export
 
     summary = export(options.catalog, options.out, good=options.good)
     print(f"{summary.rows} of {summary.accounting.rows_out} rows, {summary.accounting.rejected.total()} rejects")
     _print_end(summary.out, summary.seconds)
+    return 0
+
+
+def _export_model(options: argparse.Namespace) -> int:
+    from raystellar.model.exchange import export_model
+    from raystellar.targets import TARGETS
+
+    if options.good:
+        raise ConfigError(f"--good is for the rows of a catalogue, and {options.catalog} is a model")
+    summary = export_model(options.catalog, options.out)
+    found = ", ".join(f"{target.name} {summary.difference[target.name]:.2g} {target.unit}" for target in TARGETS)
+    print(f"model: {summary.model_id}")
+    print(f"run on {summary.spectra} spectra, largest difference from the model: {found}")
+    print(f"written: {summary.out}, {summary.text}")
     return 0
 
 
@@ -210,6 +229,22 @@ def run_bench_sky(options: argparse.Namespace) -> int:
     from raystellar.bench import sky
 
     return sky.main([options.miles, *([options.labels] if options.labels else [])])
+
+
+def run_bench_stars(options: argparse.Namespace) -> int:
+    """Run ``raystellar bench stars``."""
+    from raystellar.bench.stars import compare_stars
+
+    found = compare_stars(options.spectra, options.labels, options.model)
+    print(f"{found.stars} stars with labels, {found.unmatched} spectra without, {found.rejected} rejects")
+    print(
+        f"{'ours - theirs':17s} {'label':5s} {'n':>5s} {'bias':>9s} {'scatter':>8s} {'mae':>8s} {'z':>6s} {'rank':>6s}"
+    )
+    for line in found.lines:
+        digits = 0 if line.label == "teff" else 3
+        figures = f"{line.bias:+9.{digits}f} {line.scatter:8.{digits}f} {line.mae:8.{digits}f}"
+        print(f"{line.group:17s} {line.label:5s} {line.n:5d} {figures} {line.z_std:6.2f} {line.rank:6.2f}")
+    return 0
 
 
 def run_bench_kernels(options: argparse.Namespace) -> int:
