@@ -92,6 +92,14 @@ def exists(place: str) -> bool:
         return bool(remote.exists(path))
 
 
+def is_taken(place: str) -> bool:
+    """Return whether there is anything at ``place`` but an empty folder."""
+    if is_local(place):
+        path = local_path(place)
+        return os.path.exists(path) and not (os.path.isdir(path) and not os.listdir(path))
+    return exists(place)
+
+
 def make_folder(place: str) -> None:
     """Make the folder ``place``.
 
