@@ -57,6 +57,7 @@ def run_preprocess(options: argparse.Namespace) -> int:
         config=settings.preprocess,
         fetch=settings.fetch,
         resources=settings.resources,
+        retry_rejects=options.retry_rejects,
     )
     _print_labels(summary.labels)
     _print_job(summary.job)
@@ -132,9 +133,13 @@ def run_label(options: argparse.Namespace) -> int:
         quality=settings.quality,
         fetch=settings.fetch,
         resources=settings.resources,
+        retry_rejects=options.retry_rejects,
     )
     _print_job(summary.job)
     print("flags: " + ", ".join(f"{name} {count}" for name, count in summary.flagged.items()))
+    _print_repeats(summary.repeats)
+    for note in summary.notes:
+        print(f"note: {note}")
     print(f"model: {summary.model_id}")
     _print_end(summary.out, summary.seconds)
     return 0
@@ -146,7 +151,7 @@ def run_export(options: argparse.Namespace) -> int:
         return 0
     from raystellar.export import export
 
-    summary = export(options.catalog, options.out, good=options.good)
+    summary = export(options.catalog, options.out, good=options.good, primary=options.primary)
     print(f"{summary.rows} of {summary.accounting.rows_out} rows, {summary.accounting.rejected.total()} rejects")
     _print_end(summary.out, summary.seconds)
     return 0
@@ -265,6 +270,17 @@ def _print_job(job: Any) -> None:
     print(f" ({job.resumed_rows} were done before)" if job.resumed_rows else "")
     for reason, count in accounting.rejected.most_common():
         print(f"  {count:8d}  {reason}")
+
+
+def _print_repeats(found: dict[str, Any]) -> None:
+    repeats = found["repeats"]
+    print(f"stars: {found['stars']}; {repeats['stars']} of them have {repeats['rows']} spectra that are not bad")
+    if not repeats["stars"]:
+        return
+    labels = {name: figures for name, figures in repeats.items() if isinstance(figures, dict)}
+    scatter = ", ".join(f"{name} {one['scatter']:.3g} {one['unit']}" for name, one in labels.items())
+    pull = ", ".join(f"{one['pull']:.2f}" for one in labels.values())
+    print(f"scatter among their spectra: {scatter}; differences by their errors: {pull}")
 
 
 def _print_end(out: str, seconds: dict[str, float]) -> None:

@@ -6,16 +6,20 @@ An output folder holds
     _manifest.parquet     every input path, and which of its spectra; row group i is shard i
     part-00012.parquet    the rows of shard 12, in the order of the manifest
     rejects/part-00012.parquet    what was rejected of shard 12, where something was
+    _summary.json         of a catalogue, what was found in all rows together; gone while any shard is to be done
 
 The rejects of a shard are written before its part, and each file whole or not at all: where the part is, the shard
 is done. A killed job is started again with the same command: it skips those, and what it writes again is the same.
-A job of another configuration or input is refused by the digest in ``_run.json``.
+A job of another configuration or input is refused by the digest in ``_run.json``; a folder that may grow takes further
+files, as new row groups and parts after the old ones. What it holds is always what its manifest says: that is replaced
+first, and ``_run.json`` after it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -30,16 +34,17 @@ from raystellar import places
 from raystellar.errors import IncompleteError, InputError, OutputError, SpectrumError
 from raystellar.fetch import Fetcher
 from raystellar.fetched import Fetched
+from raystellar.growth import compare, distinct_files, whole_files
 from raystellar.runs import begin_run
-from raystellar.schema import MANIFEST_NAME, PART_NAME, REJECTS, REJECTS_DIR
+from raystellar.schema import MANIFEST_NAME, PART_NAME, REJECTS, REJECTS_DIR, SUMMARY_NAME
 from raystellar.spectra import Slice, count_spectra
 from raystellar.votable import described_schema
 
 MANIFEST_SCHEMA = pa.schema([("path", pa.string()), ("bytes", pa.int64()), ("spectra", pa.int32())])
 """Of the list of input files; ``spectra`` is null where by its name a file holds one, and no one has counted."""
 
-SHARD_SCHEMA = pa.schema([("path", pa.string()), ("first", pa.int32()), ("spectra", pa.int32())])
-"""Of the manifest on disk: which spectra of which file, one row group a shard."""
+SHARD_SCHEMA = pa.schema([("path", pa.string()), ("first", pa.int32()), ("spectra", pa.int32()), ("bytes", pa.int64())])
+"""Of the manifest on disk: which spectra of which file, and the bytes of the whole file; one row group a shard."""
 
 MANY_SPECTRA = r"(?i)(/|^)spplate-[^/]*$|\.parquet$"
 """Names of files that may hold more than one spectrum, whose number is looked up when they are listed."""
@@ -53,7 +58,7 @@ def make_manifest(spectra: Iterable[str]) -> pa.Table:
 
     Returns
     -------
-    Table of ``MANIFEST_SCHEMA``; paths as named or found.
+    Table of ``MANIFEST_SCHEMA``; paths as named or found, of two paths of one file the one that sorts first.
 
     Raises
     ------
@@ -67,11 +72,7 @@ def make_manifest(spectra: Iterable[str]) -> pa.Table:
         chunks.append(pa.table([path, size, pa.nulls(len(some), pa.int32())], schema=MANIFEST_SCHEMA))
     if not chunks:
         raise InputError(f"no spectra (FITS or Parquet files) in {', '.join(spectra) or 'an empty list of places'}")
-    found = pa.concat_tables(chunks).sort_by("path").combine_chunks()
-    path = found["path"].combine_chunks()
-    first = np.ones(len(path), dtype=bool)
-    first[1:] = pc.not_equal(path[1:], path[:-1]).to_numpy(zero_copy_only=False)
-    return _count_many(found.filter(pa.array(first)).combine_chunks())
+    return _count_many(distinct_files(pa.concat_tables(chunks)))
 
 
 def _count_many(manifest: pa.Table) -> pa.Table:
@@ -123,8 +124,14 @@ def cut(manifest: pa.Table, rows_per_shard: int, bytes_per_shard: int) -> Iterat
         here = slice(start, end)
         path = manifest["path"].take(pa.array(file[here]))
         count = pa.array(rows[here], pa.int32(), mask=~counted[file[here]])
-        yield pa.table([path, pa.array(first[here], pa.int32()), count], schema=SHARD_SCHEMA)
+        whole = pa.array(size[file[here]])
+        yield pa.table([path, pa.array(first[here], pa.int32()), count, whole], schema=SHARD_SCHEMA)
         start = end
+
+
+def slices_of(shard: pa.Table) -> list[Slice]:
+    """Return what a shard, a table of ``SHARD_SCHEMA``, is to read."""
+    return [Slice(**row) for row in shard.select(list(Slice._fields)).to_pylist()]
 
 
 def expected_rows(files: pa.Table) -> np.ndarray:
@@ -197,7 +204,9 @@ class ShardedOutput:
         manifest: pa.Table,
         rows_per_shard: int,
         bytes_per_shard: int = 1 << 40,
-    ) -> None:
+        *,
+        grows: bool = False,
+    ) -> int:
         """Open the folder for the job ``identity`` on ``manifest``, new or to be resumed.
 
         Parameters
@@ -205,21 +214,38 @@ class ShardedOutput:
         kind : what the folder is: ``dataset`` or ``catalog``
         identity : all that decides the rows besides the manifest; stored in ``_run.json``
         manifest : what ``make_manifest`` returns
-        rows_per_shard, bytes_per_shard : of a new folder, see ``cut``; a folder that is resumed keeps its shards
+        rows_per_shard, bytes_per_shard : of what is new, see ``cut``; a folder that is resumed keeps its shards
+        grows : a folder that was begun with other files takes those that it does not hold yet, and keeps all others
+
+        Returns
+        -------
+        The number of files that the folder holds and ``manifest`` does not name; with ``grows`` only.
 
         Raises
         ------
-        OutputError : the folder cannot be written, or holds the result of another job
+        OutputError : the folder cannot be written, holds the result of another job, or a file of it has changed
         """
-        described = {"rows": int(expected_rows(manifest).sum()), "inputs": table_digest(manifest), **identity}
-        begin_run(
-            self.place,
-            kind,
-            described,
-            prepare=lambda: self._write_manifest(cut(manifest, rows_per_shard, bytes_per_shard)),
-        )
+        further = 0
+
+        def described(files: pa.Table) -> dict[str, Any]:
+            return {"rows": int(expected_rows(files).sum()), "inputs": table_digest(files)}
+
+        def prepare() -> None:
+            self._write_manifest(cut(manifest, rows_per_shard, bytes_per_shard))
+
+        def grow() -> dict[str, Any]:
+            nonlocal further
+            held = whole_files(self._manifest().read())
+            growth = compare(held, manifest, self.place)
+            further = growth.further
+            if len(growth.new):
+                self._write_manifest(itertools.chain(self._shards(), cut(growth.new, rows_per_shard, bytes_per_shard)))
+            return described(pa.concat_tables([held, growth.new]).sort_by("path"))
+
+        begin_run(self.place, kind, {**described(manifest), **identity}, prepare, grow if grows else None)
         for folder in (self.place, places.join(self.place, REJECTS_DIR)):
             places.remove_temporaries(folder)
+        return further
 
     def rows_in(self) -> int:
         """Return the number of input rows."""
@@ -233,8 +259,7 @@ class ShardedOutput:
 
     def slices(self, shard: int) -> list[Slice]:
         """Return what one shard is to read."""
-        rows = self._manifest().read_row_group(shard).to_pylist()
-        return [Slice(**row) for row in rows]
+        return slices_of(self._manifest().read_row_group(shard))
 
     def commit(self, shard: int, rows: pa.Table, rejects: list[tuple[str, SpectrumError]]) -> None:
         """Write the rows and rejects (path, error) of one shard; the part comes last and marks it done."""
@@ -245,34 +270,83 @@ class ShardedOutput:
             places.write_table(place, rejects_table(rejects))
         else:
             places.remove(place)  # of an earlier try that was killed, for a cause that has passed
+        self.write_part(shard, rows)
+
+    def write_part(self, shard: int, rows: pa.Table) -> None:
+        """Write the rows of one shard, whole or not at all."""
         text = [entry.name for entry in self.schema if pa.types.is_string(entry.type)]
         pixels = [f"{entry.name}.list.element" for entry in self.schema if pa.types.is_fixed_size_list(entry.type)]
         place = places.join(self.place, PART_NAME.format(shard))
         # split by bytes, floats are a seventh smaller at no cost
         places.write_table(place, rows.cast(self.schema), use_dictionary=text, use_byte_stream_split=pixels)
 
+    def reopen(self, stage: str) -> int:
+        """Take away the parts of the shards in which something was rejected at ``stage``, which makes them pending.
+
+        Their rejects stay until they are done again. Returns the number of shards.
+        """
+        folder = places.join(self.place, REJECTS_DIR)
+        again = [
+            name for name, table in self._tables(folder, ["stage"]) if pc.any(pc.equal(table["stage"], stage)).as_py()
+        ]
+        if again:
+            self.remove_summary()
+        for name in again:
+            places.remove(places.join(self.place, name))
+        return len(again)
+
+    def summary(self) -> dict[str, Any] | None:
+        """Return what was found in all rows together; None where it is still to be found."""
+        place = places.join(self.place, SUMMARY_NAME)
+        if not places.exists(place):
+            return None
+        try:
+            return json.loads(places.read_bytes(place))
+        except ValueError as error:
+            raise _damaged(place, error) from None
+
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
+        """Say what was found in all rows together, which ends the job."""
+        places.write_bytes(places.join(self.place, SUMMARY_NAME), json.dumps(summary, indent=2).encode())
+
+    def remove_summary(self) -> None:
+        """Take back what was found in all rows together: some are about to change."""
+        places.remove(places.join(self.place, SUMMARY_NAME))
+
     def column(self, name: str) -> Iterator[pa.ChunkedArray]:
         """Yield one column of the rows, part by part."""
-        for table in self._tables(self.place, [name]):
+        for _, table in self._tables(self.place, [name]):
             yield table[name]
 
     def parts(self) -> Iterator[pa.Table]:
         """Yield the rows, part by part."""
-        return self._tables(self.place)
+        return (table for _, table in self._tables(self.place))
+
+    def columns(self, names: Iterable[str]) -> Iterator[tuple[int, pa.Table]]:
+        """Yield some columns of the rows of each shard that is done, with its number, in their order."""
+        names = list(names)
+        for name, table in self._tables(self.place, names):
+            yield int(name.removesuffix(".parquet").rpartition("-")[2]), table.select(names)
+
+    def part(self, shard: int) -> pa.Table:
+        """Return the rows of one shard."""
+        return self._read(places.join(self.place, PART_NAME.format(shard)))
 
     def rejects(self) -> Iterator[pa.Table]:
         """Yield the rejects, part by part."""
-        return self._tables(places.join(self.place, REJECTS_DIR))
+        return (table for _, table in self._tables(places.join(self.place, REJECTS_DIR)))
 
-    def _tables(self, folder: str, columns: list[str] | None = None) -> Iterator[pa.Table]:
+    def _tables(self, folder: str, columns: list[str] | None = None) -> Iterator[tuple[str, pa.Table]]:
         for name in sorted(places.names(folder)):
             if name.startswith("part-"):
-                place = places.join(folder, name)
-                file = self._open(place)
-                try:
-                    yield file.read(columns=columns)
-                except (OSError, pa.ArrowException) as error:
-                    raise _damaged(place, error) from None
+                yield name, self._read(places.join(folder, name), columns)
+
+    def _read(self, place: str, columns: list[str] | None = None) -> pa.Table:
+        file = self._open(place)
+        try:
+            return file.read(columns=columns)
+        except (OSError, pa.ArrowException) as error:
+            raise _damaged(place, error) from None
 
     def account(self) -> Accounting:
         """Count what is there against the manifest; reads only footers and reasons.
@@ -294,6 +368,11 @@ class ShardedOutput:
                 table = self._open(places.join(rejects_folder, name)).read(columns=["stage", "reason"])
                 accounting.rejected.update(f"{row['stage']}: {row['reason']}" for row in table.to_pylist())
         return accounting
+
+    def _shards(self) -> Iterator[pa.Table]:
+        """Yield the shards of the manifest."""
+        manifest = self._manifest()
+        return map(manifest.read_row_group, range(manifest.num_row_groups))
 
     def _write_manifest(self, shards: Iterable[pa.Table]) -> None:
         sink = pa.BufferOutputStream()
