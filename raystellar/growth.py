@@ -6,6 +6,7 @@ All of it in Arrow's columns: a survey has millions of paths.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,9 @@ from raystellar.errors import OutputError
 from raystellar.places import is_local
 
 FOLDER_AND_NAME = r"(?s)^(?P<folder>.*/)?(?P<name>[^/]*)$"
+
+AT_ONCE = 1 << 16
+"""Paths taken apart at a time."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +38,21 @@ def file_keys(paths: pa.ChunkedArray) -> pa.StringArray:
     Local folders are compared by their real paths: ``a``, ``./a/`` and a link to it are one. URLs are taken as they
     are. A link to a single file is a file of its own.
     """
-    parts = pc.extract_regex(paths.combine_chunks(), FOLDER_AND_NAME)
-    folders = parts.field("folder").dictionary_encode()
     numbers: dict[str, int] = {}
+    keys = [_keys(part, numbers) for part in _slices(paths)]
+    return pa.chunked_array(keys, pa.string()).combine_chunks()
+
+
+def _slices(paths: pa.ChunkedArray) -> Iterator[pa.StringArray]:
+    for chunk in paths.chunks:
+        for start in range(0, len(chunk), AT_ONCE):
+            yield chunk.slice(start, AT_ONCE)
+
+
+def _keys(paths: pa.StringArray, numbers: dict[str, int]) -> pa.StringArray:
+    """Return the keys of some paths: the number of the folder, which is added where it is new, and the name."""
+    parts = pc.extract_regex(paths, FOLDER_AND_NAME)
+    folders = parts.field("folder").dictionary_encode()
     real = [numbers.setdefault(_real(folder), len(numbers)) for folder in folders.dictionary.to_pylist()]
     number = pa.array(np.array(real, dtype=np.int64)[folders.indices.to_numpy()]).cast(pa.string())
     return pc.binary_join_element_wise(number, parts.field("name"), "/")
@@ -49,8 +65,8 @@ def _real(folder: str) -> str:
 def distinct_files(files: pa.Table) -> pa.Table:
     """Return one row of each file of the column ``path``, that of the path that sorts first, in the order of paths."""
     files = files.sort_by("path").combine_chunks()
-    keys = file_keys(files["path"])
-    return files.filter(pa.array(_first_of_each(keys))) if len(keys) else files
+    first = _first_of_each(file_keys(files["path"]))
+    return files if first.all() else files.filter(pa.array(first)).combine_chunks()
 
 
 def _first_of_each(keys: pa.StringArray) -> np.ndarray:
@@ -81,23 +97,22 @@ def compare(held: pa.Table, named: pa.Table, place: str) -> Growth:
     """
     keys = file_keys(pa.chunked_array([*held["path"].chunks, *named["path"].chunks], pa.string()))
     at = pc.index_in(keys[len(held) :], value_set=keys[: len(held)])
-    known, before = named.filter(at.is_valid()), held.take(at.drop_null())
-    _refuse_changed(known, before, place)
-    return Growth(named.filter(at.is_null()), len(held) - len(known))
-
-
-def _refuse_changed(known: pa.Table, before: pa.Table, place: str) -> None:
-    """Raise OutputError where a file is not what it was; a size of 0 says nothing of a file on a server."""
-    size, was = known["bytes"].to_numpy(), before["bytes"].to_numpy()
-    here = pc.invert(pc.match_substring(known["path"], "://")).to_numpy()
-    counts = pc.fill_null(pc.not_equal(known["spectra"], before["spectra"]), False).to_numpy()
-    changed = np.flatnonzero(((size != was) & (here | ((size > 0) & (was > 0)))) | counts)
+    rows, before = pa.array(np.flatnonzero(at.is_valid())), at.drop_null()
+    changed = _changed(named, rows, held, before)
     if len(changed):
-        row = int(changed[0])
-        said = [f"{table['bytes'][row]} bytes" for table in (known, before)]
-        if size[row] == was[row]:
-            said = [f"{table['spectra'][row]} spectra" for table in (known, before)]
+        now = named.take(rows.take(changed[:1])).to_pylist()[0]
+        was = held.take(before.take(changed[:1])).to_pylist()[0]
+        what = "bytes" if now["bytes"] != was["bytes"] else "spectra"
         raise OutputError(
-            f"{known['path'][row]} has changed since {place} was begun with it ({said[0]}, before {said[1]}); "
+            f"{now['path']} has changed since {place} was begun with it ({now[what]} {what}, before {was[what]}); "
             "put the file back, or name a new folder"
         )
+    return Growth(named.filter(at.is_null()), len(held) - len(rows))
+
+
+def _changed(named: pa.Table, rows: pa.Array, held: pa.Table, before: pa.Array) -> pa.Array:
+    """Return which of the files ``rows`` are not what they were; a size of 0 says nothing of a file on a server."""
+    size, was = named["bytes"].take(rows).to_numpy(), held["bytes"].take(before).to_numpy()
+    local = pc.invert(pc.match_substring(named["path"], "://")).take(rows).to_numpy()
+    counts = pc.not_equal(named["spectra"].take(rows), held["spectra"].take(before)).fill_null(False).to_numpy()
+    return pa.array(np.flatnonzero(((size != was) & (local | ((size > 0) & (was > 0)))) | counts))

@@ -54,7 +54,7 @@ def begin_run(
     run["digest"] = digest(run)
     if places.exists(places.join(place, RUN_NAME)):
         found = read_run(place) or {}
-        _refuse_other_job(place, found, run, NOT_OF_THE_JOB if grow is None else (*NOT_OF_THE_JOB, *GROWING))
+        _refuse_other_job(place, found, run, () if grow is None else GROWING)
         if grow is not None:
             _keep_up(place, found, grow())
         return
@@ -91,23 +91,21 @@ def _refuse_foreign_files(place: str) -> None:
 def _keep_up(place: str, found: Mapping[str, Any], grown: Mapping[str, Any]) -> None:
     """Write ``_run.json`` anew where the inputs of the folder are others than it says."""
     run = {**found, **grown}
-    run["digest"] = digest(_without(run, NOT_OF_THE_JOB))
+    run["digest"] = digest({key: value for key, value in run.items() if key not in NOT_OF_THE_JOB})
     if run != found:
         places.write_bytes(places.join(place, RUN_NAME), json.dumps(run, indent=2).encode())
-
-
-def _without(run: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
-    return {key: value for key, value in run.items() if key not in names}
 
 
 def _refuse_other_job(
     place: str, found: Mapping[str, Any], wanted: Mapping[str, Any], may_differ: tuple[str, ...]
 ) -> None:
     """Raise OutputError unless the folder was begun by the same job, ``may_differ`` aside; name what differs."""
-    mine, theirs = _without(wanted, may_differ), _without(found, may_differ)
-    if digest(mine) == digest(theirs):
+    if found.get("digest") == wanted["digest"]:
         return
-    different = sorted(key for key in mine if theirs.get(key) != mine[key])
+    decide = {*found, *wanted}.difference(NOT_OF_THE_JOB, may_differ)
+    different = sorted(key for key in decide if found.get(key) != wanted.get(key))
+    if may_differ and not different:
+        return
     words = {
         "inputs": "the list of input files",
         "rows": "their number",

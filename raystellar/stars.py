@@ -13,6 +13,9 @@ from raystellar.errors import LabelTableError
 NAMELESS = 1 << 62
 """From here on are the keys of spectra that have no plate, mjd and fibre."""
 
+ZONE = 1 << 18
+"""Positions searched for neighbours at a time: 30 MB."""
+
 
 def group_stars(
     key: NDArray[np.int64], ra: NDArray[np.float64], dec: NDArray[np.float64], radius_arcsec: float, name: str
@@ -66,21 +69,22 @@ def group_rows(
     places, place = _distinct(ra[known], dec[known])
     centre = _plate_centres(key[known], place, len(places))
     centres = int(centre[place].sum())
-    known, place = known[~centre[place]], (np.cumsum(~centre) - 1)[place[~centre[place]]]
-    places = places[~centre]
-    links = np.concatenate(  # first the keys are numbered, then the places
-        [np.column_stack([number[known], len(keys) + place]), len(keys) + _near(places, radius_arcsec)]
-    )
-    group = _groups(links, len(keys) + len(places))[: len(keys)]
-    return _smallest(keys, group)[number], centres
+    if centres:
+        known, place = known[~centre[place]], (np.cumsum(~centre) - 1)[place[~centre[place]]]
+        places = places[~centre]
+    one = np.empty(len(places), dtype=np.intp)
+    one[place] = number[known]  # a spectrum at each place, whichever: few others are linked to it
+    others = number[known] != one[place]
+    links = np.concatenate([np.column_stack([number[known], one[place]])[others], one[_near(places, radius_arcsec)]])
+    return _smallest(keys, _groups(links, len(keys)))[number], centres
 
 
 def _distinct(ra: NDArray[np.float64], dec: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    """Return the distinct positions (m, 2) and which of them each row has, (n,).
+    """Return the distinct positions (m, 2) in the order of declination, and which of them each row has, (n,).
 
     Equal positions are joined first: else n repeats of one position would make n**2 pairs.
     """
-    order = np.lexsort((dec, ra))
+    order = np.lexsort((ra, dec))
     ra, dec = ra[order], dec[order]
     new = np.ones(len(order), dtype=bool)
     new[1:] = (ra[1:] != ra[:-1]) | (dec[1:] != dec[:-1])
@@ -90,10 +94,15 @@ def _distinct(ra: NDArray[np.float64], dec: NDArray[np.float64]) -> tuple[NDArra
 
 
 def _near(places: NDArray[np.float64], radius_arcsec: float) -> NDArray[np.intp]:
-    """Return the pairs (k, 2) of positions within the radius."""
-    if not len(places):
-        return np.empty((0, 2), dtype=np.intp)
-    return cKDTree(_unit_vectors(places)).query_pairs(_chord(radius_arcsec), output_type="ndarray")
+    """Return the pairs (k, 2) of positions within the radius, found in one zone of declination after the other."""
+    dec = places[:, 1]
+    pairs = [np.empty((0, 2), dtype=np.intp)]
+    for start in range(0, len(places), ZONE):
+        last = dec[min(start + ZONE, len(places)) - 1]
+        zone = places[start : np.searchsorted(dec, last + 1.01 * radius_arcsec / 3600, side="right")]
+        found = cKDTree(_unit_vectors(zone)).query_pairs(_chord(radius_arcsec), output_type="ndarray")
+        pairs.append(start + found[found[:, 0] < ZONE])
+    return np.concatenate(pairs)
 
 
 def _groups(links: NDArray[np.intp], count: int) -> NDArray[np.int32]:
