@@ -279,8 +279,9 @@ def _print_repeats(found: dict[str, Any]) -> None:
         return
     labels = {name: figures for name, figures in repeats.items() if isinstance(figures, dict)}
     scatter = ", ".join(f"{name} {one['scatter']:.3g} {one['unit']}" for name, one in labels.items())
-    pull = ", ".join(f"{one['pull']:.2f}" for one in labels.values())
-    print(f"scatter among their spectra: {scatter}; differences by their errors: {pull}")
+    pull = ", ".join(f"{name} {one['pull']:.2f} ({one['pull_robust']:.2f})" for name, one in labels.items())
+    print(f"scatter of a spectrum: {scatter}")
+    print(f"their differences in errors, rms (by the median): {pull}")
 
 
 def _print_end(out: str, seconds: dict[str, float]) -> None:

@@ -24,7 +24,7 @@ from raystellar.preprocess.pixels import PreprocessConfig, Preprocessor
 from raystellar.quality import BAD, WARN, QualityConfig, flag_rows
 from raystellar.repeats import find_stars, undecided
 from raystellar.schema import CATALOG, REPEATS
-from raystellar.shards import ShardedOutput, make_manifest
+from raystellar.shards import ShardedOutput, ahead, make_manifest
 from raystellar.spectra.record import Spectrum
 from raystellar.targets import TARGET_NAMES
 from raystellar.votable import described_schema
@@ -114,11 +114,13 @@ def finish(output: ShardedOutput) -> dict[str, Any]:
     it decides does not depend on what an earlier run had decided.
     """
     stars = find_stars(lambda names: (table for _, table in output.columns(names)))
-    start = 0
+    changed, start = [], 0
     for shard, table in output.columns([column.name for column in REPEATS]):
         if not stars.decide(table, start).equals(table):
-            output.write_part(shard, stars.decide(output.part(shard), start))
+            changed.append((shard, start))
         start += len(table)
+    for _ in ahead(lambda one: output.write_part(one[0], stars.decide(output.part(one[0]), one[1])), changed):
+        pass
     output.write_summary(stars.summary)
     return stars.summary
 

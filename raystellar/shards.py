@@ -20,10 +20,11 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -51,6 +52,13 @@ MANY_SPECTRA = r"(?i)(/|^)spplate-[^/]*$|\.parquet$"
 
 LISTED_AT_ONCE = 1 << 16
 """Paths held as Python objects while listing."""
+
+
+PARTS_AT_ONCE = 8
+"""Parts read or written at a time where all of them are gone through."""
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 def make_manifest(spectra: Iterable[str]) -> pa.Table:
@@ -163,6 +171,18 @@ class _Hasher:
     def flush(self) -> None: ...
 
     def close(self) -> None: ...
+
+
+def ahead(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+    """Yield ``work(item)`` in the order of the items, a few at a time: on servers it is mostly waiting."""
+    with ThreadPoolExecutor(PARTS_AT_ONCE) as pool:
+        waiting: deque[Future[R]] = deque()
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) > PARTS_AT_ONCE:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def rejects_table(rejects: Iterable[tuple[str, SpectrumError]]) -> pa.Table:
@@ -325,7 +345,9 @@ class ShardedOutput:
     def columns(self, names: Iterable[str]) -> Iterator[tuple[int, pa.Table]]:
         """Yield some columns of the rows of each shard that is done, with its number, in their order."""
         names = list(names)
-        for name, table in self._tables(self.place, names):
+        parts = sorted(name for name in places.names(self.place) if name.startswith("part-"))
+        tables = ahead(lambda name: self._read(places.join(self.place, name), names), parts)
+        for name, table in zip(parts, tables, strict=True):
             yield int(name.removesuffix(".parquet").rpartition("-")[2]), table.select(names)
 
     def part(self, shard: int) -> pa.Table:

@@ -258,6 +258,25 @@ def test_only_parts_that_change_are_written_again(whole, tmp_path):
     assert rows(tmp_path / "catalog").equals(rows(whole[0]))
 
 
+def test_a_damaged_part_is_named_and_nothing_decided(whole, tmp_path):
+    shutil.copytree(whole[0], tmp_path / "catalog")
+    output = ShardedOutput(str(tmp_path / "catalog"), described_schema(CATALOG, "catalog"))
+    output.remove_summary()
+    (tmp_path / "catalog" / "part-00002.parquet").write_bytes(b"PAR1")
+    with pytest.raises(OutputError, match=r"part-00002\.parquet is damaged"):
+        finish(output)
+    assert output.summary() is None
+
+
+def test_a_catalogue_on_a_server_grows(whole, plates, model, tmp_path):
+    out = "memory://repeats/catalog"
+    for some in (plates[:1], plates):
+        summary = label(some, str(model), out, resources=LOCAL)
+    assert summary.repeats == whole[1].repeats
+    assert main(["export", out, "--out", str(tmp_path / "c.parquet")]) == 0
+    assert pq.read_table(tmp_path / "c.parquet").sort_by("path").equals(rows(whole[0]))
+
+
 def test_another_model_is_refused_and_a_changed_file_named(whole, plates, model, survey, tmp_path):
     shutil.copytree(whole[0], tmp_path / "catalog")
     out = str(tmp_path / "catalog")
