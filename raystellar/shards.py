@@ -211,6 +211,11 @@ class Accounting:
             )
 
 
+def _described(files: pa.Table) -> dict[str, Any]:
+    """Return what ``_run.json`` says of the input, see ``runs.GROWING``."""
+    return {"rows": int(expected_rows(files).sum()), "inputs": table_digest(files)}
+
+
 class ShardedOutput:
     """An output folder in shards. Cheap to send to workers: it holds the place and no open file."""
 
@@ -247,22 +252,21 @@ class ShardedOutput:
         """
         further = 0
 
-        def described(files: pa.Table) -> dict[str, Any]:
-            return {"rows": int(expected_rows(files).sum()), "inputs": table_digest(files)}
-
-        def prepare() -> None:
-            self._write_manifest(cut(manifest, rows_per_shard, bytes_per_shard))
+        def shards(files: pa.Table) -> Iterator[pa.Table]:
+            return cut(files, rows_per_shard, bytes_per_shard)
 
         def grow() -> dict[str, Any]:
             nonlocal further
-            held = whole_files(self._manifest().read())
-            growth = compare(held, manifest, self.place)
-            further = growth.further
-            if len(growth.new):
-                self._write_manifest(itertools.chain(self._shards(), cut(growth.new, rows_per_shard, bytes_per_shard)))
-            return described(pa.concat_tables([held, growth.new]).sort_by("path"))
+            files, further = self._grow(manifest, shards)
+            return _described(files)
 
-        begin_run(self.place, kind, {**described(manifest), **identity}, prepare, grow if grows else None)
+        begin_run(
+            self.place,
+            kind,
+            {**_described(manifest), **identity},
+            prepare=lambda: self._write_manifest(shards(manifest)),
+            grow=grow if grows else None,
+        )
         for folder in (self.place, places.join(self.place, REJECTS_DIR)):
             places.remove_temporaries(folder)
         return further
@@ -391,10 +395,15 @@ class ShardedOutput:
                 accounting.rejected.update(f"{row['stage']}: {row['reason']}" for row in table.to_pylist())
         return accounting
 
-    def _shards(self) -> Iterator[pa.Table]:
-        """Yield the shards of the manifest."""
+    def _grow(self, named: pa.Table, shards: Callable[[pa.Table], Iterator[pa.Table]]) -> tuple[pa.Table, int]:
+        """Add the files that are not held yet; return all files, and how many of them are not among those named."""
         manifest = self._manifest()
-        return map(manifest.read_row_group, range(manifest.num_row_groups))
+        held = whole_files(manifest.read())
+        growth = compare(held, named, self.place)
+        if len(growth.new):
+            before = map(manifest.read_row_group, range(manifest.num_row_groups))
+            self._write_manifest(itertools.chain(before, shards(growth.new)))
+        return pa.concat_tables([held, growth.new]).sort_by("path"), growth.further
 
     def _write_manifest(self, shards: Iterable[pa.Table]) -> None:
         sink = pa.BufferOutputStream()
