@@ -98,7 +98,8 @@ def label(
     if retry_rejects:
         output.reopen("fetch")
     with watch.part("label"):
-        arguments = (model, bundle.model_id, table, quality, fetch or FetchConfig())
+        device = "cuda" if resources.gpus_per_actor else "cpu"
+        arguments = (model, bundle.model_id, table, quality, fetch or FetchConfig(), device)
         result = run_job("label", output, LabelShard, arguments, resources)
     with watch.part("compare repeats"):
         repeats = output.summary() or finish(output)
@@ -199,6 +200,7 @@ class LabelShard:
         table: LabelTable | None,
         quality: QualityConfig,
         fetch: FetchConfig,
+        device: str = "cpu",
     ) -> None:
         from raystellar.model.bundle import load_bundle
 
@@ -206,7 +208,7 @@ class LabelShard:
         bundle = load_bundle(model)
         if bundle.model_id != model_id:
             raise BundleError(f"model {model} changed while it was in use, from {model_id} to {bundle.model_id}")
-        self._labeller, self._config = Labeller(bundle, quality), preprocess_of(bundle)
+        self._labeller, self._config = Labeller(bundle.on(device), quality), preprocess_of(bundle)
         self._preprocessor, self._fetcher = Preprocessor(self._config), Fetcher(fetch)
 
     def __call__(self, shard: int) -> dict[str, Any]:

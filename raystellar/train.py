@@ -148,7 +148,7 @@ def train(
     bundle = _existing(place, fit_id, overwrite)
     reused = bundle is not None
     if bundle is None:
-        what = {"network": network, "config": fit, "checkpoints": Checkpoints(folder, fit_id)}
+        what = {"network": network, "config": fit, "checkpoints": Checkpoints(str(folder), fit_id)}
         validation = data.split("validation", CALIBRATION_COLUMNS)
         spectra = {"train": data.split("train"), "validation": replace(validation, extra={})}
         result = _fit(spectra, what, resources, folder, report)

@@ -137,6 +137,20 @@ class Bundle:
         module.load_state_dict({name: torch.tensor(array) for name, array in self.weights.items()})
         return module.eval()
 
+    def on(self, device: str) -> Bundle:
+        """Return the bundle with its network on ``device``.
+
+        Raises
+        ------
+        ConfigError : there is no such device
+        """
+        import torch
+
+        if torch.device(device).type == "cuda" and not torch.cuda.is_available():
+            raise ConfigError("a GPU was asked for and torch sees none here; set resources.gpus_per_actor=0")
+        self.module.to(device)
+        return self
+
     def predict(self, flux: np.ndarray) -> np.ndarray:
         """Return targets (n, 3) float64 in their own units for standardised ``flux`` (n, n_pixels).
 
