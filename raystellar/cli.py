@@ -33,6 +33,8 @@ from raystellar.errors import RaystellarError
 
 SPECTRA_HELP = "spec files, folders, globs, or lists of them (@FILE or *.txt, one a line); paths or URLs"
 
+RETRY_HELP = "try again what could not be fetched"
+
 EXAMPLES = {
     "simulate": """examples:
   raystellar simulate survey --stars 12000 --seed 1
@@ -56,6 +58,7 @@ EXAMPLES = {
     "export": """examples:
   raystellar export catalog --out catalog.fits
   raystellar export catalog --out good.fits --good
+  raystellar export catalog --out stars.fits --primary
   raystellar export s3://bucket/catalog --out s3://bucket/catalog.parquet
   raystellar export model --out model.onnx""",
     "fetch-list": """examples:
@@ -89,6 +92,7 @@ def parser() -> argparse.ArgumentParser:
     preprocess.add_argument("spectra", nargs="+", metavar="SPECTRA", help=SPECTRA_HELP)
     preprocess.add_argument("--labels", required=True, metavar="TABLE", help="ssppOut FITS, sppParams CSV, or Parquet")
     preprocess.add_argument("--out", required=True, metavar="DATASET", help="folder to write")
+    preprocess.add_argument("--retry-rejects", action="store_true", help=RETRY_HELP)
 
     train = _command(commands, "train", run_train, "preprocessed Parquet -> model bundle")
     train.add_argument("dataset", metavar="DATASET", help="folder written by preprocess")
@@ -110,6 +114,7 @@ def parser() -> argparse.ArgumentParser:
     label.add_argument("--model", required=True, metavar="BUNDLE", help="folder written by train")
     label.add_argument("--out", required=True, metavar="CATALOG", help="folder to write")
     label.add_argument("--labels", metavar="TABLE", help="take radial velocities from this table where it has them")
+    label.add_argument("--retry-rejects", action="store_true", help=RETRY_HELP)
 
     export = _command(
         commands, "export", run_export, "a finished catalogue -> FITS, Parquet, CSV; a model -> ONNX, pt2"
@@ -122,6 +127,7 @@ def parser() -> argparse.ArgumentParser:
         help="to write: *.fits, *.parquet, *.csv or *.hats; of a model *.onnx, or *.pt2 for torch.export",
     )
     export.add_argument("--good", action="store_true", help="only rows without a flag that warns or forbids")
+    export.add_argument("--primary", action="store_true", help="only the best row of each star")
 
     fetch = _command(commands, "fetch-list", run_fetch_list, "the archive addresses of the spectra of a label table")
     fetch.add_argument("labels", metavar="TABLE", help="ssppOut FITS, sppParams CSV, or Parquet")

@@ -59,6 +59,7 @@ def run_preprocess(options: argparse.Namespace) -> int:
         config=settings.preprocess,
         fetch=settings.fetch,
         resources=settings.resources,
+        retry_rejects=options.retry_rejects,
     )
     _print_labels(summary.labels)
     _print_job(summary.job)
@@ -134,9 +135,13 @@ def run_label(options: argparse.Namespace) -> int:
         quality=settings.quality,
         fetch=settings.fetch,
         resources=settings.resources,
+        retry_rejects=options.retry_rejects,
     )
     _print_job(summary.job)
     print("flags: " + ", ".join(f"{name} {count}" for name, count in summary.flagged.items()))
+    _print_repeats(summary.repeats)
+    for note in summary.notes:
+        print(f"note: {note}")
     print(f"model: {summary.model_id}")
     _print_end(summary.out, summary.seconds)
     return 0
@@ -152,7 +157,7 @@ def run_export(options: argparse.Namespace) -> int:
         return _export_model(options)
     from raystellar.export import export
 
-    summary = export(options.catalog, options.out, good=options.good)
+    summary = export(options.catalog, options.out, good=options.good, primary=options.primary)
     print(f"{summary.rows} of {summary.accounting.rows_out} rows, {summary.accounting.rejected.total()} rejects")
     _print_end(summary.out, summary.seconds)
     return 0
@@ -162,8 +167,9 @@ def _export_model(options: argparse.Namespace) -> int:
     from raystellar.model.exchange import export_model
     from raystellar.targets import TARGETS
 
-    if options.good:
-        raise ConfigError(f"--good is for the rows of a catalogue, and {options.catalog} is a model")
+    if options.good or options.primary:
+        name = "--good" if options.good else "--primary"
+        raise ConfigError(f"{name} is for the rows of a catalogue, and {options.catalog} is a model")
     summary = export_model(options.catalog, options.out)
     found = ", ".join(f"{target.name} {summary.difference[target.name]:.2g} {target.unit}" for target in TARGETS)
     print(f"model: {summary.model_id}")
@@ -318,6 +324,18 @@ def _print_job(job: Any) -> None:
     print(f" ({job.resumed_rows} were done before)" if job.resumed_rows else "")
     for reason, count in accounting.rejected.most_common():
         print(f"  {count:8d}  {reason}")
+
+
+def _print_repeats(found: dict[str, Any]) -> None:
+    repeats = found["repeats"]
+    print(f"stars: {found['stars']}; {repeats['stars']} of them have {repeats['rows']} spectra that are not bad")
+    labels = {name: one for name, one in repeats.items() if isinstance(one, dict) and one["scatter"] is not None}
+    if not labels:
+        return
+    scatter = ", ".join(f"{name} {one['scatter']:.3g} {one['unit']}" for name, one in labels.items())
+    pull = ", ".join(f"{name} {one['pull']:.2f} ({one['pull_robust']:.2f})" for name, one in labels.items())
+    print(f"scatter of a spectrum: {scatter}")
+    print(f"their differences in errors, rms (by the median): {pull}")
 
 
 def _print_end(out: str, seconds: dict[str, float]) -> None:

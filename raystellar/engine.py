@@ -222,6 +222,7 @@ def run_job(
     with Progress(name, total, "spectra") as progress:
         progress.skip(done_before)
         if pending:
+            output.remove_summary()
             with session(resources):
                 for figures in run_shards(make, (output, *arguments), list(pending), resources):
                     progress.add(figures["rows"], figures["rejected"])
