@@ -424,8 +424,7 @@ class ShardedOutput:
 
     def _open(self, place: str) -> pq.ParquetFile:
         try:
-            remote, path = places.filesystem(place)
-            return pq.ParquetFile(remote.open(path, "rb"))
+            return places.parquet_file(place)
         except (OSError, pa.ArrowException) as error:
             raise _damaged(place, error) from None
 
