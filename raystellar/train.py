@@ -139,11 +139,11 @@ def train(
     for named in (dataset, out):
         if not places.is_local(named):
             raise ConfigError(f"{named} is not on a disk; train reads and writes there, copy the dataset or the bundle")
-    from raystellar.fit.calibrate import CALIBRATION_COLUMNS, calibrate
+    from raystellar.fit.calibrate import CALIBRATION_COLUMNS, CALIBRATION_VERSION, calibrate
 
     began, data = time.perf_counter(), read_dataset(dataset)
     network, fit, resources = network or NetworkConfig(), fit or FitConfig(), resources or TrainResources()
-    fit_id = digest({"network": network, "fit": fit, "data": data.about["digest"]})
+    fit_id = digest({"network": network, "fit": fit, "data": data.about["digest"], "errors": CALIBRATION_VERSION})
     place, folder = Path(os.path.abspath(out)), Path(os.path.abspath(out) + ".checkpoints")
     bundle = _existing(place, fit_id, overwrite)
     reused = bundle is not None

@@ -138,8 +138,8 @@ def test_describe_needs_no_weights(saved):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": 99}, "format 99 .* reads format 2"),
-        ({"format": 1}, "format 1 .* reads format 2; train the model again"),
+        ({"format": 99}, "format 99 .* reads format 3"),
+        ({"format": 1}, "format 1 .* reads format 3; train the model again"),
         ({"errors": {"gain": [1.0]}}, "holds what it should not"),
         ({"targets": [{"name": "teff", "unit": "K"}]}, "train it again"),
         ({"grid": {"start": 3.5, "stop": 3.967, "n": 40}}, "names the grid"),
