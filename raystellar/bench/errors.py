@@ -32,6 +32,9 @@ STD_WANTED, STD_WANTED_BY_SN = (0.9, 1.1), (0.8, 1.2)
 SHARES_WANTED = ((0.66, 0.70), (0.94, 0.96))
 """Least and greatest shares of all stars within 1 and 1.96 errors; normal are 0.683 and 0.950."""
 
+FEWEST = 20
+"""Stars that say anything; figures as good as what is wanted need thousands."""
+
 
 class Bin(NamedTuple):
     """What z = (predicted - true) / error is for one label of some stars."""
@@ -69,7 +72,7 @@ def errors_table(catalog: str, truth: str) -> list[Bin]:
 
     Raises
     ------
-    InputError : one of them cannot be read, or they have fewer than 100 stars in common
+    InputError : one of them cannot be read, or they have fewer than ``FEWEST`` stars in common
     """
     found = pa.concat_tables(table.select(CATALOG_COLUMNS) for table in open_catalog(catalog).rows())
     found = found.filter(pa.compute.invert(found["flag_bad"]))
@@ -80,8 +83,8 @@ def errors_table(catalog: str, truth: str) -> list[Bin]:
             f"{truth} cannot be read as a Parquet file of {', '.join(KEYS)} and labels ({error})"
         ) from None
     both = found.join(wanted, keys=list(KEYS), join_type="inner", right_suffix="_true")
-    if len(both) < 100:
-        raise InputError(f"{catalog} and {truth} have {len(both)} stars in common and must have 100; take one survey's")
+    if len(both) < FEWEST:
+        raise InputError(f"{catalog} and {truth} have {len(both)} of {FEWEST} stars in common; take one survey's")
     columns = {name: both[name].to_numpy().astype(np.float64) for name in both.column_names}
     return [line for name in TARGET_NAMES for line in bins(name, columns)]
 
