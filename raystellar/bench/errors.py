@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from raystellar.errors import InputError
@@ -75,7 +76,7 @@ def errors_table(catalog: str, truth: str) -> list[Bin]:
     InputError : one of them cannot be read, or they have fewer than ``FEWEST`` stars in common
     """
     found = pa.concat_tables(table.select(CATALOG_COLUMNS) for table in open_catalog(catalog).rows())
-    found = found.filter(pa.compute.invert(found["flag_bad"]))
+    found = found.filter(pc.invert(found["flag_bad"]))
     try:
         wanted = pq.read_table(truth, columns=[*KEYS, *TARGET_NAMES])
     except (OSError, pa.ArrowInvalid) as error:
