@@ -13,6 +13,7 @@ from typing import Any
 
 import raystellar
 from raystellar.commands import (
+    run_bench_errors,
     run_bench_ingest,
     run_bench_kernels,
     run_bench_label,
@@ -160,6 +161,10 @@ def parser() -> argparse.ArgumentParser:
     stars.add_argument("--labels", metavar="TABLE", help="CSV, FITS or Parquet, or elodie: those in SDSS spec files")
     stars.add_argument("--model", required=True, metavar="BUNDLE", help="folder written by train")
     stars.set_defaults(run=run_bench_stars)
+    errors = benches.add_parser("errors", help="are the errors of a catalogue true? its labels against true ones")
+    errors.add_argument("catalog", metavar="CATALOG", help="folder written by label, of stars new to the model")
+    errors.add_argument("truth", metavar="TRUTH", help="Parquet file of true labels: truth.parquet of simulate")
+    errors.set_defaults(run=run_bench_errors)
     kernels = benches.add_parser("kernels", help="read, resample, predict beside plain astropy, SciPy and torch")
     kernels.add_argument("spectra", nargs="+", metavar="SPECTRA", help=SPECTRA_HELP)
     kernels.add_argument("--model", metavar="BUNDLE", help="also predict, with this bundle")

@@ -253,6 +253,23 @@ def run_bench_stars(options: argparse.Namespace) -> int:
     return 0
 
 
+def run_bench_errors(options: argparse.Namespace) -> int:
+    """Run ``raystellar bench errors``; 0 only if the errors are as wanted."""
+    from raystellar.bench.errors import errors_table
+
+    table = errors_table(options.catalog, options.truth)
+    print(f"{'z of':6s} {'stars by':8s} {'from':>9s} {'to':>9s} {'stars':>7s} {'std':>6s} {'bias':>6s}", end="")
+    print(f" {'within 1':>9s} {'1.96':>6s}")
+    for line in table:
+        ends = " " * 19 if line.what == "all" else f"{line.low:9.5g} {line.high:9.5g}"
+        shares = f"{100 * line.within[0]:7.1f} % {100 * line.within[1]:4.1f} %"
+        note = "" if line.as_wanted else "  not as wanted"
+        print(
+            f"{line.target:6s} {line.what:8s} {ends} {line.stars:7d} {line.std:6.2f} {line.bias:6.2f}  {shares}{note}"
+        )
+    return 0 if all(line.as_wanted for line in table) else 1
+
+
 def run_bench_kernels(options: argparse.Namespace) -> int:
     """Run ``raystellar bench kernels``."""
     from raystellar.bench.kernels import kernel_table

@@ -133,11 +133,11 @@ def train(
     OutputError : ``out`` holds another bundle or something else, or cannot be written
     IncompleteError : workers were lost more than ``max_failures`` times
     """
-    from raystellar.fit.calibrate import CALIBRATION_COLUMNS, calibrate
+    from raystellar.fit.calibrate import CALIBRATION_COLUMNS, CALIBRATION_VERSION, calibrate
 
     began, data = time.perf_counter(), read_dataset(dataset)
     network, fit, resources = network or NetworkConfig(), fit or FitConfig(), resources or TrainResources()
-    fit_id = digest({"network": network, "fit": fit, "data": data.about["digest"]})
+    fit_id = digest({"network": network, "fit": fit, "data": data.about["digest"], "errors": CALIBRATION_VERSION})
     place = places.absolute(out)
     folder = f"{place}.checkpoints"
     bundle = _existing(place, fit_id, overwrite)

@@ -2,8 +2,8 @@
 
     architecture   the shape of the network as a section of the configuration; knows no torch
     network        the residual multitask network and its dropout
-    uncertainty    the noise of the pixels through the network
-    errormodel     standard errors of that and of a scatter learnt on validation stars
+    uncertainty    what the network itself says of its errors: noise of the pixels, weight on single units
+    errormodel     standard errors made of that, S/N and place, as learnt on validation stars
     baselines      ordinary least squares and ridge regression, the paper's linear comparisons
     bundle         a folder that describes itself: weights, grid, scaler, provenance; never a pickle
     commit         a folder written whole or not at all

@@ -36,7 +36,7 @@ from raystellar.targets import TARGETS
 if TYPE_CHECKING:
     from raystellar.model.network import StellarNet
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """Raised when a reader of the old format would go wrong."""
 
 Place = Union[str, "os.PathLike[str]"]
@@ -179,12 +179,12 @@ class Bundle:
         ------
         BundleError : the bundle was made without errors
         """
-        from raystellar.model.uncertainty import photon_variance
+        from raystellar.model.uncertainty import variances
 
         if self.errors is None:
             raise BundleError(f"model {self.model_id} was made without errors of its predictions; train it again")
         scaled = (targets - self.centre) / self.scale
-        return self.errors(photon_variance(self.module, flux, ivar), scaled, sn) * self.scale
+        return self.errors(variances(self.module, flux, ivar), scaled, sn) * self.scale
 
 
 def save_bundle(place: Place, bundle: Bundle) -> None:

@@ -1,6 +1,6 @@
-"""The error of a predicted target: photon noise through the network, and a scatter learnt on validation stars.
+"""The error of a predicted target: a product of powers of what the network itself says of its noise, and of the place.
 
-All targets are scaled as the network's. Without torch; the photon noise itself is in ``uncertainty``.
+All targets are scaled as the network's. Without torch; what the network says is in ``uncertainty``.
 """
 
 from __future__ import annotations
@@ -17,56 +17,63 @@ N_PLACES = 1 + len(TARGET_NAMES)
 N_TERMS = (N_PLACES + 1) * (N_PLACES + 2) // 2
 """Terms of a polynomial of the second degree in them."""
 
+N_LOGARITHMS = 2 * len(TARGET_NAMES)
+"""Logarithms of the variances by photons and by units, see ``uncertainty.variances``."""
+
 MIN_SN = 1e-3
 """Below this S/N its logarithm says nothing."""
+
+LEAST_VARIANCE = 1e-12
+"""What keeps logarithms finite."""
 
 
 @dataclass(frozen=True)
 class ErrorModel:
-    r"""What makes standard errors of photon noise, S/N and place among the stars.
+    r"""What makes standard errors of photon noise, of the weight on single units, of S/N and place among the stars.
 
-    .. math:: \sigma_t^2 = a_t^2 \, \sigma_{\mathrm{photon},t}^2 + \exp(w_t \cdot p(u))
+    .. math:: \ln \sigma_t^2 = w_t \cdot (p(u), l) + \max(0, \ln v_t - \ln v_t^\mathrm{high})
 
-    with :math:`p` the terms of a polynomial of the second degree and :math:`u` the place of the star, clipped to where
-    there were stars to learn from.
+    with :math:`p` the terms of a polynomial of the second degree, :math:`u` the place of the star, :math:`l` the
+    logarithms of the variances of all targets by photons and by units, place and logarithms clipped to where there
+    were stars to learn from, and :math:`v_t` the variance by photons: where the pixels are worse than those of any
+    star it was learnt from, the variance grows with theirs.
 
     Attributes
     ----------
-    gain : (3,) factors a of the photon noise: resampling makes neighbouring pixels alike, which the photon part omits
-    low, high : (4,) ends of the place: log10 of the S/N, then the scaled targets
-    weights : (3, 15) of the terms, in the order of ``terms``
+    low, high : (10,) ends of log10 of the S/N, of the scaled targets, and of the six logarithms
+    weights : (3, 21) of the terms, in the order of ``terms``, then of the logarithms
     """
 
-    gain: tuple[float, ...]
     low: tuple[float, ...]
     high: tuple[float, ...]
     weights: tuple[tuple[float, ...], ...]
 
     def __post_init__(self) -> None:
-        for name, wanted in (("gain", len(TARGET_NAMES)), ("low", N_PLACES), ("high", N_PLACES)):
-            if len(getattr(self, name)) != wanted:
-                raise ValueError(f"{name} has {len(getattr(self, name))} values and needs {wanted}")
-        if [len(row) for row in self.weights] != [N_TERMS] * len(TARGET_NAMES):
-            raise ValueError(f"weights must be {len(TARGET_NAMES)} rows of {N_TERMS}")
+        for name in ("low", "high"):
+            if len(getattr(self, name)) != N_PLACES + N_LOGARITHMS:
+                raise ValueError(f"{name} has {len(getattr(self, name))} values and needs {N_PLACES + N_LOGARITHMS}")
+        if [len(row) for row in self.weights] != [N_TERMS + N_LOGARITHMS] * len(TARGET_NAMES):
+            raise ValueError(f"weights must be {len(TARGET_NAMES)} rows of {N_TERMS + N_LOGARITHMS}")
 
-    def __call__(self, photon: np.ndarray, targets: np.ndarray, sn: np.ndarray) -> np.ndarray:
+    def __call__(self, variances: np.ndarray, targets: np.ndarray, sn: np.ndarray) -> np.ndarray:
         """Return standard errors (n, 3) float64 of scaled targets.
 
         Only sums and products of columns: a row's result is the same to the last bit whatever rows come with it.
 
         Parameters
         ----------
-        photon : (n, 3) variance of the scaled targets by photon noise, see ``uncertainty.photon_variance``
+        variances : (n, 6) of the scaled targets by photons and by units, see ``uncertainty.variances``
         targets : (n, 3) predicted, scaled
         sn : (n,) median S/N per pixel; NaN counts as the least
         """
-        columns = terms(place(targets, sn), self.low, self.high)
+        found = logarithms(variances)
+        columns = [*terms(place(targets, sn), self.low, self.high), *clipped(found, self.low, self.high)]
         out = np.empty((len(sn), len(TARGET_NAMES)))
         for t, weights in enumerate(self.weights):
-            logarithm = np.zeros(len(sn))
+            total = np.maximum(found[:, t] - self.high[N_PLACES + t], 0.0)
             for weight, column in zip(weights, columns, strict=True):
-                logarithm += weight * column
-            out[:, t] = np.sqrt(self.gain[t] ** 2 * photon[:, t].astype(np.float64) + np.exp(logarithm))
+                total += weight * column
+            out[:, t] = np.exp(0.5 * total)
         return out
 
 
@@ -80,7 +87,18 @@ def terms(places: np.ndarray, low: tuple[float, ...], high: tuple[float, ...]) -
     """Return the 15 terms 1, u_i, u_i u_j (i <= j), each (n,), of ``places`` (n, 4) clipped and brought to -1 to 1."""
     u = [
         2.0 * (np.clip(column, start, stop) - start) / max(stop - start, MIN_SN) - 1.0
-        for column, start, stop in zip(places.T, low, high, strict=True)
+        for column, start, stop in zip(places.T, low, high, strict=False)
     ]
     products = [u[i] * u[j] for i in range(N_PLACES) for j in range(i, N_PLACES)]
     return [np.ones(len(places)), *u, *products]
+
+
+def logarithms(variances: np.ndarray) -> np.ndarray:
+    """Return the natural logarithms (n, 6) of ``variances`` (n, 6)."""
+    return np.log(np.fmax(variances.astype(np.float64), LEAST_VARIANCE))
+
+
+def clipped(found: np.ndarray, low: tuple[float, ...], high: tuple[float, ...]) -> list[np.ndarray]:
+    """Return the six ``logarithms`` (n, 6), each (n,), clipped to their part of the ends."""
+    ends = zip(found.T, low[N_PLACES:], high[N_PLACES:], strict=True)
+    return [np.clip(column, start, stop) for column, start, stop in ends]

@@ -15,10 +15,9 @@ from raystellar.schema import BUNDLE_NAME, WEIGHTS_NAME
 
 NETWORK = NetworkConfig(n_pixels=40, stem=16, blocks=(8,))
 ERRORS = ErrorModel(
-    gain=(1.5, 1.2, 1.1),
-    low=(1.0, -1.0, -2.0, -2.0),
-    high=(2.0, 2.0, 1.0, 1.0),
-    weights=tuple(tuple(-3.0 - t + 0.01 * k for k in range(15)) for t in range(3)),
+    low=(1.0, -1.0, -2.0, -2.0, *(-9.0,) * 6),
+    high=(2.0, 2.0, 1.0, 1.0, *(-3.0,) * 6),
+    weights=tuple(tuple(-3.0 - t + 0.01 * k for k in range(21)) for t in range(3)),
 )
 
 
@@ -85,7 +84,7 @@ def test_predictions_are_physical():
 def test_identity_is_what_decides_predictions():
     bundle = make()
     assert make(created="2020-01-01T00:00:00+00:00", history=[], config={"a": 1}).model_id == bundle.model_id
-    noisier = dataclasses.replace(ERRORS, gain=(1.6, 1.2, 1.1))
+    noisier = dataclasses.replace(ERRORS, low=(1.1, *ERRORS.low[1:]))
     others = make(seed=1), make(scale=(901.0, 0.8, 0.6)), make(preprocess={**bundle.preprocess, "passes": "one"})
     for other in (*others, make(errors=noisier)):
         assert other.model_id != bundle.model_id
@@ -138,9 +137,9 @@ def test_describe_needs_no_weights(saved):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": 99}, "format 99 .* reads format 2"),
-        ({"format": 1}, "format 1 .* reads format 2; train the model again"),
-        ({"errors": {"gain": [1.0]}}, "holds what it should not"),
+        ({"format": 99}, "format 99 .* reads format 3"),
+        ({"format": 1}, "format 1 .* reads format 3; train the model again"),
+        ({"errors": {"low": [1.0]}}, "holds what it should not"),
         ({"targets": [{"name": "teff", "unit": "K"}]}, "train it again"),
         ({"grid": {"start": 3.5, "stop": 3.967, "n": 40}}, "names the grid"),
         ({"preprocess": {}}, "preprocess without loglam_start"),

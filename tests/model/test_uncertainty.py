@@ -1,13 +1,13 @@
-"""Photon noise through the network, and the errors made of it."""
+"""What the network says of its errors, and the errors made of it."""
 
 import numpy as np
 import pytest
 import torch
 
 from raystellar.model.architecture import NetworkConfig
-from raystellar.model.errormodel import N_TERMS, ErrorModel
-from raystellar.model.network import StellarNet, predict
-from raystellar.model.uncertainty import MOST_VARIANCE, block_variance, photon_variance
+from raystellar.model.errormodel import N_LOGARITHMS, N_TERMS, ErrorModel
+from raystellar.model.network import KeyedDropout, Residual, StellarNet, predict
+from raystellar.model.uncertainty import MOST_VARIANCE, PIXEL_STEP, block_variance, variances
 
 SHAPE = {"n_pixels": 40, "stem": 16, "blocks": (8, 8), "head_teff": (6, 4), "head_feh": (3,), "head_logg": ()}
 ABLATIONS = [{}, {"multitask": False}, {"skip": False, "layer_norm": False}]
@@ -22,33 +22,52 @@ def make(**ablation):
 
 
 @pytest.mark.parametrize("ablation", ABLATIONS)
-def test_it_is_that_of_the_explicit_jacobian(ablation):
-    network, found = make(**ablation), photon_variance(make(**ablation), FLUX[:9], IVAR[:9])
+def test_that_by_photons_is_that_of_the_explicit_jacobian_at_every_fourth_pixel(ablation):
+    network, found = make(**ablation), variances(make(**ablation), FLUX[:9], IVAR[:9])
     variance = np.repeat(np.where(IVAR > 0, 1 / np.maximum(IVAR, 1), MOST_VARIANCE), 8, axis=1)
     for row in range(9):
-        jacobian = torch.autograd.functional.jacobian(network, torch.from_numpy(FLUX[row : row + 1]))[0, :, 0]
-        np.testing.assert_allclose(found[row], jacobian.numpy() ** 2 @ variance[row], rtol=1e-4)
+        jacobian = torch.autograd.functional.jacobian(network, torch.from_numpy(FLUX[row : row + 1]))[0, :, 0].numpy()
+        expected = PIXEL_STEP * (jacobian**2 * variance[row])[:, 1::PIXEL_STEP].sum(axis=1)
+        np.testing.assert_allclose(found[row, :3], expected, rtol=1e-4)
 
 
-def test_it_is_the_scatter_of_noisy_copies():
+def test_that_by_photons_is_the_scatter_of_noisy_copies():
+    flux = np.tile(FLUX[:1, ::PIXEL_STEP].repeat(PIXEL_STEP, axis=1), (20_000, 1))
     network, ivar = make(), np.full((1, 5), 1e4, np.float32)
-    copies = FLUX[:1] + 0.01 * RNG.standard_normal((20_000, 40), dtype=np.float32)
-    expected = photon_variance(network, FLUX[:1], ivar)[0]
-    np.testing.assert_allclose(predict(network, copies).var(axis=0), expected, rtol=0.05)
+    with torch.no_grad():  # neighbouring pixels weigh alike, as they do in a network that was trained
+        weight = network.trunks[0][0].weight
+        weight.copy_(weight[:, ::PIXEL_STEP].repeat_interleave(PIXEL_STEP, dim=1))
+    expected = variances(network, flux[:1], ivar)[0, :3]
+    flux += 0.01 * RNG.standard_normal(flux.shape, dtype=np.float32)
+    np.testing.assert_allclose(predict(network, flux).var(axis=0), expected, rtol=0.05)
+
+
+@pytest.mark.parametrize("ablation", ABLATIONS)
+def test_that_by_units_is_the_scatter_when_units_of_the_blocks_are_dropped(ablation):
+    network, rate = make(**ablation), 1e-3
+    expected = variances(network, FLUX[:4], IVAR[:4])[:, 3:]
+    ends = [block.body[-1] for block in network.modules() if isinstance(block, Residual)]
+    assert all(isinstance(end, KeyedDropout) for end in ends)
+    generator = torch.Generator().manual_seed(0)
+    for end in ends:  # a mask close to one, for to first order all that counts is its variance
+        end.register_forward_hook(lambda _m, _i, x: x * (1 + rate**0.5 * torch.randn(x.shape, generator=generator)))
+    for row in range(4):
+        copies = np.repeat(FLUX[row : row + 1], 20_000, axis=0)
+        np.testing.assert_allclose(predict(network, copies).var(axis=0) / rate, expected[row], rtol=0.06)
 
 
 @pytest.mark.parametrize("ablation", ABLATIONS)
 def test_a_row_does_not_depend_on_the_rows_with_it(ablation):
     network = make(**ablation)
-    whole = photon_variance(network, FLUX, IVAR)
+    whole = variances(network, FLUX, IVAR)
     for rows in ([0], [299, 3], list(range(256, 300)), list(RNG.permutation(300))):
-        assert np.array_equal(photon_variance(network, FLUX[rows], IVAR[rows]), whole[rows])
-    assert photon_variance(network, FLUX[:0], IVAR[:0]).shape == (0, 3)
+        assert np.array_equal(variances(network, FLUX[rows], IVAR[rows]), whole[rows])
+    assert variances(network, FLUX[:0], IVAR[:0]).shape == (0, 6)
 
 
 def test_neither_weights_nor_threads_are_touched():
     network, threads = make(), torch.get_num_threads()
-    photon_variance(network, FLUX, IVAR)
+    variances(network, FLUX, IVAR)
     assert all(parameter.grad is None for parameter in network.parameters())
     assert torch.get_num_threads() == threads
 
@@ -60,28 +79,48 @@ def test_noise_is_bounded_where_no_pixel_is_good():
 
 @pytest.fixture
 def model():
-    weights = RNG.normal(0.0, 0.3, (3, N_TERMS))
-    return ErrorModel((1.5, 1.2, 1.0), (1.0, -1.0, -2.0, -2.0), (2.0, 2.0, 1.0, 1.0), tuple(map(tuple, weights)))
+    weights = RNG.normal(0.0, 0.3, (3, N_TERMS + N_LOGARITHMS))
+    low, high = (1.0, -1.0, -2.0, -2.0, *(-6.0,) * 6), (2.0, 2.0, 1.0, 1.0, *(-2.0,) * 6)
+    return ErrorModel(low, high, tuple(map(tuple, weights)))
+
+
+def test_errors_are_those_of_the_equation(model):
+    found, targets, sn = np.exp(RNG.uniform(-6, -2, (9, 6))), RNG.uniform(-1, 1, (9, 3)), RNG.uniform(10, 100, 9)
+    for row, errors in enumerate(model(found, targets, sn)):
+        place = np.array([np.log10(sn[row]), *targets[row]])
+        u = 2 * (place - model.low[:4]) / np.subtract(model.high[:4], model.low[:4]) - 1
+        columns = [1, *u, *(u[i] * u[j] for i in range(4) for j in range(i, 4)), *np.log(found[row])]
+        np.testing.assert_allclose(errors, np.exp(0.5 * np.array(model.weights) @ columns), rtol=1e-6)
 
 
 def test_errors_of_a_row_do_not_depend_on_the_rows_with_it(model):
-    photon, targets, sn = RNG.uniform(0, 0.1, (300, 3)), RNG.normal(0, 2, (300, 3)), RNG.uniform(1, 100, 300)
-    whole = model(photon, targets, sn)
+    found, targets, sn = RNG.uniform(0, 0.5, (300, 6)), RNG.normal(0, 2, (300, 3)), RNG.uniform(1, 100, 300)
+    whole = model(found, targets, sn)
     for rows in ([5], [299, 3, 17], list(RNG.permutation(300))):
-        assert np.array_equal(model(photon[rows], targets[rows], sn[rows]), whole[rows])
+        assert np.array_equal(model(found[rows], targets[rows], sn[rows]), whole[rows])
 
 
-def test_the_scatter_is_that_of_the_nearest_star_it_was_learnt_from(model):
-    photon, sn = np.zeros((4, 3)), np.array([10.0, 2.0, -3.0, np.nan])
-    found = model(photon, np.full((4, 3), -9.0), sn)
-    assert np.array_equal(found, np.broadcast_to(found[0], (4, 3)))
-    assert np.array_equal(found[:1], model(photon[:1], np.array([[-1.0, -2.0, -2.0]]), sn[:1]))
+def test_errors_are_those_of_the_nearest_star_it_was_learnt_from(model):
+    found, sn = np.zeros((4, 6)), np.array([10.0, 2.0, -3.0, np.nan])
+    errors = model(found, np.full((4, 3), -9.0), sn)
+    assert np.array_equal(errors, np.broadcast_to(errors[0], (4, 3)))
+    at_the_ends = np.full((1, 6), np.exp(-6.0))
+    np.testing.assert_allclose(errors[:1], model(at_the_ends, np.array([[-1.0, -2.0, -2.0]]), sn[:1]), rtol=1e-12)
+
+
+def test_where_pixels_are_worse_than_those_of_any_star_errors_grow_with_their_noise(model):
+    found = np.exp(np.full((2, 6), -2.0))
+    found[1, :3] *= 100.0
+    errors = model(found, np.zeros((2, 3)), np.array([50.0, 50.0]))
+    np.testing.assert_allclose(errors[1], 10.0 * errors[0], rtol=1e-9)
+    found[1, 3:] *= 100.0  # units say nothing beyond
+    np.testing.assert_allclose(model(found, np.zeros((2, 3)), np.array([50.0, 50.0]))[1], 10.0 * errors[0], rtol=1e-9)
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"), [({"gain": (1.0,)}, "gain has 1 values"), ({"weights": ((1.0,),)}, "3 rows of 15")]
+    ("changes", "message"), [({"low": (1.0,)}, "low has 1 values"), ({"weights": ((1.0,),)}, "3 rows of 21")]
 )
 def test_parameters_of_another_shape_are_refused(changes, message):
-    good = {"gain": (1.0,) * 3, "low": (0.0,) * 4, "high": (1.0,) * 4, "weights": ((0.0,) * N_TERMS,) * 3}
+    good = {"low": (0.0,) * 10, "high": (1.0,) * 10, "weights": ((0.0,) * (N_TERMS + N_LOGARITHMS),) * 3}
     with pytest.raises(ValueError, match=message):
         ErrorModel(**{**good, **changes})

@@ -1,0 +1,82 @@
+"""The table of z = (predicted - true) / error, against z that was put in."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from raystellar.bench.errors import bins, errors_table
+from raystellar.cli import main
+from raystellar.errors import InputError
+from raystellar.targets import TARGET_NAMES
+
+NORMAL = np.random.default_rng(0).standard_normal((4000, 3))
+
+
+def columns(z, sn=None):
+    n, rng = len(z), np.random.default_rng(1)
+    found = {"sn": 10.0 ** rng.uniform(1, 2, n) if sn is None else sn}
+    for t, name in enumerate(TARGET_NAMES):
+        found[name], found[f"e_{name}"] = rng.normal(0.0, 1.0, n), rng.uniform(0.1, 0.3, n)
+        found[f"{name}_true"] = found[name] - z[:, t] * found[f"e_{name}"]
+    return found
+
+
+def test_the_figures_are_those_of_z():
+    z = 1.05 * NORMAL - 0.2
+    found = columns(z)
+    for t, name in enumerate(TARGET_NAMES):
+        whole, *parts = bins(name, found)
+        assert (whole.what, whole.stars) == ("all", 4000)
+        assert whole.std == pytest.approx(z[:, t].std())
+        assert whole.bias == pytest.approx(z[:, t].mean())
+        assert whole.within == pytest.approx((np.mean(np.abs(z[:, t]) < 1.0), np.mean(np.abs(z[:, t]) < 1.96)))
+        assert [part.what for part in parts] == ["sn"] * 4 + [name for name in TARGET_NAMES for _ in range(3)]
+        for part in parts:
+            mine = (found[part.what] >= part.low) & (found[part.what] <= part.high)
+            assert abs(part.stars - mine.sum()) <= 1  # who is at an edge is in one part
+            assert part.std == pytest.approx(z[mine, t].std(), rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("factor", "bad"), [(1.0, set()), (0.8, {"all"}), (1.25, {"all", "sn"}), (1 / np.linspace(0.75, 1.4, 4000), {"sn"})]
+)
+def test_what_is_not_as_wanted_is_told(factor, bad):
+    sn = np.linspace(10.0, 100.0, 4000)
+    z = NORMAL * np.reshape(np.broadcast_to(factor, 4000), (4000, 1))
+    found = [line for name in TARGET_NAMES for line in bins(name, columns(z, sn))]
+    assert {line.what for line in found if not line.as_wanted} >= bad
+    assert bool(bad) != all(line.as_wanted for line in found)
+
+
+@pytest.fixture
+def truth(labelled, tmp_path):
+    """Write true labels of a catalogue, off by half an error, and in another order."""
+    parts = sorted(labelled.glob("part-*.parquet"))
+    table = pa.concat_tables(pq.read_table(part) for part in parts)
+    rows = {name: table[name] for name in ("plate", "mjd", "fiberid")}
+    for name in TARGET_NAMES:
+        rows[name] = table[name].to_numpy() - 0.5 * table[f"e_{name}"].to_numpy()
+    pq.write_table(pa.table(rows).sort_by("fiberid"), tmp_path / "truth.parquet")
+    return tmp_path / "truth.parquet", int((~table["flag_bad"].to_numpy()).sum())
+
+
+def test_a_catalogue_meets_its_truth(labelled, truth, capsys):
+    found = errors_table(str(labelled), str(truth[0]))
+    assert found[0].stars == truth[1]
+    for line in found:
+        assert line.bias == pytest.approx(0.5, abs=0.01)
+        assert line.std < 0.01
+    assert main(["bench", "errors", str(labelled), str(truth[0])]) == 1
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) == 1 + 3 * 14
+    assert said[1].endswith("100.0 % 100.0 %  not as wanted")
+
+
+def test_what_cannot_be_compared_is_refused(labelled, truth, tmp_path, capsys):
+    with pytest.raises(InputError, match="cannot be read as a Parquet file of plate, mjd, fiberid and labels"):
+        errors_table(str(labelled), str(tmp_path / "missing.parquet"))
+    few = pq.read_table(truth[0]).slice(0, 7)
+    pq.write_table(few, tmp_path / "few.parquet")
+    assert main(["bench", "errors", str(labelled), str(tmp_path / "few.parquet")]) == 1
+    assert "of 20 stars in common; take one survey's" in capsys.readouterr().err
