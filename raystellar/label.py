@@ -7,6 +7,7 @@ has no redshift at all is a reject.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from raystellar.fetch import FetchConfig, Fetcher
 from raystellar.ingest import Admitted, Batch, choose_rv, find_label, ingest
 from raystellar.preprocess.pixels import PreprocessConfig, Preprocessor
 from raystellar.quality import BAD, WARN, QualityConfig, flag_rows
+from raystellar.runs import add_to_summary, read_summary
 from raystellar.schema import CATALOG
 from raystellar.shards import ShardedOutput, make_manifest
 from raystellar.spectra.record import Spectrum
@@ -87,7 +89,16 @@ def label(
     with watch.part("label"):
         arguments = (model, bundle.model_id, table, quality, fetch or FetchConfig())
         result = run_job("label", output, LabelShard, arguments, resources)
+    _note(out, model, result, watch.seconds["label"])
     return LabelSummary(out, result, bundle.model_id, count_flags(output), watch.seconds)
+
+
+def _note(out: str, model: str, result: JobResult, seconds: float) -> None:
+    """Leave for the page of the catalogue where its model is, and how long how many spectra took in all runs."""
+    before, done = read_summary(out), result.accounting.rows_in - result.resumed_rows
+    if done:
+        spent = {"spectra": before.get("spectra", 0) + done, "seconds": before.get("seconds", 0.0) + seconds}
+        add_to_summary(out, model=os.path.abspath(model), **spent)
 
 
 def preprocess_of(bundle: Bundle) -> PreprocessConfig:

@@ -15,7 +15,7 @@ import raystellar
 from raystellar import places
 from raystellar.config import digest, to_plain
 from raystellar.errors import InputError, OutputError
-from raystellar.schema import MANIFEST_NAME, RUN_NAME
+from raystellar.schema import MANIFEST_NAME, RUN_NAME, SUMMARY_NAME
 
 FORMAT_VERSION = 1
 """Of an output folder; raised when older folders can no longer be resumed or read."""
@@ -56,6 +56,24 @@ def read_run(place: str) -> dict[str, Any] | None:
         return json.loads(places.read_bytes(run_place))
     except ValueError as error:
         raise InputError(f"{run_place} is damaged: {error}; remove the folder and begin anew") from None
+
+
+def read_summary(place: str) -> dict[str, Any]:
+    """Return what ``_summary.json`` in the folder ``place`` says of its job; nothing where there is none."""
+    summary_place = places.join(place, SUMMARY_NAME)
+    if not places.exists(summary_place):
+        return {}
+    try:
+        found = json.loads(places.read_bytes(summary_place))
+    except ValueError:
+        return {}  # it can be done without
+    return found if isinstance(found, dict) else {}
+
+
+def add_to_summary(place: str, **facts: Any) -> None:
+    """Write facts about a job into ``_summary.json``, beside what others have written there."""
+    text = json.dumps(read_summary(place) | facts, indent=2)
+    places.write_bytes(places.join(place, SUMMARY_NAME), text.encode())
 
 
 def versions() -> dict[str, str]:

@@ -6,6 +6,7 @@ An output folder holds
     _manifest.parquet     every input path, and which of its spectra; row group i is shard i
     part-00012.parquet    the rows of shard 12, in the order of the manifest
     rejects/part-00012.parquet    what was rejected of shard 12, where something was
+    _summary.json         what the job did, for the page of a catalogue; it can be done without
 
 The rejects of a shard are written before its part, and each file whole or not at all: where the part is, the shard
 is done. A killed job is started again with the same command: it skips those, and what it writes again is the same.
@@ -256,9 +257,9 @@ class ShardedOutput:
         for table in self._tables(self.place, [name]):
             yield table[name]
 
-    def parts(self) -> Iterator[pa.Table]:
-        """Yield the rows, part by part."""
-        return self._tables(self.place)
+    def parts(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
+        """Yield the rows, part by part; of ``columns`` those that are there, or all."""
+        return self._tables(self.place, columns)
 
     def rejects(self) -> Iterator[pa.Table]:
         """Yield the rejects, part by part."""
