@@ -46,6 +46,12 @@ SMOOTHED = 2
 STRIP = 8
 """Pixels of the answer to a line drawn as one point."""
 
+LEAST_COLUMN, MOST_COLUMNS = 40, 50
+"""Rows from which a running median is taken, and how many of these there may be."""
+
+FEW_SCORES, MANY_SCORES = 3000, 30000
+"""So many rows are drawn in wider bins, or in all that there are."""
+
 SPREAD = (0.1587, 0.5, 0.8413)
 """Shares of rows below the lower, middle and upper line: the middle 68 % lie between the outer ones."""
 
@@ -199,11 +205,12 @@ def _log_axis(axis: Axes, values: np.ndarray, which: str) -> None:
 def draw_scores(figure: Figure, residuals: Residuals) -> None:
     """Draw (predicted - given) / error of each label, and the normal distribution that it should be."""
     axes = figure.subplots(1, len(TARGETS), sharey=True)
-    middle, width = 0.5 * (Z_EDGES[1:] + Z_EDGES[:-1]), Z_EDGES[1] - Z_EDGES[0]
+    together = 4 if residuals.count < FEW_SCORES else 2 if residuals.count < MANY_SCORES else 1
+    edges, middle = Z_EDGES[::together], 0.5 * (Z_EDGES[1:] + Z_EDGES[:-1])
     for t, (axis, target) in enumerate(zip(axes, TARGETS, strict=True)):
-        density = residuals.z[t] / (residuals.count * width)
-        axis.stairs(density, Z_EDGES, fill=True, color=COLOURS[target.name], alpha=0.35)
-        axis.stairs(density, Z_EDGES, color=COLOURS[target.name], linewidth=1.0)
+        density = residuals.z[t].reshape(-1, together).sum(axis=1) / (residuals.count * (edges[1] - edges[0]))
+        axis.stairs(density, edges, fill=True, color=COLOURS[target.name], alpha=0.35)
+        axis.stairs(density, edges, color=COLOURS[target.name], linewidth=1.0)
         axis.plot(middle, np.exp(-0.5 * middle**2) / np.sqrt(2 * np.pi), color=COLOURS["ink"], linewidth=1.2)
         axis.set(title=target.symbol, xlabel="(predicted - given) / error", xlim=(-5, 5))
     axes[0].set_ylabel("share of rows per unit")
@@ -227,9 +234,7 @@ def draw_residuals(figure: Figure, residuals: Residuals, by: str) -> None:
             dense(image), extent=(*ends, -height, height), aspect="auto", origin="lower", interpolation="nearest"
         )
         axis.axhline(0.0, color=COLOURS["ink"], linewidth=0.9)
-        used = np.flatnonzero(cells.sum(axis=1) >= 5 * LEAST_ROWS)
-        lines = np.array([quantiles(cells[column], y, SPREAD) for column in used]).reshape(-1, 3)
-        middle = 0.5 * (x[:-1] + x[1:])[used]
+        middle, lines = _running(cells, x, y)
         for k, width in enumerate((0.9, 1.7, 0.9)):
             axis.plot(middle, lines[:, k], color=COLOURS["accent"], linewidth=width)
         axis.set(title=target.symbol, ylabel=f"predicted - given [{target.unit}]")
@@ -243,6 +248,19 @@ def draw_residuals(figure: Figure, residuals: Residuals, by: str) -> None:
             ticks = [tick for tick in ticks if np.log10(tick) <= axis.get_xlim()[1]]
             axis.set_xticks(np.log10(ticks), [str(tick) for tick in ticks])
             axis.set_xlabel("S/N per pixel")
+
+
+def _running(cells: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean abscissae (m,) and quantiles ``SPREAD`` (m, 3) of neighbouring columns of enough rows each."""
+    enough = max(LEAST_COLUMN, cells.sum() / MOST_COLUMNS)
+    centres, found, start = 0.5 * (x[:-1] + x[1:]), [], 0
+    for end in range(1, len(cells) + 1):
+        rows = cells[start:end].sum(axis=1)
+        if rows.sum() >= enough:
+            found.append([rows @ centres[start:end] / rows.sum(), *quantiles(cells[start:end].sum(axis=0), y, SPREAD)])
+            start = end
+    lines = np.array(found).reshape(-1, 1 + len(SPREAD))
+    return lines[:, 0], lines[:, 1:]
 
 
 def draw_distributions(figure: Figure, census: Census) -> None:

@@ -33,6 +33,7 @@ svg text { font-family: system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sa
 .tile span { font-size: .84rem; line-height: 1.35; display: block; }
 .tile.best b { color: var(--accent); }
 .columns { display: flex; flex-wrap: wrap; gap: 0 3rem; }
+.close { gap: 0 1.8rem; margin-top: .9rem; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; margin: .6rem 0; }
 th, td { padding: .25rem .9rem .25rem 0; text-align: left; border-bottom: 1px solid var(--line); vertical-align: top; }
