@@ -23,8 +23,8 @@ from raystellar.fetch import FetchConfig, Fetcher
 from raystellar.ingest import Admitted, Batch, choose_rv, find_label, ingest
 from raystellar.preprocess.pixels import PreprocessConfig, Preprocessor
 from raystellar.quality import BAD, WARN, QualityConfig, flag_rows
-from raystellar.runs import add_to_summary, read_summary
-from raystellar.schema import CATALOG
+from raystellar.runs import read_facts, write_facts
+from raystellar.schema import CATALOG, JOB_NAME
 from raystellar.shards import ShardedOutput, make_manifest
 from raystellar.spectra.record import Spectrum
 from raystellar.targets import TARGET_NAMES
@@ -95,10 +95,10 @@ def label(
 
 def _note(out: str, model: str, result: JobResult, seconds: float) -> None:
     """Leave for the page of the catalogue where its model is, and how long how many spectra took in all runs."""
-    before, done = read_summary(out), result.accounting.rows_in - result.resumed_rows
+    before, done = read_facts(out, JOB_NAME), result.accounting.rows_in - result.resumed_rows
     if done:
         spent = {"spectra": before.get("spectra", 0) + done, "seconds": before.get("seconds", 0.0) + seconds}
-        add_to_summary(out, model=os.path.abspath(model), **spent)
+        write_facts(out, JOB_NAME, {"model": os.path.abspath(model), **spent})
 
 
 def preprocess_of(bundle: Bundle) -> PreprocessConfig:

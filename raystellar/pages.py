@@ -21,8 +21,8 @@ from raystellar.preprocess.pixels import PreprocessConfig
 from raystellar.report.census import READ, Pick, count_rejects, take
 from raystellar.report.page import REPORT_NAME
 from raystellar.report.residuals import Residuals
-from raystellar.runs import read_run, read_summary
-from raystellar.schema import N_NOISE
+from raystellar.runs import read_facts, read_run
+from raystellar.schema import JOB_NAME, N_NOISE
 from raystellar.targets import TARGET_NAMES
 
 if TYPE_CHECKING:
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 RETRIES = 1
 """Of a request for a spectrum of the gallery: a page does not wait long for a server."""
 
+
+SUMMARY_NAME = "_summary.json"
+"""What was found in all rows of a catalogue together, where that was looked for."""
 
 SALIENCY_SPECTRA = 512
 """Validation spectra, at most, over which the answers to a weak line are averaged."""
@@ -124,8 +127,8 @@ def catalog_page_of(
     from raystellar.report.gallery import read_again
     from raystellar.report.given import read_given
 
-    found, summary = open_catalog(place), read_summary(place)
-    bundle, note = find_model(found.run.get("model", ""), model, summary.get("model"))
+    found, job = open_catalog(place), read_facts(place, JOB_NAME)
+    bundle, note = find_model(found.run.get("model", ""), model, job.get("model"))
     census = take(found.output.parts(list(READ)), read_given(truth, catalog) if truth else None)
     config = preprocess_of(bundle) if bundle else PreprocessConfig()
     patience = replace(fetch, retries=min(fetch.retries, RETRIES))
@@ -137,7 +140,8 @@ def catalog_page_of(
     facts = CatalogFacts(
         place=place,
         run=found.run,
-        summary=summary,
+        job=job,
+        summary=read_facts(place, SUMMARY_NAME),
         census=census,
         rejects=count_rejects(found.output.rejects()),
         loglam=config.grid(),

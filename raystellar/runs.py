@@ -15,7 +15,7 @@ import raystellar
 from raystellar import places
 from raystellar.config import digest, to_plain
 from raystellar.errors import InputError, OutputError
-from raystellar.schema import MANIFEST_NAME, RUN_NAME, SUMMARY_NAME
+from raystellar.schema import MANIFEST_NAME, RUN_NAME
 
 FORMAT_VERSION = 1
 """Of an output folder; raised when older folders can no longer be resumed or read."""
@@ -58,22 +58,24 @@ def read_run(place: str) -> dict[str, Any] | None:
         raise InputError(f"{run_place} is damaged: {error}; remove the folder and begin anew") from None
 
 
-def read_summary(place: str) -> dict[str, Any]:
-    """Return what ``_summary.json`` in the folder ``place`` says of its job; nothing where there is none."""
-    summary_place = places.join(place, SUMMARY_NAME)
-    if not places.exists(summary_place):
+def read_facts(place: str, name: str) -> dict[str, Any]:
+    """Return what the JSON file ``name`` in the folder ``place`` says; nothing where it cannot be read.
+
+    For files that a job can be done without.
+    """
+    file = places.join(place, name)
+    if not places.exists(file):
         return {}
     try:
-        found = json.loads(places.read_bytes(summary_place))
+        found = json.loads(places.read_bytes(file))
     except ValueError:
-        return {}  # it can be done without
+        return {}
     return found if isinstance(found, dict) else {}
 
 
-def add_to_summary(place: str, **facts: Any) -> None:
-    """Write facts about a job into ``_summary.json``, beside what others have written there."""
-    text = json.dumps(read_summary(place) | facts, indent=2)
-    places.write_bytes(places.join(place, SUMMARY_NAME), text.encode())
+def write_facts(place: str, name: str, facts: Mapping[str, Any]) -> None:
+    """Write the JSON file ``name`` into the folder ``place``."""
+    places.write_bytes(places.join(place, name), json.dumps(facts, indent=2).encode())
 
 
 def versions() -> dict[str, str]:

@@ -22,7 +22,7 @@ PART_NAME = "part-{:05d}.parquet"
 REJECTS_DIR = "rejects"
 MANIFEST_NAME = "_manifest.parquet"
 RUN_NAME = "_run.json"
-SUMMARY_NAME = "_summary.json"
+JOB_NAME = "_job.json"
 
 # Files in a model bundle
 WEIGHTS_NAME = "weights.safetensors"

@@ -6,7 +6,7 @@ An output folder holds
     _manifest.parquet     every input path, and which of its spectra; row group i is shard i
     part-00012.parquet    the rows of shard 12, in the order of the manifest
     rejects/part-00012.parquet    what was rejected of shard 12, where something was
-    _summary.json         what the job did, for the page of a catalogue; it can be done without
+    _job.json             how long a catalogue took, and where its model is; it can be done without
 
 The rejects of a shard are written before its part, and each file whole or not at all: where the part is, the shard
 is done. A killed job is started again with the same command: it skips those, and what it writes again is the same.

@@ -40,8 +40,10 @@ class CatalogFacts:
     place: str
     run: Mapping[str, Any]
     """What ``_run.json`` says."""
+    job: Mapping[str, Any]
+    """What ``_job.json`` says: spectra labelled, and the seconds that took."""
     summary: Mapping[str, Any]
-    """What ``_summary.json`` says."""
+    """What was found in all rows together: ``stars`` and, of those seen more than once, ``repeats``."""
     census: Census
     rejects: Sequence[tuple[str, str, int, str]]
     """Stage, reason, number and an example path."""
@@ -84,9 +86,9 @@ def _head(facts: CatalogFacts) -> str:
         tile(count(census.warn), f"warn: to be used with care{_share(census.warn, census.rows)}"),
         tile(count(census.bad), f"bad: not to be used{_share(census.bad, census.rows)}"),
     ]
-    if census.stars is not None:
-        tiles.insert(1, tile(count(census.stars), "stars"))
-    if rate := _rate(facts.summary):
+    if (stars := facts.summary.get("stars", census.stars)) is not None:
+        tiles.insert(1, tile(count(stars), "stars"))
+    if rate := _rate(facts.job):
         tiles.append(rate)
     words = (
         f"Labelled with model <code>{escape(str(run.get('model', 'unknown')))}</code> by raystellar "
@@ -100,8 +102,8 @@ def _share(part: int, whole: int) -> str:
     return f", {100 * part / whole:.2f} %" if part else ""
 
 
-def _rate(summary: Mapping[str, Any]) -> str:
-    spectra, seconds = summary.get("spectra"), summary.get("seconds")
+def _rate(job: Mapping[str, Any]) -> str:
+    spectra, seconds = job.get("spectra"), job.get("seconds")
     if not spectra or not seconds:
         return ""
     return tile(f"{count(round(spectra / seconds))} / s", f"spectra labelled: {count(spectra)} in {duration(seconds)}")
@@ -289,23 +291,22 @@ def _distributions(census: Census) -> str:
 def _repeats(summary: Mapping[str, Any]) -> str:
     found = summary.get("repeats")
     title = "Stars observed more than once"
-    if not isinstance(found, Mapping) or not found:
+    if not isinstance(found, Mapping) or not found.get("stars"):
         words = "The scatter of labels between spectra of one star is not known for this catalogue."
         return section("repeats", title, f'<p class="muted">{words}</p>')
-    words = "How much labels of one star differ between its spectra, as far as it was measured when the job ended."
-    rows = [[escape(str(name)), escape(str(value))] for name, value in _flat(found)]
-    return section("repeats", title, f"<p>{words}</p>\n{table(['', 'value'], rows)}")
-
-
-def _flat(found: Mapping[str, Any], before: str = "") -> list[tuple[str, str]]:
-    """Return names and values of nested numbers."""
-    lines: list[tuple[str, str]] = []
-    for name, value in found.items():
-        if isinstance(value, Mapping):
-            lines += _flat(value, f"{before}{name} ")
-        else:
-            lines.append((f"{before}{name}", f"{value:.4g}" if isinstance(value, float) else str(value)))
-    return lines
+    words = (
+        f"{count(found['stars'])} stars have {count(found.get('rows', 0))} spectra that are not bad. Differences "
+        "between spectra of one star divided by their errors should have a spread near 1: more, and errors are too "
+        "small; less, and part of the errors is common to all spectra of a star, as the model's own is."
+    )
+    rows = []
+    for target in TARGETS:
+        if isinstance(one := found.get(target.name), Mapping):
+            pull = one.get("pull")
+            spread = "" if pull is None else f"{pull:.2f}"
+            rows.append([target.symbol, in_units(one.get("scatter"), target), spread])
+    head = ["label", "scatter between spectra of a star", "spread of differences / errors"]
+    return section("repeats", title, f"<p>{words}</p>\n{table(head, rows, numbers=(1, 2))}")
 
 
 def _gallery(kind: str, facts: CatalogFacts) -> str:

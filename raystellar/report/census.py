@@ -18,7 +18,7 @@ from raystellar.report.residuals import Residuals
 from raystellar.targets import TARGET_NAMES
 
 IDENTITY_READ = ("path", "spec_id", "plate", "mjd", "fiberid", "ra", "dec", "object_class", "subclass", "sn", "rv")
-OTHERS_READ = ("rv_source", "good_fraction", "flags", "flag_warn", "flag_bad", "ood_score", "star_id", "is_primary")
+OTHERS_READ = ("rv_source", "good_fraction", "flags", "flag_warn", "flag_bad", "ood_score", "is_primary")
 READ = (*IDENTITY_READ, *OTHERS_READ, *TARGET_NAMES, *(f"e_{name}" for name in TARGET_NAMES))
 """Columns that are looked at, where a catalogue has them."""
 
@@ -158,7 +158,7 @@ class Census:
     """What a page says of the rows of a catalogue; see ``take``."""
 
     def __init__(self, given: Callable[[pa.Table], tuple[np.ndarray, np.ndarray]] | None = None) -> None:
-        self._given, self._stars = given, np.zeros(0, dtype=np.int64)
+        self._given = given
         self.columns: set[str] = set()
         """Names of the columns that were there."""
         self.rows = self.good = self.warn = self.bad = self.primary = 0
@@ -182,9 +182,7 @@ class Census:
     @property
     def stars(self) -> int | None:
         """How many stars there are; None where the catalogue does not say."""
-        if "is_primary" in self.columns:
-            return self.primary
-        return len(self._stars) if "star_id" in self.columns else None
+        return self.primary if "is_primary" in self.columns else None
 
     def add(self, shard: int, table: pa.Table) -> None:
         """Look at the rows of one part."""
@@ -218,9 +216,6 @@ class Census:
         self.bits += [int(((flags >> bit) & 1).sum()) for bit in range(32)]
         if "is_primary" in columns:
             self.primary += int(columns["is_primary"].sum())
-        elif "star_id" in columns:
-            known = columns["star_id"][np.isfinite(columns["star_id"])].astype(np.int64)
-            self._stars = np.union1d(self._stars, known)
 
     def _add_distributions(self, columns: dict[str, np.ndarray], good: np.ndarray, bad: np.ndarray) -> None:
         with np.errstate(divide="ignore", invalid="ignore"):  # what has no logarithm lies in no bin
