@@ -194,13 +194,16 @@ def residual_figures(residuals: Residuals, name: str) -> str:
     about = (
         "Filled: rows; line: the normal distribution. Wider than the line, errors are too small; narrower, too large."
     )
-    scores = inline_svg(partial(figures.draw_scores, residuals=residuals), (10.6, 3.1), f"{name}-z", "z scores", about)
     by_label = (
         "Predicted minus given by the given label: the lines are the median and the middle 68 %. A median that leaves "
         "zero at an end is what all regressions do there: they draw extremes towards the middle."
     )
     by_sn = "The same by S/N: the band should narrow to the right, around zero."
-    parts = [f"<p>{about}</p>\n<figure>{scores}</figure>", calibration_table(residuals.calibration())]
+    parts = []
+    if residuals.scored:
+        draw = partial(figures.draw_scores, residuals=residuals)
+        scores = inline_svg(draw, (10.6, 3.1), f"{name}-z", "z scores", about)
+        parts += [f"<p>{about}</p>\n<figure>{scores}</figure>", calibration_table(residuals.calibration())]
     parts += [_residual_table(residuals)]
     for by, words in (("label", by_label), ("sn", by_sn)):
         draw = partial(figures.draw_residuals, residuals=residuals, by=by)
@@ -337,7 +340,7 @@ def _shown(name: str, again: Again, response: np.ndarray | None, loglam: np.ndar
 
 def _labels_of(row: Mapping[str, Any]) -> str:
     labels = [
-        f"{target.symbol} <b>{in_units(row[target.name], target)}</b> ± {in_units(row[f'e_{target.name}'], target)}"
+        f"{target.symbol} <b>{in_units(row[target.name], target)}</b> ± {in_units(row.get(f'e_{target.name}'), target)}"
         for target in TARGETS
     ]
     found = [flag.name for flag in Flag if row["flags"] & flag.value]

@@ -205,10 +205,10 @@ def _log_axis(axis: Axes, values: np.ndarray, which: str) -> None:
 def draw_scores(figure: Figure, residuals: Residuals) -> None:
     """Draw (predicted - given) / error of each label, and the normal distribution that it should be."""
     axes = figure.subplots(1, len(TARGETS), sharey=True)
-    together = 4 if residuals.count < FEW_SCORES else 2 if residuals.count < MANY_SCORES else 1
+    together = 4 if residuals.scored < FEW_SCORES else 2 if residuals.scored < MANY_SCORES else 1
     edges, middle = Z_EDGES[::together], 0.5 * (Z_EDGES[1:] + Z_EDGES[:-1])
     for t, (axis, target) in enumerate(zip(axes, TARGETS, strict=True)):
-        density = residuals.z[t].reshape(-1, together).sum(axis=1) / (residuals.count * (edges[1] - edges[0]))
+        density = residuals.z[t].reshape(-1, together).sum(axis=1) / (residuals.scored * (edges[1] - edges[0]))
         axis.stairs(density, edges, fill=True, color=COLOURS[target.name], alpha=0.35)
         axis.stairs(density, edges, color=COLOURS[target.name], linewidth=1.0)
         axis.plot(middle, np.exp(-0.5 * middle**2) / np.sqrt(2 * np.pi), color=COLOURS["ink"], linewidth=1.2)

@@ -190,6 +190,8 @@ class Census:
         if not len(table):
             return
         columns = {name: _values(table[name]) for name in table.column_names if not _is_text(table[name])}
+        for name in TARGET_NAMES:  # catalogues of the first versions have no errors
+            columns.setdefault(f"e_{name}", np.full(len(table), np.nan))
         bad, flagged = columns["flag_bad"].astype(bool), columns["flag_bad"] | columns["flag_warn"]
         good = ~flagged.astype(bool)
         self._count(columns, good, bad)
@@ -215,7 +217,7 @@ class Census:
         flags = columns["flags"].astype(np.int64)
         self.bits += [int(((flags >> bit) & 1).sum()) for bit in range(32)]
         if "is_primary" in columns:
-            self.primary += int(columns["is_primary"].sum())
+            self.primary += int(np.nansum(columns["is_primary"]))
 
     def _add_distributions(self, columns: dict[str, np.ndarray], good: np.ndarray, bad: np.ndarray) -> None:
         with np.errstate(divide="ignore", invalid="ignore"):  # what has no logarithm lies in no bin

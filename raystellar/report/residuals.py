@@ -30,8 +30,10 @@ class Residuals:
 
     def __init__(self) -> None:
         targets, steps = len(TARGET_NAMES), len(LOG_SN_EDGES) - 1
+        self.count = 0
+        """Rows."""
         self.rows = np.zeros(steps)
-        """By S/N; those beyond the ends count in the last bins."""
+        """Rows that have errors, by S/N; those beyond the ends count in the last bins."""
         self._squares, self._within = np.zeros((targets, steps)), np.zeros((len(WITHIN), targets, steps))
         self.z = np.zeros((targets, len(Z_EDGES) - 1))
         """Rows by (predicted - given) / error."""
@@ -48,15 +50,13 @@ class Residuals:
         difference = predicted.astype(np.float64) - given
         with np.errstate(divide="ignore", invalid="ignore"):
             log_sn = np.nan_to_num(np.log10(np.where(sn > 1.0, sn, 1.0)))
-            z = difference / errors
+            z = difference / np.where(errors > 0.0, errors, np.nan)
+        self.count += len(sn)
         step = np.clip(np.searchsorted(LOG_SN_EDGES, log_sn, side="right") - 1, 0, len(self.rows) - 1)
-        self.rows += np.bincount(step, minlength=len(self.rows))
+        scored = np.isfinite(z).all(axis=1)
+        self._score(z[scored], step[scored])
         self._sums += [np.abs(difference).sum(0), difference.sum(0), (difference**2).sum(0)]
         for t, name in enumerate(TARGET_NAMES):
-            self._squares[t] += np.bincount(step, weights=z[:, t] ** 2, minlength=len(self.rows))
-            for k, limit in enumerate(WITHIN.values()):
-                self._within[k, t] += np.bincount(step, weights=np.abs(z[:, t]) < limit, minlength=len(self.rows))
-            self.z[t] += np.histogram(z[:, t], Z_EDGES)[0]
             width = RESIDUAL_RANGES[name]
             for cells, values, ends in (
                 (self.cells, given[:, t], LABEL_RANGES[name]),
@@ -65,9 +65,19 @@ class Residuals:
                 edges = (np.linspace(*ends, LABEL_CELLS + 1), np.linspace(-width, width, RESIDUAL_CELLS + 1))
                 cells[t] += np.histogram2d(values, difference[:, t], edges)[0]
 
+    def _score(self, z: np.ndarray, step: np.ndarray) -> None:
+        """Add the rows that have errors: (n, 3) differences in errors, and the bin (n,) of their S/N."""
+        steps = len(self.rows)
+        self.rows += np.bincount(step, minlength=steps)
+        for t in range(len(TARGET_NAMES)):
+            self._squares[t] += np.bincount(step, weights=z[:, t] ** 2, minlength=steps)
+            for k, limit in enumerate(WITHIN.values()):
+                self._within[k, t] += np.bincount(step, weights=np.abs(z[:, t]) < limit, minlength=steps)
+            self.z[t] += np.histogram(z[:, t], Z_EDGES)[0]
+
     @property
-    def count(self) -> int:
-        """How many rows there are."""
+    def scored(self) -> int:
+        """How many rows have errors."""
         return int(self.rows.sum())
 
     def errors(self, t: int) -> dict[str, float]:
