@@ -126,8 +126,10 @@ def run_label(options: argparse.Namespace) -> int:
     settings = _settings(options)
     if settings is None:
         return 0
+    from raystellar import places
     from raystellar.label import label
     from raystellar.pages import try_page
+    from raystellar.report.page import REPORT_NAME
 
     summary = label(
         options.spectra,
@@ -142,7 +144,8 @@ def run_label(options: argparse.Namespace) -> int:
     _print_job(summary.job)
     print("flags: " + ", ".join(f"{name} {count}" for name, count in summary.flagged.items()))
     print(f"model: {summary.model_id}")
-    if not options.no_report:
+    done = summary.job.accounting.rows_in > summary.job.resumed_rows
+    if not options.no_report and (done or not places.exists(places.join(summary.out, REPORT_NAME))):
         _print_page(try_page(summary.out, fetch=settings.fetch))
     _print_end(summary.out, summary.seconds)
     return 0

@@ -200,7 +200,9 @@ def test_label_leaves_a_page_unless_told_not_to(survey, model, tmp_path, capsys)
     read(tmp_path / "one" / "report.html")
     assert main([*words, f"{tmp_path}/two", "--no-report"]) == 0
     assert not (tmp_path / "two" / "report.html").exists()
+    before = (tmp_path / "one" / "report.html").stat().st_mtime_ns
     assert main([*words, f"{tmp_path}/one"]) == 0  # and is no hindrance to going on
+    assert (tmp_path / "one" / "report.html").stat().st_mtime_ns == before  # nor drawn anew where nothing was done
 
 
 def test_a_page_that_fails_does_not_fail_the_job(survey, model, tmp_path, capsys, monkeypatch):

@@ -132,7 +132,7 @@ def _sky(census: Census) -> str:
     nowhere = census.sky.outside
     caption += f" {count(nowhere)} rows have no position." if nowhere else ""
     svg = inline_svg(partial(figures.draw_sky, sky=census.sky), (10.6, 5.2), "sky", "Map of the sky", caption)
-    return figure("sky", "On the sky", caption, svg)
+    return figure("sky", "On the sky", caption, svg, shrinks=True)
 
 
 def _errors(census: Census) -> str:

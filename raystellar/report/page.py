@@ -25,15 +25,18 @@ section { margin-top: 2.6rem; }
 figure { margin: .8rem 0 0; padding: 1rem; background: var(--panel); border: 1px solid var(--line);
   border-radius: 8px; overflow-x: auto; }
 figure svg { display: block; width: 100%; min-width: 44rem; height: auto; overflow: visible; }
+figure.shrinks svg { min-width: 0; }
 svg text { font-family: system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif !important; }
 .tiles { display: flex; flex-wrap: wrap; gap: .7rem; margin: 1.3rem 0; }
-.tile { flex: 1 1 9.5rem; padding: .7rem .9rem; background: var(--panel); border: 1px solid var(--line);
+.tile { flex: 1 1 8.5rem; padding: .7rem .9rem; background: var(--panel); border: 1px solid var(--line);
   border-radius: 8px; }
 .tile b { display: block; font-size: 1.45rem; line-height: 1.25; font-variant-numeric: tabular-nums; }
 .tile span { font-size: .84rem; line-height: 1.35; display: block; }
 .tile.best b { color: var(--accent); }
 .columns { display: flex; flex-wrap: wrap; gap: 0 3rem; }
-.close { gap: 0 1.8rem; margin-top: .9rem; }
+.close { gap: .6rem 1.8rem; margin-top: .9rem; }
+.close table { font-size: .84rem; margin: .2rem 0; }
+.close th, .close td { padding-right: .6rem; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; margin: .6rem 0; }
 th, td { padding: .25rem .9rem .25rem 0; text-align: left; border-bottom: 1px solid var(--line); vertical-align: top; }
@@ -75,9 +78,10 @@ def section(name: str, title: str, content: str) -> str:
     return f'<section id="{name}">\n<h2>{escape(title)}</h2>\n{content}\n</section>'
 
 
-def figure(name: str, title: str, caption: str, svg: str) -> str:
-    """Return a section of a figure and what to look for in it."""
-    return section(name, title, f"<p>{escape(caption)}</p>\n<figure>{svg}</figure>")
+def figure(name: str, title: str, caption: str, svg: str, shrinks: bool = False) -> str:
+    """Return a section of a figure and what to look for in it; one that does not shrink is moved on a narrow screen."""
+    opening = '<figure class="shrinks">' if shrinks else "<figure>"
+    return section(name, title, f"<p>{escape(caption)}</p>\n{opening}{svg}</figure>")
 
 
 def tile(value: str, words: str, best: bool = False) -> str:
