@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from pagereader import check
 
-from raystellar import pages
+from raystellar import pages, places
 from raystellar.cli import main
 from raystellar.engine import Resources
 from raystellar.errors import ConfigError, InputError
@@ -20,6 +21,7 @@ from raystellar.model.bundle import load_bundle
 from raystellar.pages import try_page, write_page
 from raystellar.quality import MEANINGS, Flag
 from raystellar.report.census import READ, take
+from raystellar.spectra import read_spectrum
 from raystellar.targets import TARGET_NAMES
 
 CATALOG_SECTIONS = [
@@ -290,3 +292,24 @@ def test_the_model_that_is_named_must_be_that_of_the_catalogue(labelled, model, 
 
 def test_every_flag_has_a_meaning():
     assert set(MEANINGS) == set(Flag)
+
+
+def test_spectra_of_a_file_of_many_are_found_again(survey, model, tmp_path):
+    paths = sorted((survey / "spectra").rglob("spec-*.fits"))
+    rows = [asdict(read_spectrum(str(path))) for path in paths]
+    names = [name for name in rows[0] if name not in ("path", "spec_id", "is_sky", "note")]
+    pq.write_table(pa.table({name: [row[name] for row in rows] for name in names}), tmp_path / "spectra.parquet")
+    out = tmp_path / "catalog"
+    label([str(tmp_path / "spectra.parquet")], str(model), str(out), resources=Resources(local=True, rows_per_shard=7))
+    assert len(list(out.glob("part-*.parquet"))) > 5
+    write_page(str(out))
+    page = read(out / "report.html")
+    assert page.texts["worst"].count("S/N") >= 4
+    assert "cannot be shown" not in page.texts["best"] + page.texts["worst"]
+
+
+def test_a_catalogue_on_a_server_has_a_page_there(labelled):
+    for path in (path for path in labelled.rglob("*") if path.is_file()):
+        places.write_bytes(f"memory://page/{path.relative_to(labelled)}", path.read_bytes())
+    assert write_page("memory://page").out == "memory://page/report.html"
+    assert check(places.read_bytes("memory://page/report.html").decode()).sections == CATALOG_SECTIONS
