@@ -6,4 +6,6 @@
     census, residuals       one pass over all rows, in bounded memory; predictions against given labels
     given, gallery          those labels; the spectra of a few rows, read again
     figures                 the picture of the demo
+
+A page holds no script and fetches nothing.
 """
