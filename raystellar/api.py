@@ -28,9 +28,9 @@ from raystellar.label import Labeller, preprocess_of
 from raystellar.model.bundle import load_bundle
 from raystellar.preprocess.pixels import Preprocessor
 from raystellar.quality import QualityConfig
+from raystellar.repeats import find_stars
 from raystellar.schema import CATALOG, arrow_schema
-from raystellar.shards import cut, make_manifest, rejects_table
-from raystellar.spectra import Slice
+from raystellar.shards import cut, make_manifest, rejects_table, slices_of
 from raystellar.spectra.record import Spectrum, check_loglam, median_sn
 from raystellar.votable import about_field
 
@@ -88,6 +88,8 @@ class Model:
     def label(self, spectra: Given | Iterable[Given]) -> Labels:
         """Label spectra; each is a row of the table that is returned, or one of its ``rejects``.
 
+        ``star_id`` and ``is_primary`` are decided among the rows of the call, for arrays by ``ra`` and ``dec`` only.
+
         Parameters
         ----------
         spectra : files, folders, globs or lists of them, one or many; or arrays, as a mapping or a sequence of such:
@@ -106,9 +108,10 @@ class Model:
         InputError : a place does not exist, or something needed is not given
         """
         batches = list(self._batches(_listed(spectra)))
-        done = [self._labeller.rows(batch).cast(arrow_schema(CATALOG)) for batch in batches]
+        rows = pa.concat_tables([self._labeller.rows(batch).cast(arrow_schema(CATALOG)) for batch in batches])
+        rows = find_stars(lambda names: [rows.select(names)]).decide(rows).cast(arrow_schema(CATALOG))
         rejects = [reject for batch in batches for reject in batch.rejects]
-        labels = Labels(_columns(pa.concat_tables(done)))
+        labels = Labels(_columns(rows))
         labels.rejects = Table(_columns(rejects_table(rejects)))
         return labels
 
@@ -116,8 +119,7 @@ class Model:
         places = [os.fspath(one) for one in spectra if isinstance(one, str | os.PathLike)]
         if len(places) == len(spectra):
             for shard in cut(make_manifest(places), ROWS_AT_ONCE, BYTES_AT_ONCE):
-                slices = [Slice(**row) for row in shard.to_pylist()]
-                yield ingest(slices, self._preprocessor, self._admit, self._fetcher)
+                yield ingest(slices_of(shard), self._preprocessor, self._admit, self._fetcher)
             return
         if places:
             raise InputError(f"places such as {places[0]} and arrays cannot be labelled in one call; make it two")

@@ -15,8 +15,10 @@ import raystellar
 from raystellar.commands import (
     run_bench_ingest,
     run_bench_kernels,
+    run_bench_label,
     run_bench_plates,
     run_bench_sky,
+    run_bench_stars,
     run_demo,
     run_export,
     run_fetch_list,
@@ -33,6 +35,8 @@ from raystellar.errors import RaystellarError
 SPECTRA_HELP = "spec files, folders, globs, or lists of them (@FILE or *.txt, one a line); paths or URLs"
 
 NO_REPORT_HELP = "write no report.html into the folder"
+
+RETRY_HELP = "try again what could not be fetched"
 
 EXAMPLES = {
     "simulate": """examples:
@@ -57,7 +61,9 @@ EXAMPLES = {
     "export": """examples:
   raystellar export catalog --out catalog.fits
   raystellar export catalog --out good.fits --good
-  raystellar export s3://bucket/catalog --out s3://bucket/catalog.parquet""",
+  raystellar export catalog --out stars.fits --primary
+  raystellar export s3://bucket/catalog --out s3://bucket/catalog.parquet
+  raystellar export model --out model.onnx""",
     "report": """examples:
   raystellar report catalog
   raystellar report catalog --truth survey/truth.parquet --out page.html
@@ -93,6 +99,7 @@ def parser() -> argparse.ArgumentParser:
     preprocess.add_argument("spectra", nargs="+", metavar="SPECTRA", help=SPECTRA_HELP)
     preprocess.add_argument("--labels", required=True, metavar="TABLE", help="ssppOut FITS, sppParams CSV, or Parquet")
     preprocess.add_argument("--out", required=True, metavar="DATASET", help="folder to write")
+    preprocess.add_argument("--retry-rejects", action="store_true", help=RETRY_HELP)
 
     train = _command(commands, "train", run_train, "preprocessed Parquet -> model bundle")
     train.add_argument("dataset", metavar="DATASET", help="folder written by preprocess")
@@ -117,11 +124,20 @@ def parser() -> argparse.ArgumentParser:
     label.add_argument("--out", required=True, metavar="CATALOG", help="folder to write")
     label.add_argument("--labels", metavar="TABLE", help="take radial velocities from this table where it has them")
     label.add_argument("--no-report", action="store_true", help=NO_REPORT_HELP)
+    label.add_argument("--retry-rejects", action="store_true", help=RETRY_HELP)
 
-    export = _command(commands, "export", run_export, "a finished catalogue -> one FITS, Parquet or CSV file, or HATS")
-    export.add_argument("catalog", metavar="CATALOG", help="folder written by label")
-    export.add_argument("--out", required=True, metavar="FILE", help="to write: *.fits, *.parquet, *.csv or *.hats")
+    export = _command(
+        commands, "export", run_export, "a finished catalogue -> FITS, Parquet, CSV; a model -> ONNX, pt2"
+    )
+    export.add_argument("catalog", metavar="FOLDER", help="catalogue written by label, or model written by train")
+    export.add_argument(
+        "--out",
+        required=True,
+        metavar="FILE",
+        help="to write: *.fits, *.parquet, *.csv or *.hats; of a model *.onnx, or *.pt2 for torch.export",
+    )
     export.add_argument("--good", action="store_true", help="only rows without a flag that warns or forbids")
+    export.add_argument("--primary", action="store_true", help="only the best row of each star")
 
     report = _command(commands, "report", run_report, "a page of a catalogue or a model: figures, tables, spectra")
     report.add_argument("folder", metavar="FOLDER", help="written by label, or by train")
@@ -157,6 +173,11 @@ def parser() -> argparse.ArgumentParser:
     sky.add_argument("miles", metavar="MILES.npz", help="MILES spectra (wave_air, flux) and labels")
     sky.add_argument("labels", nargs="?", metavar="LABELS.csv", help="labels, where the npz has none")
     sky.set_defaults(run=run_bench_sky)
+    stars = benches.add_parser("stars", help="labels of real stars beside those of the literature")
+    stars.add_argument("spectra", nargs="+", metavar="SPECTRA", help=f"{SPECTRA_HELP}; or MILES.npz")
+    stars.add_argument("--labels", metavar="TABLE", help="CSV, FITS or Parquet, or elodie: those in SDSS spec files")
+    stars.add_argument("--model", required=True, metavar="BUNDLE", help="folder written by train")
+    stars.set_defaults(run=run_bench_stars)
     kernels = benches.add_parser("kernels", help="read, resample, predict beside plain astropy, SciPy and torch")
     kernels.add_argument("spectra", nargs="+", metavar="SPECTRA", help=SPECTRA_HELP)
     kernels.add_argument("--model", metavar="BUNDLE", help="also predict, with this bundle")
@@ -168,6 +189,13 @@ def parser() -> argparse.ArgumentParser:
         "--cores", type=int, nargs="+", default=[1, 2], metavar="N", help="of the Ray job (default: 1 2)"
     )
     ingest.set_defaults(run=run_bench_ingest)
+    label = benches.add_parser("label", help="spec files to a catalogue beside what a user would write")
+    label.add_argument("spectra", nargs="+", metavar="SPECTRA", help=SPECTRA_HELP)
+    label.add_argument("--model", required=True, metavar="BUNDLE", help="folder written by train")
+    label.add_argument(
+        "--cores", type=int, nargs="+", default=[1, 2], metavar="N", help="of the Ray job (default: 1 2)"
+    )
+    label.set_defaults(run=run_bench_label)
     plates = benches.add_parser("plates", help="spPlate files to Parquet beside the spec files of the same fibres")
     plates.add_argument("plates", metavar="PLATES", help="a folder, glob or list of spPlate files; paths or URLs")
     plates.add_argument("spectra", metavar="SPECTRA", help="the spec files of the same fibres, likewise")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from raystellar.config import to_plain
+from raystellar.errors import ConfigError
 
 
 def _settings(options: argparse.Namespace, **sections: dict[str, Any]) -> Any:
@@ -57,6 +59,7 @@ def run_preprocess(options: argparse.Namespace) -> int:
         config=settings.preprocess,
         fetch=settings.fetch,
         resources=settings.resources,
+        retry_rejects=options.retry_rejects,
     )
     _print_labels(summary.labels)
     _print_job(summary.job)
@@ -140,9 +143,13 @@ def run_label(options: argparse.Namespace) -> int:
         quality=settings.quality,
         fetch=settings.fetch,
         resources=settings.resources,
+        retry_rejects=options.retry_rejects,
     )
     _print_job(summary.job)
     print("flags: " + ", ".join(f"{name} {count}" for name, count in summary.flagged.items()))
+    _print_repeats(summary.repeats)
+    for note in summary.notes:
+        print(f"note: {note}")
     print(f"model: {summary.model_id}")
     done = summary.job.accounting.rows_in > summary.job.resumed_rows
     if not options.no_report and (done or not places.exists(places.join(summary.out, REPORT_NAME))):
@@ -175,11 +182,30 @@ def run_export(options: argparse.Namespace) -> int:
     """Run ``raystellar export``."""
     if _settings(options) is None:
         return 0
+    from raystellar.model.bundle import is_bundle
+
+    if is_bundle(options.catalog):
+        return _export_model(options)
     from raystellar.export import export
 
-    summary = export(options.catalog, options.out, good=options.good)
+    summary = export(options.catalog, options.out, good=options.good, primary=options.primary)
     print(f"{summary.rows} of {summary.accounting.rows_out} rows, {summary.accounting.rejected.total()} rejects")
     _print_end(summary.out, summary.seconds)
+    return 0
+
+
+def _export_model(options: argparse.Namespace) -> int:
+    from raystellar.model.exchange import export_model
+    from raystellar.targets import TARGETS
+
+    if options.good or options.primary:
+        name = "--good" if options.good else "--primary"
+        raise ConfigError(f"{name} is for the rows of a catalogue, and {options.catalog} is a model")
+    summary = export_model(options.catalog, options.out)
+    found = ", ".join(f"{target.name} {summary.difference[target.name]:.2g} {target.unit}" for target in TARGETS)
+    print(f"model: {summary.model_id}")
+    print(f"run on {summary.spectra} spectra, largest difference from the model: {found}")
+    print(f"written: {summary.out}, {summary.text}")
     return 0
 
 
@@ -244,6 +270,22 @@ def run_bench_sky(options: argparse.Namespace) -> int:
     return sky.main([options.miles, *([options.labels] if options.labels else [])])
 
 
+def run_bench_stars(options: argparse.Namespace) -> int:
+    """Run ``raystellar bench stars``."""
+    from raystellar.bench.stars import compare_stars
+
+    found = compare_stars(options.spectra, options.labels, options.model)
+    print(f"{found.stars} stars with labels, {found.unmatched} spectra without, {found.rejected} rejects")
+    print(
+        f"{'ours - theirs':17s} {'label':5s} {'n':>5s} {'bias':>9s} {'scatter':>8s} {'mae':>8s} {'z':>6s} {'rank':>6s}"
+    )
+    for line in found.lines:
+        digits = 0 if line.label == "teff" else 3
+        figures = f"{line.bias:+9.{digits}f} {line.scatter:8.{digits}f} {line.mae:8.{digits}f}"
+        print(f"{line.group:17s} {line.label:5s} {line.n:5d} {figures} {line.z_std:6.2f} {line.rank:6.2f}")
+    return 0
+
+
 def run_bench_kernels(options: argparse.Namespace) -> int:
     """Run ``raystellar bench kernels``."""
     from raystellar.bench.kernels import kernel_table
@@ -258,15 +300,32 @@ def run_bench_ingest(options: argparse.Namespace) -> int:
     """Run ``raystellar bench ingest``."""
     from raystellar.bench.ingest import ingest_table, read_floor
 
-    first = None
-    print(f"{'ms per spectrum and core':22s} {'read':>8s} {'resample':>9s} {'write':>8s} {'whole':>8s} {'ratio':>7s}")
-    for line in ingest_table(options.spectra, options.cores):
-        first = first or line.whole
-        parts = [f"{value:{width}.3f}" for value, width in ((line.read, 8), (line.resample, 9), (line.write, 8))]
-        print(f"{line.name:22s} {' '.join(parts).replace('nan', '   ')} {line.whole:8.3f} {first / line.whole:7.1f}")
+    _print_rates(ingest_table(options.spectra, options.cores), ("read", "resample", "write"))
     size, floor = read_floor(options.spectra)
     print(f"floor: {size:.0f} bytes a file, read from the page cache in {floor:.3f} ms on one core")
     return 0
+
+
+def run_bench_label(options: argparse.Namespace) -> int:
+    """Run ``raystellar bench label``."""
+    from raystellar.bench.label import label_table, predict_ratio
+
+    _print_rates(label_table(options.spectra, options.model, options.cores), ("read", "resample", "label", "write"))
+    predict, products = predict_ratio(options.model)
+    print(f"predicting alone {predict:.4f}, the bare matrix products {products:.4f}: ratio {predict / products:.2f}")
+    return 0
+
+
+def _print_rates(lines: Iterable[Any], parts: Sequence[str]) -> None:
+    """Print lines of a benchmark as they come, with their ratio to the first."""
+    first = None
+    print(
+        f"{'ms per spectrum and core':24s}" + "".join(f"{name:>10s}" for name in (*parts, "whole", "ratio", "spectra"))
+    )
+    for line in lines:
+        first = first or line.whole
+        known = [f"{line.parts[name]:10.3f}" if name in line.parts else " " * 10 for name in parts]
+        print(f"{line.name:24s}{''.join(known)}{line.whole:10.3f}{first / line.whole:10.1f}{line.spectra:10d}")
 
 
 def run_bench_plates(options: argparse.Namespace) -> int:
@@ -304,6 +363,18 @@ def _print_page(page: Any) -> None:
     """Say where a page is; where there is none, standard error has said why."""
     if page:
         print(f"page: {page.out} ({page.bytes / 1e6:.1f} MB, {page.seconds:.1f} s)")
+
+
+def _print_repeats(found: dict[str, Any]) -> None:
+    repeats = found["repeats"]
+    print(f"stars: {found['stars']}; {repeats['stars']} of them have {repeats['rows']} spectra that are not bad")
+    labels = {name: one for name, one in repeats.items() if isinstance(one, dict) and one["scatter"] is not None}
+    if not labels:
+        return
+    scatter = ", ".join(f"{name} {one['scatter']:.3g} {one['unit']}" for name, one in labels.items())
+    pull = ", ".join(f"{name} {one['pull']:.2f} ({one['pull_robust']:.2f})" for name, one in labels.items())
+    print(f"scatter of a spectrum: {scatter}")
+    print(f"their differences in errors, rms (by the median): {pull}")
 
 
 def _print_end(out: str, seconds: dict[str, float]) -> None:

@@ -60,6 +60,7 @@ def preprocess(
     config: PreprocessConfig | None = None,
     fetch: FetchConfig | None = None,
     resources: Resources | None = None,
+    retry_rejects: bool = False,
 ) -> DatasetSummary:
     """Preprocess the labelled stars among ``spectra`` into the folder ``out``; resumes what was interrupted.
 
@@ -68,6 +69,7 @@ def preprocess(
     spectra : files, folders, globs or lists, see ``places.expand``
     labels : table of labels, see ``catalog.read_labels``
     out : folder to make, a path or URL
+    retry_rejects : do the shards again of which a file could not be fetched
 
     Raises
     ------
@@ -84,6 +86,8 @@ def preprocess(
     identity = {"catalog": catalog, "splits": splits, "preprocess": config, "labels": table.digest()}
     output = ShardedOutput(out, described_schema(DATASET, "dataset"))
     output.begin("dataset", identity, manifest, resources.rows_per_shard, resources.bytes_per_shard)
+    if retry_rejects:
+        output.reopen("fetch")
     with watch.part("preprocess"):
         result = run_job("preprocess", output, DatasetShard, (table, split, config, fetch or FetchConfig()), resources)
     return DatasetSummary(out, result, count_splits(output), table.summary(), watch.seconds)

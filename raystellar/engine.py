@@ -37,6 +37,10 @@ class Resources:
     cpus_per_actor: float = 1.0
     """CPUs that Ray sets aside for each actor."""
 
+    gpus_per_actor: float = 0.0
+    """GPUs, or the share of one, of each actor that labels; 0: none, as reading takes far longer than the network does
+    on a CPU. Labels from a GPU differ by the rounding of sums."""
+
     rows_per_shard: int = 0
     """Spectra in one output file, which is what a killed job may lose; sets the memory of an actor, 20 kB each. 0:
     a 64th of all, 256 to 2048."""
@@ -47,6 +51,8 @@ class Resources:
     def __post_init__(self) -> None:
         if self.actors < 0 or self.cpus_per_actor <= 0:
             raise ValueError(f"actors = {self.actors} must be >= 0 and cpus_per_actor = {self.cpus_per_actor} > 0")
+        if self.gpus_per_actor < 0:
+            raise ValueError(f"gpus_per_actor = {self.gpus_per_actor:g} must not be negative")
         if not 0 <= self.rows_per_shard <= 100_000:
             raise ValueError(f"rows_per_shard = {self.rows_per_shard} must lie in 0 to 100000")
         if self.bytes_per_shard < 1:
@@ -130,13 +136,15 @@ def _run_on_ray(
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.execution_no_progress_timeout_s = NO_PROGRESS_TIMEOUT_S
-    actors = min(resources.actors or _actors_that_fit(resources), len(pending))
+    fitting = _actors_that_fit(resources)
+    actors = min(resources.actors or fitting, len(pending))
     shards = ray.data.from_items([{"shard": shard} for shard in pending], override_num_blocks=len(pending))
     done = shards.map_batches(
         _Actor,
         fn_constructor_args=(make, ray.put(arguments)),
         batch_size=1,
         num_cpus=resources.cpus_per_actor,
+        num_gpus=resources.gpus_per_actor,
         compute=ActorPoolStrategy(size=actors),
     )
     _quiet_console()
@@ -169,9 +177,22 @@ def _quiet_console() -> None:
 
 
 def _actors_that_fit(resources: Resources) -> int:
+    """Return how many actors the cluster has room for.
+
+    Raises
+    ------
+    ConfigError : none, for it lacks GPUs
+    """
     import ray
 
-    return max(1, int(ray.cluster_resources().get("CPU", 1) / resources.cpus_per_actor))
+    there = ray.cluster_resources()
+    cpus, gpus = there.get("CPU", 1.0), there.get("GPU", 0.0)
+    if gpus < resources.gpus_per_actor:
+        raise ConfigError(
+            f"resources.gpus_per_actor = {resources.gpus_per_actor:g} and the cluster has {gpus:g} GPUs; lower it"
+        )
+    fitting = cpus / resources.cpus_per_actor
+    return max(1, int(min(fitting, gpus / resources.gpus_per_actor) if resources.gpus_per_actor else fitting))
 
 
 @dataclass(frozen=True)
@@ -201,6 +222,7 @@ def run_job(
     with Progress(name, total, "spectra") as progress:
         progress.skip(done_before)
         if pending:
+            output.remove_summary()
             with session(resources):
                 for figures in run_shards(make, (output, *arguments), list(pending), resources):
                     progress.add(figures["rows"], figures["rejected"])

@@ -60,12 +60,15 @@ class Catalog:
     accounting: Accounting
     good: bool
     """Only rows without a flag are wanted."""
+    primary: bool
+    """Only the best row of each star is wanted."""
 
     def rows(self) -> Iterator[pa.Table]:
         """Yield the rows that are wanted, part by part."""
         for table in self.output.parts():
-            wanted = pc.invert(pc.or_(table["flag_warn"], table["flag_bad"]))
-            yield table.filter(wanted) if self.good else table
+            if self.good:
+                table = table.filter(pc.invert(pc.or_(table["flag_warn"], table["flag_bad"])))
+            yield table.filter(table["is_primary"]) if self.primary else table
 
 
 @dataclass
@@ -91,7 +94,7 @@ class ExportSummary:
     seconds: dict[str, float]
 
 
-def export(catalog: str, out: str, *, good: bool = False) -> ExportSummary:
+def export(catalog: str, out: str, *, good: bool = False, primary: bool = False) -> ExportSummary:
     """Write the finished ``catalog`` to the file ``out``, whole or not at all; an older file is replaced.
 
     Parameters
@@ -99,6 +102,7 @@ def export(catalog: str, out: str, *, good: bool = False) -> ExportSummary:
     catalog : folder written by the stage label, a path or URL
     out : path or URL that ends in .fits, .parquet or .csv, or path of a new folder that ends in .hats
     good : leave out rows with a flag that warns or forbids
+    primary : leave out all but the best row of each star
 
     Raises
     ------
@@ -109,7 +113,7 @@ def export(catalog: str, out: str, *, good: bool = False) -> ExportSummary:
         raise ConfigError(f"{out} cannot be written; its name must end in {', '.join((*WRITERS, HATS))}")
     watch = Stopwatch()
     with watch.part("measure"):
-        found = open_catalog(catalog, good)
+        found = open_catalog(catalog, good, primary)
         extent = measure(found.rows(), described_schema(CATALOG, "catalog"))
     with watch.part("write"):
         if kind == HATS:
@@ -120,8 +124,8 @@ def export(catalog: str, out: str, *, good: bool = False) -> ExportSummary:
     return ExportSummary(out, extent.rows, found.accounting, watch.seconds)
 
 
-def open_catalog(place: str, good: bool = False) -> Catalog:
-    """Open a catalogue and check that every row of its input is accounted for.
+def open_catalog(place: str, good: bool = False, primary: bool = False) -> Catalog:
+    """Open a catalogue and check that every row of its input is accounted for, and the best of each star decided.
 
     Raises
     ------
@@ -141,7 +145,14 @@ def open_catalog(place: str, good: bool = False) -> Catalog:
             f"{place} is not finished: {done} of {accounting.rows_in} input rows are there; "
             "give its command (raystellar label) again and it goes on where it was"
         )
-    return Catalog(run, output, accounting, good)
+    if "is_primary" in run.get("columns", ()) and output.summary() is None:
+        raise IncompleteError(
+            f"{place} is not finished: all rows are there, but not which of them is the best of each star; "
+            "give its command (raystellar label) again"
+        )
+    if primary and "is_primary" not in run.get("columns", ()):
+        raise InputError(f"{place} was made before there was a column is_primary; label the spectra again")
+    return Catalog(run, output, accounting, good, primary)
 
 
 def measure(tables: Iterable[pa.Table], schema: pa.Schema) -> Extent:
@@ -210,6 +221,7 @@ def _about(catalog: Catalog, extent: Extent) -> fits.Header:
         ("REJECTED", accounting.rejected.total(), "spectra that are no rows"),
         ("ROWS", extent.rows, "rows in this file"),
         ("GOODONLY", catalog.good, "rows with a flag are left out"),
+        ("PRIMONLY", catalog.primary, "all but the best row of each star are left out"),
     ):
         header[key] = (value, comment)
     for reason, count in accounting.rejected.most_common():

@@ -1,13 +1,12 @@
 """Stage: SDSS files and a model bundle -> a catalogue of stellar parameters with quality bits, in Parquet.
 
 One input row of the Ray job is one shard of paths: an actor reads, preprocesses as the bundle says, predicts, judges
-and commits it. Stars, galaxies and sky fibres all get a row, and the flags say what they are; what cannot be read or
-has no redshift at all is a reject.
+and commits it. When all are there it is decided which rows are of one star, and which is its best. Stars, galaxies and
+sky fibres all get a row, and the flags say what they are; what cannot be read or has no redshift at all is a reject.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from raystellar import places
 from raystellar.catalog import CatalogConfig, LabelTable, read_labels
 from raystellar.config import build
 from raystellar.engine import JobResult, Resources, Stopwatch, run_job
@@ -23,9 +23,10 @@ from raystellar.fetch import FetchConfig, Fetcher
 from raystellar.ingest import Admitted, Batch, choose_rv, find_label, ingest
 from raystellar.preprocess.pixels import PreprocessConfig, Preprocessor
 from raystellar.quality import BAD, WARN, QualityConfig, flag_rows
+from raystellar.repeats import find_stars, undecided
 from raystellar.runs import read_facts, write_facts
-from raystellar.schema import CATALOG, JOB_NAME
-from raystellar.shards import ShardedOutput, make_manifest
+from raystellar.schema import CATALOG, JOB_NAME, REPEATS
+from raystellar.shards import ShardedOutput, ahead, make_manifest
 from raystellar.spectra.record import Spectrum
 from raystellar.targets import TARGET_NAMES
 from raystellar.votable import described_schema
@@ -43,6 +44,10 @@ class LabelSummary:
     model_id: str
     flagged: dict[str, int]
     """Rows that are bad, to be used with care, or good."""
+    repeats: dict[str, Any]
+    """Stars and how well their repeats agree, see ``repeats.Stars.summary``; it stands in ``_summary.json``."""
+    notes: tuple[str, ...]
+    """What the user should know, one sentence each."""
     seconds: dict[str, float]
 
 
@@ -56,8 +61,11 @@ def label(
     quality: QualityConfig | None = None,
     fetch: FetchConfig | None = None,
     resources: Resources | None = None,
+    retry_rejects: bool = False,
 ) -> LabelSummary:
     """Label all ``spectra`` with the bundle ``model`` into the folder ``out``; resumes what was interrupted.
+
+    A folder that holds other spectra labelled in the same way keeps them, and only what it lacks is labelled.
 
     Parameters
     ----------
@@ -65,6 +73,7 @@ def label(
     model : folder of a model bundle
     out : folder to make, a path or URL
     labels : table whose radial velocities are used where it has them; else the pipeline's redshifts
+    retry_rejects : do the shards again of which a file could not be fetched
 
     Raises
     ------
@@ -83,14 +92,53 @@ def label(
     if labels:
         with watch.part("read labels"):
             table = read_labels(labels, catalog or CatalogConfig(), required=["rv"])
-    identity = {"model": bundle.model_id, "quality": quality, "labels": table.digest() if table else None}
+    digest = table.digest() if table else None
+    identity = {"model": bundle.model_id, "quality": quality, "labels": digest, "columns": [c.name for c in CATALOG]}
     output = ShardedOutput(out, described_schema(CATALOG, "catalog"))
-    output.begin("catalog", identity, manifest, resources.rows_per_shard, resources.bytes_per_shard)
+    rows, size = resources.rows_per_shard, resources.bytes_per_shard
+    further = output.begin("catalog", identity, manifest, rows, size, grows=True)
+    if retry_rejects:
+        output.reopen("fetch")
     with watch.part("label"):
-        arguments = (model, bundle.model_id, table, quality, fetch or FetchConfig())
+        device = "cuda" if resources.gpus_per_actor else "cpu"
+        arguments = (model, bundle.model_id, table, quality, fetch or FetchConfig(), device)
         result = run_job("label", output, LabelShard, arguments, resources)
     _note(out, model, result, watch.seconds["label"])
-    return LabelSummary(out, result, bundle.model_id, count_flags(output), watch.seconds)
+    with watch.part("compare repeats"):
+        repeats = output.summary() or finish(output)
+    return LabelSummary(
+        out, result, bundle.model_id, count_flags(output), repeats, _notes(further, repeats), watch.seconds
+    )
+
+
+def finish(output: ShardedOutput) -> dict[str, Any]:
+    """Decide which rows are of one star and which is its best, now that all are there; return the summary.
+
+    Parts are rewritten one by one where these columns change, and the summary last. It may be killed at any time: what
+    it decides does not depend on what an earlier run had decided.
+    """
+    stars = find_stars(lambda names: (table for _, table in output.columns(names)))
+    changed, start = [], 0
+    for shard, table in output.columns([column.name for column in REPEATS]):
+        if not stars.decide(table, start).equals(table):
+            changed.append((shard, start))
+        start += len(table)
+    for _ in ahead(lambda one: output.write_part(one[0], stars.decide(output.part(one[0]), one[1])), changed):
+        pass
+    output.write_summary(stars.summary)
+    return stars.summary
+
+
+def _notes(further: int, repeats: dict[str, Any]) -> tuple[str, ...]:
+    notes = []
+    if further:
+        notes.append(f"{further} further files were in the catalogue already and stay there")
+    if repeats["plate_centres"]:
+        notes.append(
+            f"{repeats['plate_centres']} rows have a position that fibres of one plate share, such as its centre; "
+            "for star_id it counts as none"
+        )
+    return tuple(notes)
 
 
 def _note(out: str, model: str, result: JobResult, seconds: float) -> None:
@@ -98,7 +146,7 @@ def _note(out: str, model: str, result: JobResult, seconds: float) -> None:
     before, done = read_facts(out, JOB_NAME), result.accounting.rows_in - result.resumed_rows
     if done:
         spent = {"spectra": before.get("spectra", 0) + done, "seconds": before.get("seconds", 0.0) + seconds}
-        write_facts(out, JOB_NAME, {"model": os.path.abspath(model), **spent})
+        write_facts(out, JOB_NAME, {"model": places.absolute(model), **spent})
 
 
 def preprocess_of(bundle: Bundle) -> PreprocessConfig:
@@ -121,7 +169,7 @@ class Labeller:
         self.bundle, self._quality = bundle, quality
 
     def rows(self, batch: Batch) -> pa.Table:
-        """Return the columns ``schema.CATALOG`` of a batch."""
+        """Return the columns ``schema.CATALOG`` of a batch; those of ``REPEATS`` are still to be decided."""
         labels = self.bundle.predict(batch.flux)
         errors = self.bundle.predict_errors(batch.flux, batch.ivar, batch.identity["sn"].to_numpy(), labels)
         bits = self._judge(batch, labels)
@@ -132,7 +180,8 @@ class Labeller:
         table = table.append_column("flags", pa.array(bits))
         table = table.append_column("flag_warn", pa.array((bits & WARN) != 0))
         table = table.append_column("flag_bad", pa.array((bits & BAD) != 0))
-        return table.append_column("model_id", pa.array([self.bundle.model_id] * len(bits), type=pa.string()))
+        table = table.append_column("model_id", pa.array([self.bundle.model_id] * len(bits), type=pa.string()))
+        return undecided(table)
 
     def _judge(self, batch: Batch, labels: np.ndarray) -> np.ndarray:
         def column(name: str) -> np.ndarray:
@@ -162,6 +211,7 @@ class LabelShard:
         table: LabelTable | None,
         quality: QualityConfig,
         fetch: FetchConfig,
+        device: str = "cpu",
     ) -> None:
         from raystellar.model.bundle import load_bundle
 
@@ -169,7 +219,7 @@ class LabelShard:
         bundle = load_bundle(model)
         if bundle.model_id != model_id:
             raise BundleError(f"model {model} changed while it was in use, from {model_id} to {bundle.model_id}")
-        self._labeller, self._config = Labeller(bundle, quality), preprocess_of(bundle)
+        self._labeller, self._config = Labeller(bundle.on(device), quality), preprocess_of(bundle)
         self._preprocessor, self._fetcher = Preprocessor(self._config), Fetcher(fetch)
 
     def __call__(self, shard: int) -> dict[str, Any]:

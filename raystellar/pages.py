@@ -22,7 +22,7 @@ from raystellar.report.census import READ, Pick, count_rejects, take
 from raystellar.report.page import REPORT_NAME
 from raystellar.report.residuals import Residuals
 from raystellar.runs import read_facts, read_run
-from raystellar.schema import JOB_NAME, N_NOISE
+from raystellar.schema import JOB_NAME, N_NOISE, SUMMARY_NAME
 from raystellar.targets import TARGET_NAMES
 
 if TYPE_CHECKING:
@@ -32,9 +32,6 @@ if TYPE_CHECKING:
 RETRIES = 1
 """Of a request for a spectrum of the gallery: a page does not wait long for a server."""
 
-
-SUMMARY_NAME = "_summary.json"
-"""What was found in all rows of a catalogue together, where that was looked for."""
 
 SALIENCY_SPECTRA = 512
 """Validation spectra, at most, over which the answers to a weak line are averaged."""
@@ -65,7 +62,7 @@ def write_page(
 
     Parameters
     ----------
-    place : folder written by the stage label, a path or URL, or by the stage train
+    place : folder written by the stage label or by the stage train, a path or URL
     out : file to write; by default ``report.html`` in ``place``
     truth : of a catalogue: table of labels to compare with, see ``report.given``
     model : of a catalogue: its bundle, by default where it was when the rows were labelled
@@ -110,7 +107,7 @@ def what_is(place: str) -> str:
     ------
     InputError : neither
     """
-    if places.is_local(place) and is_bundle(places.local_path(place)):
+    if is_bundle(place):
         return "model"
     run = read_run(place)
     if run and run.get("kind") == "catalog":

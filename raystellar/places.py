@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import tempfile
 import uuid
 from collections.abc import Iterable, Iterator
@@ -44,6 +45,11 @@ def is_local(place: str) -> bool:
 def local_path(place: str) -> str:
     """Strip ``file://`` from a local place."""
     return place.split("://", 1)[1] if "://" in place else os.path.expanduser(place)
+
+
+def absolute(place: str) -> str:
+    """Return ``place`` as other processes can use it, whatever their working directory."""
+    return os.path.abspath(local_path(place)) if is_local(place) else place
 
 
 def join(place: str, *parts: str) -> str:
@@ -84,6 +90,14 @@ def exists(place: str) -> bool:
     remote, path = filesystem(place)
     with _in_one_sentence(InputError, f"{place} cannot be looked up"):
         return bool(remote.exists(path))
+
+
+def is_taken(place: str) -> bool:
+    """Return whether there is anything at ``place`` but an empty folder."""
+    if is_local(place):
+        path = local_path(place)
+        return os.path.exists(path) and not (os.path.isdir(path) and not os.listdir(path))
+    return exists(place)
 
 
 def make_folder(place: str) -> None:
@@ -192,6 +206,23 @@ def remove(place: str) -> None:
     elif exists(place):
         remote, path = filesystem(place)
         remote.rm_file(path)
+
+
+def remove_folder(place: str) -> None:
+    """Remove a folder with all that is in it, if it is there."""
+    if is_local(place):
+        shutil.rmtree(local_path(place), ignore_errors=True)
+    elif exists(place):
+        remote, path = filesystem(place)
+        remote.rm(path, recursive=True)
+
+
+def parquet_file(place: str) -> pq.ParquetFile:
+    """Open a Parquet file; errors are those of Arrow and the file system."""
+    if is_local(place):
+        return pq.ParquetFile(local_path(place))
+    remote, path = filesystem(place)
+    return pq.ParquetFile(remote.open(path, "rb"), pre_buffer=True)
 
 
 def write_table(place: str, table: pa.Table, **options: Any) -> None:

@@ -20,8 +20,20 @@ from raystellar.schema import MANIFEST_NAME, RUN_NAME
 FORMAT_VERSION = 1
 """Of an output folder; raised when older folders can no longer be resumed or read."""
 
+NOT_OF_THE_JOB = ("digest", "created", "versions")
+"""Entries of ``_run.json`` that decide nothing."""
 
-def begin_run(place: str, kind: str, identity: Mapping[str, Any], prepare: Callable[[], None] = lambda: None) -> None:
+GROWING = ("rows", "inputs")
+"""Entries that change when a folder takes further inputs."""
+
+
+def begin_run(
+    place: str,
+    kind: str,
+    identity: Mapping[str, Any],
+    prepare: Callable[[], None] = lambda: None,
+    grow: Callable[[], Mapping[str, Any]] | None = None,
+) -> None:
     """Take the folder ``place`` for the job ``identity``, new or to be resumed.
 
     Parameters
@@ -30,6 +42,8 @@ def begin_run(place: str, kind: str, identity: Mapping[str, Any], prepare: Calla
     kind : what it is to hold, e.g. ``dataset``
     identity : all that decides the result
     prepare : called for a new folder before ``_run.json`` is written, which makes it the job's
+    grow : where the folder may take further inputs: called for one of the same job, whatever its inputs; takes them,
+        and returns the entries ``GROWING`` that hold from now on
 
     Raises
     ------
@@ -39,7 +53,10 @@ def begin_run(place: str, kind: str, identity: Mapping[str, Any], prepare: Calla
     run = {"format": FORMAT_VERSION, "raystellar": raystellar.__version__, "kind": kind, **to_plain(identity)}
     run["digest"] = digest(run)
     if places.exists(places.join(place, RUN_NAME)):
-        _refuse_other_job(place, read_run(place) or {}, run)
+        found = read_run(place) or {}
+        _refuse_other_job(place, found, run, () if grow is None else GROWING)
+        if grow is not None:
+            _keep_up(place, found, grow())
         return
     _refuse_foreign_files(place)
     prepare()
@@ -91,16 +108,30 @@ def _refuse_foreign_files(place: str) -> None:
         raise OutputError(f"{place} already holds something else, such as {foreign[0]}; name a new folder")
 
 
-def _refuse_other_job(place: str, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    """Raise OutputError unless the folder was begun by the same job; name what differs."""
+def _keep_up(place: str, found: Mapping[str, Any], grown: Mapping[str, Any]) -> None:
+    """Write ``_run.json`` anew where the inputs of the folder are others than it says."""
+    run = {**found, **grown}
+    run["digest"] = digest({key: value for key, value in run.items() if key not in NOT_OF_THE_JOB})
+    if run != found:
+        places.write_bytes(places.join(place, RUN_NAME), json.dumps(run, indent=2).encode())
+
+
+def _refuse_other_job(
+    place: str, found: Mapping[str, Any], wanted: Mapping[str, Any], may_differ: tuple[str, ...]
+) -> None:
+    """Raise OutputError unless the folder was begun by the same job, ``may_differ`` aside; name what differs."""
     if found.get("digest") == wanted["digest"]:
         return
-    different = sorted(key for key in wanted if key != "digest" and found.get(key) != wanted[key])
+    decide = {*found, *wanted}.difference(NOT_OF_THE_JOB, may_differ)
+    different = sorted(key for key in decide if found.get(key) != wanted.get(key))
+    if may_differ and not different:
+        return
     words = {
         "inputs": "the list of input files",
         "rows": "their number",
         "labels": "the label table",
         "data": "the dataset",
+        "columns": "the columns of a catalogue",
         "raystellar": "the version of raystellar",
     }
     named = ", ".join(words.get(key, key) for key in different) or "its format"

@@ -23,6 +23,7 @@ REJECTS_DIR = "rejects"
 MANIFEST_NAME = "_manifest.parquet"
 RUN_NAME = "_run.json"
 JOB_NAME = "_job.json"
+SUMMARY_NAME = "_summary.json"
 
 # Files in a model bundle
 WEIGHTS_NAME = "weights.safetensors"
@@ -131,6 +132,18 @@ QUALITY = (
     Column("model_id", pa.string(), "", "identity of the model bundle that made the labels", "meta.id;meta.modelled"),
 )
 
+REPEATS = (
+    Column(
+        "star_id",
+        pa.int64(),
+        "",
+        "the same for all spectra of one star in the catalogue: within 2 arcsec, or of one spec_id",
+        "meta.id;src",
+    ),
+    Column("is_primary", pa.bool_(), "", "the best row of its star, one of each", "meta.code"),
+)
+"""Decided when all shards are done; null before."""
+
 ESTIMATES = tuple(
     column
     for t, label in zip(TARGETS, LABELS, strict=True)
@@ -140,7 +153,7 @@ ESTIMATES = tuple(
     )
 )
 
-CATALOG = (*IDENTITY, *ESTIMATES, *QUALITY)
+CATALOG = (*IDENTITY, *ESTIMATES, *QUALITY, *REPEATS)
 
 REJECTS = (
     Column("path", pa.string(), "", "file that was rejected, or one of whose spectra was, as given", "meta.ref"),

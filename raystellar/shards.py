@@ -7,20 +7,25 @@ An output folder holds
     part-00012.parquet    the rows of shard 12, in the order of the manifest
     rejects/part-00012.parquet    what was rejected of shard 12, where something was
     _job.json             how long a catalogue took, and where its model is; it can be done without
+    _summary.json         of a catalogue, what was found in all rows together; gone while any shard is to be done
 
 The rejects of a shard are written before its part, and each file whole or not at all: where the part is, the shard
 is done. A killed job is started again with the same command: it skips those, and what it writes again is the same.
-A job of another configuration or input is refused by the digest in ``_run.json``.
+A job of another configuration or input is refused by the digest in ``_run.json``; a folder that may grow takes further
+files, as new row groups and parts after the old ones. What it holds is always what its manifest says: that is replaced
+first, and ``_run.json`` after it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import itertools
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+import json
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -31,16 +36,17 @@ from raystellar import places
 from raystellar.errors import IncompleteError, InputError, OutputError, SpectrumError
 from raystellar.fetch import Fetcher
 from raystellar.fetched import Fetched
+from raystellar.growth import compare, distinct_files, whole_files
 from raystellar.runs import begin_run
-from raystellar.schema import MANIFEST_NAME, PART_NAME, REJECTS, REJECTS_DIR
+from raystellar.schema import MANIFEST_NAME, PART_NAME, REJECTS, REJECTS_DIR, SUMMARY_NAME
 from raystellar.spectra import Slice, count_spectra
 from raystellar.votable import described_schema
 
 MANIFEST_SCHEMA = pa.schema([("path", pa.string()), ("bytes", pa.int64()), ("spectra", pa.int32())])
 """Of the list of input files; ``spectra`` is null where by its name a file holds one, and no one has counted."""
 
-SHARD_SCHEMA = pa.schema([("path", pa.string()), ("first", pa.int32()), ("spectra", pa.int32())])
-"""Of the manifest on disk: which spectra of which file, one row group a shard."""
+SHARD_SCHEMA = pa.schema([("path", pa.string()), ("first", pa.int32()), ("spectra", pa.int32()), ("bytes", pa.int64())])
+"""Of the manifest on disk: which spectra of which file, and the bytes of the whole file; one row group a shard."""
 
 MANY_SPECTRA = r"(?i)(/|^)spplate-[^/]*$|\.parquet$"
 """Names of files that may hold more than one spectrum, whose number is looked up when they are listed."""
@@ -49,12 +55,19 @@ LISTED_AT_ONCE = 1 << 16
 """Paths held as Python objects while listing."""
 
 
+PARTS_AT_ONCE = 8
+"""Parts read or written at a time where all of them are gone through."""
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
 def make_manifest(spectra: Iterable[str]) -> pa.Table:
     """List the files that the user named, each once, in the order of their paths, with their number of spectra.
 
     Returns
     -------
-    Table of ``MANIFEST_SCHEMA``; paths as named or found.
+    Table of ``MANIFEST_SCHEMA``; paths as named or found, of two paths of one file the one that sorts first.
 
     Raises
     ------
@@ -68,11 +81,7 @@ def make_manifest(spectra: Iterable[str]) -> pa.Table:
         chunks.append(pa.table([path, size, pa.nulls(len(some), pa.int32())], schema=MANIFEST_SCHEMA))
     if not chunks:
         raise InputError(f"no spectra (FITS or Parquet files) in {', '.join(spectra) or 'an empty list of places'}")
-    found = pa.concat_tables(chunks).sort_by("path").combine_chunks()
-    path = found["path"].combine_chunks()
-    first = np.ones(len(path), dtype=bool)
-    first[1:] = pc.not_equal(path[1:], path[:-1]).to_numpy(zero_copy_only=False)
-    return _count_many(found.filter(pa.array(first)).combine_chunks())
+    return _count_many(distinct_files(pa.concat_tables(chunks)))
 
 
 def _count_many(manifest: pa.Table) -> pa.Table:
@@ -124,8 +133,14 @@ def cut(manifest: pa.Table, rows_per_shard: int, bytes_per_shard: int) -> Iterat
         here = slice(start, end)
         path = manifest["path"].take(pa.array(file[here]))
         count = pa.array(rows[here], pa.int32(), mask=~counted[file[here]])
-        yield pa.table([path, pa.array(first[here], pa.int32()), count], schema=SHARD_SCHEMA)
+        whole = pa.array(size[file[here]])
+        yield pa.table([path, pa.array(first[here], pa.int32()), count, whole], schema=SHARD_SCHEMA)
         start = end
+
+
+def slices_of(shard: pa.Table) -> list[Slice]:
+    """Return what a shard, a table of ``SHARD_SCHEMA``, is to read."""
+    return [Slice(**row) for row in shard.select(list(Slice._fields)).to_pylist()]
 
 
 def expected_rows(files: pa.Table) -> np.ndarray:
@@ -159,6 +174,18 @@ class _Hasher:
     def close(self) -> None: ...
 
 
+def ahead(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+    """Yield ``work(item)`` in the order of the items, a few at a time: on servers it is mostly waiting."""
+    with ThreadPoolExecutor(PARTS_AT_ONCE) as pool:
+        waiting: deque[Future[R]] = deque()
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) > PARTS_AT_ONCE:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
 def rejects_table(rejects: Iterable[tuple[str, SpectrumError]]) -> pa.Table:
     """Return rejects (path, error) as a table of ``schema.REJECTS``."""
     rows = [(path, error.spec_id, error.stage, error.reason, error.detail) for path, error in rejects]
@@ -185,6 +212,11 @@ class Accounting:
             )
 
 
+def _described(files: pa.Table) -> dict[str, Any]:
+    """Return what ``_run.json`` says of the input, see ``runs.GROWING``."""
+    return {"rows": int(expected_rows(files).sum()), "inputs": table_digest(files)}
+
+
 class ShardedOutput:
     """An output folder in shards. Cheap to send to workers: it holds the place and no open file."""
 
@@ -198,7 +230,9 @@ class ShardedOutput:
         manifest: pa.Table,
         rows_per_shard: int,
         bytes_per_shard: int = 1 << 40,
-    ) -> None:
+        *,
+        grows: bool = False,
+    ) -> int:
         """Open the folder for the job ``identity`` on ``manifest``, new or to be resumed.
 
         Parameters
@@ -206,21 +240,37 @@ class ShardedOutput:
         kind : what the folder is: ``dataset`` or ``catalog``
         identity : all that decides the rows besides the manifest; stored in ``_run.json``
         manifest : what ``make_manifest`` returns
-        rows_per_shard, bytes_per_shard : of a new folder, see ``cut``; a folder that is resumed keeps its shards
+        rows_per_shard, bytes_per_shard : of what is new, see ``cut``; a folder that is resumed keeps its shards
+        grows : a folder that was begun with other files takes those that it does not hold yet, and keeps all others
+
+        Returns
+        -------
+        The number of files that the folder holds and ``manifest`` does not name; with ``grows`` only.
 
         Raises
         ------
-        OutputError : the folder cannot be written, or holds the result of another job
+        OutputError : the folder cannot be written, holds the result of another job, or a file of it has changed
         """
-        described = {"rows": int(expected_rows(manifest).sum()), "inputs": table_digest(manifest), **identity}
+        further = 0
+
+        def shards(files: pa.Table) -> Iterator[pa.Table]:
+            return cut(files, rows_per_shard, bytes_per_shard)
+
+        def grow() -> dict[str, Any]:
+            nonlocal further
+            files, further = self._grow(manifest, shards)
+            return _described(files)
+
         begin_run(
             self.place,
             kind,
-            described,
-            prepare=lambda: self._write_manifest(cut(manifest, rows_per_shard, bytes_per_shard)),
+            {**_described(manifest), **identity},
+            prepare=lambda: self._write_manifest(shards(manifest)),
+            grow=grow if grows else None,
         )
         for folder in (self.place, places.join(self.place, REJECTS_DIR)):
             places.remove_temporaries(folder)
+        return further
 
     def rows_in(self) -> int:
         """Return the number of input rows."""
@@ -234,8 +284,7 @@ class ShardedOutput:
 
     def slices(self, shard: int) -> list[Slice]:
         """Return what one shard is to read."""
-        rows = self._manifest().read_row_group(shard).to_pylist()
-        return [Slice(**row) for row in rows]
+        return slices_of(self._manifest().read_row_group(shard))
 
     def commit(self, shard: int, rows: pa.Table, rejects: list[tuple[str, SpectrumError]]) -> None:
         """Write the rows and rejects (path, error) of one shard; the part comes last and marks it done."""
@@ -246,34 +295,85 @@ class ShardedOutput:
             places.write_table(place, rejects_table(rejects))
         else:
             places.remove(place)  # of an earlier try that was killed, for a cause that has passed
+        self.write_part(shard, rows)
+
+    def write_part(self, shard: int, rows: pa.Table) -> None:
+        """Write the rows of one shard, whole or not at all."""
         text = [entry.name for entry in self.schema if pa.types.is_string(entry.type)]
         pixels = [f"{entry.name}.list.element" for entry in self.schema if pa.types.is_fixed_size_list(entry.type)]
         place = places.join(self.place, PART_NAME.format(shard))
         # split by bytes, floats are a seventh smaller at no cost
         places.write_table(place, rows.cast(self.schema), use_dictionary=text, use_byte_stream_split=pixels)
 
+    def reopen(self, stage: str) -> int:
+        """Take away the parts of the shards in which something was rejected at ``stage``, which makes them pending.
+
+        Their rejects stay until they are done again. Returns the number of shards.
+        """
+        folder = places.join(self.place, REJECTS_DIR)
+        again = [
+            name for name, table in self._tables(folder, ["stage"]) if pc.any(pc.equal(table["stage"], stage)).as_py()
+        ]
+        if again:
+            self.remove_summary()
+        for name in again:
+            places.remove(places.join(self.place, name))
+        return len(again)
+
+    def summary(self) -> dict[str, Any] | None:
+        """Return what was found in all rows together; None where it is still to be found."""
+        place = places.join(self.place, SUMMARY_NAME)
+        if not places.exists(place):
+            return None
+        try:
+            return json.loads(places.read_bytes(place))
+        except ValueError as error:
+            raise _damaged(place, error) from None
+
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
+        """Say what was found in all rows together, which ends the job."""
+        places.write_bytes(places.join(self.place, SUMMARY_NAME), json.dumps(summary, indent=2).encode())
+
+    def remove_summary(self) -> None:
+        """Take back what was found in all rows together: some are about to change."""
+        places.remove(places.join(self.place, SUMMARY_NAME))
+
     def column(self, name: str) -> Iterator[pa.ChunkedArray]:
         """Yield one column of the rows, part by part."""
-        for table in self._tables(self.place, [name]):
+        for _, table in self._tables(self.place, [name]):
             yield table[name]
 
     def parts(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
         """Yield the rows, part by part; of ``columns`` those that are there, or all."""
-        return self._tables(self.place, columns)
+        return (table for _, table in self._tables(self.place, columns))
+
+    def columns(self, names: Iterable[str]) -> Iterator[tuple[int, pa.Table]]:
+        """Yield some columns of the rows of each shard that is done, with its number, in their order."""
+        names = list(names)
+        parts = sorted(name for name in places.names(self.place) if name.startswith("part-"))
+        tables = ahead(lambda name: self._read(places.join(self.place, name), names), parts)
+        for name, table in zip(parts, tables, strict=True):
+            yield int(name.removesuffix(".parquet").rpartition("-")[2]), table.select(names)
+
+    def part(self, shard: int) -> pa.Table:
+        """Return the rows of one shard."""
+        return self._read(places.join(self.place, PART_NAME.format(shard)))
 
     def rejects(self) -> Iterator[pa.Table]:
         """Yield the rejects, part by part."""
-        return self._tables(places.join(self.place, REJECTS_DIR))
+        return (table for _, table in self._tables(places.join(self.place, REJECTS_DIR)))
 
-    def _tables(self, folder: str, columns: list[str] | None = None) -> Iterator[pa.Table]:
+    def _tables(self, folder: str, columns: list[str] | None = None) -> Iterator[tuple[str, pa.Table]]:
         for name in sorted(places.names(folder)):
             if name.startswith("part-"):
-                place = places.join(folder, name)
-                file = self._open(place)
-                try:
-                    yield file.read(columns=columns)
-                except (OSError, pa.ArrowException) as error:
-                    raise _damaged(place, error) from None
+                yield name, self._read(places.join(folder, name), columns)
+
+    def _read(self, place: str, columns: list[str] | None = None) -> pa.Table:
+        file = self._open(place)
+        try:
+            return file.read(columns=columns)
+        except (OSError, pa.ArrowException) as error:
+            raise _damaged(place, error) from None
 
     def account(self) -> Accounting:
         """Count what is there against the manifest; reads only footers and reasons.
@@ -296,6 +396,16 @@ class ShardedOutput:
                 accounting.rejected.update(f"{row['stage']}: {row['reason']}" for row in table.to_pylist())
         return accounting
 
+    def _grow(self, named: pa.Table, shards: Callable[[pa.Table], Iterator[pa.Table]]) -> tuple[pa.Table, int]:
+        """Add the files that are not held yet; return all files, and how many of them are not among those named."""
+        manifest = self._manifest()
+        held = whole_files(manifest.read())
+        growth = compare(held, named, self.place)
+        if len(growth.new):
+            before = map(manifest.read_row_group, range(manifest.num_row_groups))
+            self._write_manifest(itertools.chain(before, shards(growth.new)))
+        return pa.concat_tables([held, growth.new]).sort_by("path"), growth.further
+
     def _write_manifest(self, shards: Iterable[pa.Table]) -> None:
         sink = pa.BufferOutputStream()
         with pq.ParquetWriter(sink, SHARD_SCHEMA, compression="zstd", use_dictionary=False) as writer:
@@ -315,8 +425,7 @@ class ShardedOutput:
 
     def _open(self, place: str) -> pq.ParquetFile:
         try:
-            remote, path = places.filesystem(place)
-            return pq.ParquetFile(remote.open(path, "rb"))
+            return places.parquet_file(place)
         except (OSError, pa.ArrowException) as error:
             raise _damaged(place, error) from None
 

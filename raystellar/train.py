@@ -11,15 +11,12 @@ disk that all of them see.
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
 import sys
 import threading
 import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from raystellar import places
@@ -123,8 +120,8 @@ def train(
 
     Parameters
     ----------
-    dataset : folder written by ``raystellar preprocess``
-    out : folder of the bundle; checkpoints are kept in ``out + ".checkpoints"`` until it is written
+    dataset : folder written by ``raystellar preprocess``, a path or URL
+    out : folder of the bundle, a path or URL; checkpoints are kept in ``out + ".checkpoints"`` until it is written
     network, fit, resources : what, how and by whom; with ``resources.workers`` > 0 Ray must be initialised
     provenance : the resolved configuration, kept in the bundle; by default network and fit
     overwrite : replace a bundle made from other data or settings
@@ -136,15 +133,13 @@ def train(
     OutputError : ``out`` holds another bundle or something else, or cannot be written
     IncompleteError : workers were lost more than ``max_failures`` times
     """
-    for named in (dataset, out):
-        if not places.is_local(named):
-            raise ConfigError(f"{named} is not on a disk; train reads and writes there, copy the dataset or the bundle")
     from raystellar.fit.calibrate import CALIBRATION_COLUMNS, calibrate
 
     began, data = time.perf_counter(), read_dataset(dataset)
     network, fit, resources = network or NetworkConfig(), fit or FitConfig(), resources or TrainResources()
     fit_id = digest({"network": network, "fit": fit, "data": data.about["digest"]})
-    place, folder = Path(os.path.abspath(out)), Path(os.path.abspath(out) + ".checkpoints")
+    place = places.absolute(out)
+    folder = f"{place}.checkpoints"
     bundle = _existing(place, fit_id, overwrite)
     reused = bundle is not None
     if bundle is None:
@@ -155,7 +150,7 @@ def train(
         settings = provenance or {"network": to_plain(network), "fit": to_plain(fit)}
         bundle = calibrate(_bundle(result, data.about, fit, fit_id, settings), validation)
         save_bundle(place, bundle)
-    shutil.rmtree(folder, ignore_errors=True)
+    places.remove_folder(folder)
     return TrainSummary(
         out,
         bundle.model_id,
@@ -168,7 +163,7 @@ def train(
     )
 
 
-def _existing(out: Path, fit_id: str, overwrite: bool) -> Bundle | None:
+def _existing(out: str, fit_id: str, overwrite: bool) -> Bundle | None:
     """Return the bundle at ``out`` if it is the one asked for; None if the place is free to write."""
     check_output(out)
     if not is_bundle(out):
@@ -209,7 +204,7 @@ def _bundle(
 
 
 def _fit(
-    splits: dict[str, Any], what: dict[str, Any], resources: TrainResources, folder: Path, report: Report
+    splits: dict[str, Any], what: dict[str, Any], resources: TrainResources, folder: str, report: Report
 ) -> FitResult:
     """Fit ``what`` (arguments of ``fit.loop.fit``) to the splits, here or on Ray."""
     from raystellar.fit.loop import check, fit
@@ -231,7 +226,7 @@ def _device(resources: TrainResources) -> str:
 
 
 def _fit_on_ray(
-    splits: dict[str, Any], what: dict[str, Any], resources: TrainResources, folder: Path, report: Report
+    splits: dict[str, Any], what: dict[str, Any], resources: TrainResources, folder: str, report: Report
 ) -> FitResult:
     """Fit by Ray Train; the workers read the spectra from the object store without a copy."""
     import ray
@@ -262,7 +257,7 @@ def _fit_on_ray(
         ),
         run_config=RunConfig(  # type: ignore[call-arg]  # annotated as its elder brother in ray.air
             name=f"train-{uuid.uuid4().hex[:8]}",  # under a known name Ray would resume from its own state
-            storage_path=str(folder / "ray"),
+            **_storage(places.join(folder, "ray")),
             failure_config=FailureConfig(max_failures=resources.max_failures),
             logging_config=LoggingConfig(log_level="ERROR"),
         ),
@@ -282,6 +277,16 @@ def _fit_on_ray(
     if isinstance(done.return_value, RaystellarError):
         raise done.return_value
     return done.return_value
+
+
+def _storage(place: str) -> dict[str, Any]:
+    """Return where Ray Train keeps what it knows of the run; on a server by the file system that we use too."""
+    if places.is_local(place):
+        return {"storage_path": place}
+    from pyarrow.fs import FSSpecHandler, PyFileSystem
+
+    remote, path = places.filesystem(place)
+    return {"storage_path": path, "storage_filesystem": PyFileSystem(FSSpecHandler(remote))}
 
 
 def _relay(queue: Any, report: Report) -> None:

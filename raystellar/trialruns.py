@@ -16,6 +16,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from raystellar import places
 from raystellar.config import digest
 from raystellar.errors import ConfigError, IncompleteError, first_line
 from raystellar.fit.checkpoints import Checkpoints
@@ -63,7 +64,7 @@ class Work:
     space : what a choice means
     fit : training of all trials, but for what is searched
     data : digest of the dataset
-    folder : of the checkpoints; None where workers share no disk, then every task begins anew
+    folder : of the checkpoints, a path or URL that all workers see
     timed : whether the time of inference is measured
     use_gpu : whether workers are given one
     """
@@ -71,17 +72,15 @@ class Work:
     space: Space
     fit: FitConfig
     data: str
-    folder: str | None
+    folder: str
     timed: bool
     use_gpu: bool = False
 
-    def checkpoints(self, task: Task, network: NetworkConfig, fit: FitConfig) -> Checkpoints | None:
+    def checkpoints(self, task: Task, network: NetworkConfig, fit: FitConfig) -> Checkpoints:
         """Return where a trial leaves its state for its next task."""
-        if self.folder is None:
-            return None
         identity = digest({"network": network, "fit": fit, "data": self.data})
         name = f"trial-{task.trial:05d}-{task.repeat}"
-        return Checkpoints(os.path.join(self.folder, name), identity, keep=1, durable=False)
+        return Checkpoints(places.join(self.folder, name), identity, keep=1, durable=False)
 
 
 class Runner:
@@ -99,7 +98,7 @@ class Runner:
     def __call__(self, task: Task, choice: dict[str, Any]) -> dict[str, Any]:
         """Train a trial on; return what its record gains."""
         network, fit = self._work.space.meaning(choice)
-        fit = replace(fit, seed=fit.seed + task.repeat)
+        fit = replace(fit, seed=(fit.seed + task.repeat) % 2**63)
         return self._fitter(network, fit, task.until, self._work.checkpoints(task, network, fit))
 
 
@@ -121,8 +120,10 @@ def run_here(conductor: Conductor, spectra: dict[str, SpectraSet], work: Work, r
             conductor.put(task, runner(task, conductor.trials[task.trial].choice))
 
 
-def run_on_ray(conductor: Conductor, spectra: dict[str, SpectraSet], work: Work, resources: TuneResources) -> None:
-    """Run all tasks by Ray Tune, which must be initialised.
+def run_on_ray(
+    conductor: Conductor, spectra: dict[str, SpectraSet], work: Work, resources: TuneResources, workers: int = 0
+) -> None:
+    """Run all tasks by Ray Tune, which must be initialised, with so many ``workers``; 0: as many as there is room for.
 
     Raises
     ------
@@ -143,7 +144,8 @@ def run_on_ray(conductor: Conductor, spectra: dict[str, SpectraSet], work: Work,
 
     from raystellar.fit.threads import threads
 
-    searcher = _searcher(conductor, _workers_that_fit(needed))
+    fitting = _workers_that_fit(needed)
+    searcher = _searcher(conductor, min(workers or fitting, fitting))
     trainable = tune.with_parameters(_trainable(), spectra=spectra, work=work, threads=int(resources.cpus_per_trial))
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory(prefix="raystellar-tune-") as folder:
@@ -213,12 +215,12 @@ def _searcher(conductor: Conductor, workers: int) -> Any:
             self.lost: list[Task] = []
 
         def suggest(self, trial_id: str) -> Any:
+            if len(self._asleep) + len(self._tasks) >= workers:
+                return None
             task = None if self.lost else conductor.take()
             if task is None:
                 if conductor.finished or (self.lost and not conductor.running):
                     return Searcher.FINISHED
-                if len(self._asleep) + len(conductor.running) >= workers:
-                    return None
                 self._asleep.add(trial_id)
                 return {"task": None}
             self._tasks[trial_id] = task

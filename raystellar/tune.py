@@ -7,8 +7,6 @@ for the eye. What is found depends on the data, the settings and the seeds, neve
 
 from __future__ import annotations
 
-import os
-import shutil
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -18,7 +16,7 @@ from typing import Any
 from raystellar import places
 from raystellar.config import digest, to_plain, toml_text
 from raystellar.engine import Resources, session
-from raystellar.errors import ConfigError, DatasetError, IncompleteError, InputError
+from raystellar.errors import DatasetError, IncompleteError, InputError
 from raystellar.fit.config import FitConfig
 from raystellar.fit.data import SpectraSet, read_dataset
 from raystellar.model.architecture import NetworkConfig
@@ -95,9 +93,9 @@ def tune(
 
     Parameters
     ----------
-    dataset : folder written by ``raystellar preprocess``
-    out : folder of the search, a path or a URL; where it is on no disk, or on one that not all workers see, trials
-        that go on after a rung begin anew, and end as they would have
+    dataset : folder written by ``raystellar preprocess``, a path or URL
+    out : folder of the search, a path or URL; on a disk that not all workers see, trials that go on after a rung may
+        begin anew, and end as they would have
     network, fit : what holds for all that is not searched
     config, space : how and where to search
     resources, tuning : where Ray is, and how widely trials run; ``resources.local`` does without Ray
@@ -114,7 +112,7 @@ def tune(
     network, fit, config = network or NetworkConfig(), fit or FitConfig(), config or TuneConfig()
     resources, tuning = resources or Resources(), tuning or TuneResources()
     choices = Space(space or SpaceConfig(), network, fit)
-    data = _read(dataset)
+    data = read_dataset(dataset)
     earlier = _earlier(warm_start, choices)
     identity = {"tune": config, "space": space or SpaceConfig(), "network": network, "fit": fit}
     identity |= {"data": data.about["digest"], "warm_start": digest([asdict(trial) for trial in earlier])}
@@ -122,7 +120,8 @@ def tune(
     places.remove_temporaries(out)
     conductor = Conductor(out, choices, config, fit.epochs, earlier)
     resumed = len(conductor.trials)
-    work = Work(choices, fit, data.about["digest"], _checkpoints(out), timed=config.objective == "time")
+    folder = places.join(places.absolute(out), CHECKPOINTS)
+    work = Work(choices, fit, data.about["digest"], folder, timed=config.objective == "time")
     if next_step(conductor.trials, config, fit.epochs):
         _run(conductor, data.splits(("train", "validation")), work, resources, tuning)
     winner = _check(conductor.trials, config)
@@ -131,7 +130,7 @@ def tune(
         _write_front(out, choices, conductor.trials, config, fit.epochs)
     write_search_report(out, conductor.trials, config, fit.epochs, choices)
     write_tensorboard(out, conductor.trials)
-    shutil.rmtree(work.folder or "", ignore_errors=True)
+    places.remove_folder(work.folder)
     return TuneSummary(
         out=out,
         trials=conductor.trials,
@@ -144,12 +143,6 @@ def tune(
         overhead_s=sum(trial.overhead for trial in conductor.trials),
         seconds=time.perf_counter() - began,
     )
-
-
-def _read(dataset: str) -> Any:
-    if not places.is_local(dataset):
-        raise ConfigError(f"{dataset} is not on a disk; copy the dataset to one")
-    return read_dataset(dataset)
 
 
 def _earlier(warm_start: str | None, space: Space) -> list[Trial]:
@@ -170,11 +163,6 @@ def _earlier(warm_start: str | None, space: Space) -> list[Trial]:
     return trials
 
 
-def _checkpoints(out: str) -> str | None:
-    """Return where the states of trials are kept during the search."""
-    return os.path.join(os.path.abspath(places.local_path(out)), CHECKPOINTS) if places.is_local(out) else None
-
-
 def _run(
     conductor: Conductor, spectra: dict[str, SpectraSet], work: Work, resources: Resources, tuning: TuneResources
 ) -> None:
@@ -188,7 +176,7 @@ def _run(
             run_here(conductor, spectra, work, tuning)
         else:
             with session(resources):
-                run_on_ray(conductor, spectra, work, tuning)
+                run_on_ray(conductor, spectra, work, tuning, resources.actors)
 
 
 class _Line:

@@ -9,8 +9,8 @@ PACKAGE = Path(__file__).resolve().parent.parent / "raystellar"
 
 FLOORS = [
     {"errors", "config", "schema", "targets", "quality", "votable"},
-    {"places", "runs", "remote", "fetched", "fetch", "progress", "stars", "sspp", "tables"},
-    {"catalog", "splits", "spectra", "simulate", "preprocess"},
+    {"places", "growth", "runs", "remote", "fetched", "fetch", "progress", "stars", "sspp", "tables"},
+    {"catalog", "repeats", "splits", "spectra", "simulate", "preprocess"},
     {
         "ingest",
         "shards",

@@ -161,8 +161,7 @@ def test_without_its_model_spectra_are_shown_and_answers_are_not(labelled, tmp_p
 def test_catalogues_of_later_and_of_earlier_versions_are_drawn(labelled, tmp_path):
     def later(table):
         score = np.arange(len(table), dtype=np.float32) ** 2
-        primary = np.arange(len(table)) % 2 == 0
-        return table.append_column("ood_score", pa.array(score)).append_column("is_primary", pa.array(primary))
+        return table.append_column("ood_score", pa.array(score))
 
     out = copy(labelled, tmp_path, later)
     repeats = {"stars": 3, "rows": 7, "teff": {"scatter": 31.4, "unit": "K", "pull": 0.87}, "feh": {"scatter": None}}
@@ -175,7 +174,9 @@ def test_catalogues_of_later_and_of_earlier_versions_are_drawn(labelled, tmp_pat
     assert page.texts["oddest"].count("novelty") > 4
 
     shutil.rmtree(out)
-    out = copy(labelled, tmp_path, lambda table: table.drop_columns([f"e_{name}" for name in TARGET_NAMES]))
+    out = copy(
+        labelled, tmp_path, lambda table: table.drop_columns(["is_primary", *(f"e_{name}" for name in TARGET_NAMES)])
+    )
     write_page(str(out))
     page = read(out / "report.html")
     assert page.sections == CATALOG_SECTIONS

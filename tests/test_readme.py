@@ -4,9 +4,10 @@ import re
 from dataclasses import fields
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from raystellar.cli import parser
+from raystellar.cli import main, parser
 from raystellar.quality import BAD, Flag
 from raystellar.schema import CATALOG
 from raystellar.settings import Settings
@@ -60,6 +61,17 @@ def test_its_snippet_labels_spectra(survey, model, tmp_path, monkeypatch, capsys
     exec(snippet_with("raystellar.load"), found := {})
     assert len(found["stars"]) == len(list((survey / "spectra").rglob("spec-*.fits")))
     assert "teff" in capsys.readouterr().out
+
+
+def test_its_snippet_runs_an_exported_model(model, tmp_path, monkeypatch, capsys):
+    for name in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(name, reason=f"{name} is not installed; pip install 'raystellar[onnx]'")
+    monkeypatch.chdir(tmp_path)
+    assert main(["export", str(model), "--out", "model.onnx"]) == 0
+    flux = np.random.default_rng(0).normal(size=(5, 4000)).astype(np.float32)
+    exec(snippet_with("onnxruntime"), found := {"flux": flux})
+    assert found["teff"].shape == (5,)
+    assert "standard deviation" in capsys.readouterr().out
 
 
 def test_its_snippet_reads_the_catalogue(tmp_path, monkeypatch):

@@ -1,13 +1,16 @@
 import json
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from raystellar import places
 from raystellar.errors import IncompleteError, InputError, OutputError, SpectrumError
+from raystellar.growth import file_keys
 from raystellar.runs import read_run
 from raystellar.schema import RUN_NAME
-from raystellar.shards import MANIFEST_SCHEMA, ShardedOutput, cut, make_manifest
+from raystellar.shards import MANIFEST_SCHEMA, ShardedOutput, cut, make_manifest, slices_of
 
 SCHEMA = pa.schema([("path", pa.string()), ("value", pa.int32())])
 
@@ -21,9 +24,9 @@ def spectra(tmp_path):
     return str(folder)
 
 
-def begin(place, manifest, **identity):
+def begin(place, manifest, *, grows=False, **identity):
     output = ShardedOutput(str(place), SCHEMA)
-    output.begin("dataset", {"seed": 1} | identity, manifest, 4)
+    output.begin("dataset", {"seed": 1} | identity, manifest, 4, grows=grows)
     return output
 
 
@@ -47,7 +50,7 @@ def files(*counts, size=100):
 
 
 def shards_of(manifest, rows, size=1 << 40):
-    return [[tuple(row.values()) for row in shard.to_pylist()] for shard in cut(manifest, rows, size)]
+    return [slices_of(shard) for shard in cut(manifest, rows, size)]
 
 
 def test_shards_are_full_but_not_too_full():
@@ -145,6 +148,123 @@ def test_another_job_is_refused_and_told_what_differs(tmp_path, spectra):
     (tmp_path / "foreign" / "mine.parquet").write_text("")
     with pytest.raises(OutputError, match=r"mine\.parquet"):
         begin(tmp_path / "foreign", manifest)
+
+
+def held(output):
+    """Return the parts of a folder."""
+    return {path.name: path.read_bytes() for path in Path(output.place).glob("part-*")}
+
+
+def grow(place, manifest):
+    output = ShardedOutput(str(place), SCHEMA)
+    return output, output.begin("dataset", {"seed": 1}, manifest, 4, grows=True)
+
+
+def test_further_files_become_further_shards(tmp_path, spectra):
+    manifest = make_manifest([spectra])
+    some, rest = manifest.take([1, 3, 5, 6, 7, 8]), manifest.take([0, 2, 3, 4, 9])
+    output = begin(tmp_path / "out", some, grows=True)
+    for shard in output.pending():
+        do(output, shard, {f"{spectra}/spec-5.fits"})
+    before = held(output)
+    again, further = grow(tmp_path / "out", rest)
+    assert further == 5
+    assert again.pending() == {2: 4}
+    assert [Path(part.path).name for part in again.slices(2)] == [f"spec-{n}.fits" for n in (0, 2, 4, 9)]
+    do(again, 2)
+    again.account().check(again.place)
+    assert (again.account().rows_out, again.account().rejected.total()) == (9, 1)
+    assert before.items() <= held(again).items()
+    whole = begin(tmp_path / "whole", manifest)
+    runs = [read_run(output.place) for output in (again, whole)]
+    for name in ("digest", "inputs", "rows"):
+        assert runs[0][name] == runs[1][name]
+    assert grow(tmp_path / "out", manifest)[1] == 0
+    assert again.pending() == {}
+
+
+@pytest.mark.parametrize("moment", ["before the manifest", "before the run", "at the end"])
+def test_growth_may_be_killed_at_any_time(moment, tmp_path, spectra, monkeypatch):
+    manifest = make_manifest([spectra])
+    output = begin(tmp_path / "out", manifest.slice(0, 6), grows=True)
+    write = places.write_bytes
+
+    def killed(place, *arguments, **options):
+        if moment == "before the manifest" or (moment == "before the run" and place.endswith(RUN_NAME)):
+            raise KeyboardInterrupt
+        write(place, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(places, "write_bytes", killed)
+        if moment == "at the end":
+            grow(tmp_path / "out", manifest)
+        else:
+            with pytest.raises(KeyboardInterrupt):
+                grow(tmp_path / "out", manifest)
+    again, further = grow(tmp_path / "out", manifest.slice(2, 8))
+    assert further == 2
+    assert again.pending() == {0: 4, 1: 2, 2: 4}
+    paths = [part.path for shard in again.pending() for part in again.slices(shard)]
+    assert sorted(paths) == manifest["path"].to_pylist()
+    assert read_run(output.place)["digest"] == read_run(begin(tmp_path / "whole", manifest).place)["digest"]
+
+
+def test_a_plate_grows_by_files_not_by_slices(tmp_path):
+    output = begin(tmp_path / "out", files(1, 10, None), grows=True)
+    assert output.pending() == {0: 1, 1: 5, 2: 5, 3: 1}
+    assert grow(tmp_path / "out", files(1, 10, None, 2))[0].pending() == {0: 1, 1: 5, 2: 5, 3: 1, 4: 2}
+    with pytest.raises(OutputError, match=r"001 has changed since .* \(11 spectra, before 10\)"):
+        grow(tmp_path / "out", files(1, 11, None))
+
+
+def test_a_file_that_changed_is_named(tmp_path, spectra):
+    begin(tmp_path / "out", make_manifest([spectra]), grows=True)
+    Path(spectra, "spec-0.fits").write_bytes(b"more")
+    with pytest.raises(OutputError, match=r"spec-0\.fits has changed since .* \(4 bytes, before 0\)"):
+        grow(tmp_path / "out", make_manifest([spectra]))
+    urls = [files(1, size=size).set_column(0, "path", [["s3://b/a.fits"]]) for size in (0, 7, 0, 8)]
+    begin(tmp_path / "urls", urls[1], grows=True)
+    for unknown in (urls[0], urls[1]):
+        grow(tmp_path / "urls", unknown)
+    with pytest.raises(OutputError, match="has changed"):
+        grow(tmp_path / "urls", urls[3])
+
+
+def test_a_file_is_one_however_its_path_is_spelled(tmp_path, spectra, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to(spectra)
+    spellings = ["in", "./in/", "in/../in", str(tmp_path / "in"), "in/*.fits", "link", f"file://{spectra}"]
+    assert len(make_manifest(spellings)) == 10
+    begin(tmp_path / "out", make_manifest(["in"]), grows=True)
+    for spelling in spellings:
+        output, further = grow(tmp_path / "out", make_manifest([spelling]))
+        assert (sum(output.pending().values()), further) == (10, 0)
+    (tmp_path / "one.fits").write_bytes(b"")
+    assert len(make_manifest(["one.fits", "./one.fits", str(tmp_path / "one.fits")])) == 1
+    urls = pa.chunked_array([["s3://b//a/x", "s3://b/a/x", "https://h/x?f=a/b", "https://h/x?f=b"]])
+    assert len(file_keys(urls).unique()) == 4
+
+
+def test_another_job_is_refused_where_it_may_grow(tmp_path, spectra):
+    manifest = make_manifest([spectra])
+    begin(tmp_path / "out", manifest.slice(1), grows=True)
+    with pytest.raises(OutputError, match=r"different: seed\)"):
+        begin(tmp_path / "out", manifest, grows=True, seed=2)
+    assert len(begin(tmp_path / "out", manifest.slice(1)).pending()) == 3
+
+
+def test_what_was_rejected_at_a_stage_is_done_again(tmp_path, spectra):
+    output = begin(tmp_path / "out", make_manifest([spectra]))
+    for shard in output.pending():
+        do(output, shard, {f"{spectra}/spec-5.fits"})
+    output.write_summary({"rows": 9})
+    assert (output.reopen("fetch"), output.pending(), output.summary()) == (0, {}, {"rows": 9})
+    assert (output.reopen("read"), output.pending(), output.summary()) == (1, {1: 4}, None)
+    assert output.reopen("read") == 1  # killed before it was done
+    do(output, 1)
+    output.account().check(output.place)
+    assert output.account().rows_out == 10
+    assert output.reopen("read") == 0
 
 
 def test_a_damaged_part_is_named(tmp_path, spectra):

@@ -17,8 +17,8 @@ import pytest
 
 from raystellar.cli import main
 from raystellar.dataset import preprocess
-from raystellar.engine import Resources
-from raystellar.errors import BundleError, LabelTableError, OutputError
+from raystellar.engine import Resources, _actors_that_fit
+from raystellar.errors import BundleError, ConfigError, LabelTableError, OutputError
 from raystellar.label import label
 from raystellar.preprocess.pixels import PreprocessConfig
 from raystellar.quality import Flag
@@ -239,6 +239,26 @@ def test_ray_makes_the_same_rows(ray_session, survey, model, dataset, catalog, t
     assert rows(tmp_path / "d").equals(rows(dataset[0]))
     label([f"{survey}/spectra"], str(model), str(tmp_path / "c"), resources=on_ray)
     assert rows(tmp_path / "c").equals(rows(catalog[0]))
+
+
+@pytest.mark.ray
+def test_a_gpu_that_is_not_there(ray_session, survey, model, tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    wanted = {"local": "torch sees none here", "ray": "gpus_per_actor = 0.25 and the cluster has 0 GPUs"}
+    for where, message in wanted.items():
+        resources = Resources(local=where == "local", gpus_per_actor=0.25)
+        with pytest.raises(ConfigError, match=message):
+            label([f"{survey}/spectra"], str(model), str(tmp_path / where), resources=resources)
+
+
+def test_actors_fit_on_cpus_and_shares_of_gpus(monkeypatch):
+    monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 16.0, "GPU": 2.0})
+    assert _actors_that_fit(Resources()) == 16
+    assert _actors_that_fit(Resources(cpus_per_actor=2)) == 8
+    assert _actors_that_fit(Resources(gpus_per_actor=0.25)) == 8
+    assert _actors_that_fit(Resources(gpus_per_actor=2)) == 1
+    with pytest.raises(ConfigError, match="lower it"):
+        _actors_that_fit(Resources(gpus_per_actor=3))
 
 
 @pytest.mark.ray

@@ -2,18 +2,22 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 
+import fsspec
 import numpy as np
 import pytest
 from fitdata import PREPROCESS, rows, write
+from servers import s3_server, use_s3
 
-from raystellar.errors import DatasetError, OutputError, RaystellarError
+from raystellar.errors import BundleError, DatasetError, OutputError, RaystellarError
 from raystellar.fit.config import FitConfig
 from raystellar.fit.data import read_dataset
 from raystellar.model.architecture import NetworkConfig
 from raystellar.model.bundle import load_bundle
-from raystellar.schema import BUNDLE_NAME
+from raystellar.schema import BUNDLE_NAME, WEIGHTS_NAME
 from raystellar.train import TrainResources, print_epoch, train
 
 NETWORK = NetworkConfig(stem=8, blocks=(8,))
@@ -167,3 +171,37 @@ def test_ray_workers_of_whom_one_is_killed_fit_the_same_network(dataset, tmp_pat
     for name in one:
         np.testing.assert_allclose(one[name], two[name], atol=1e-3)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(240)
+def test_dataset_and_model_on_s3(dataset, tmp_path, monkeypatch):
+    """Fitted here and by a worker of Ray Train, on a real S3 server."""
+    settings = ["--set", "network.stem=8", "--set", "network.blocks=[8]", "--set", "fit.epochs=3"]
+    settings += ["--set", "fit.batch_size=16"]
+    train(dataset, str(tmp_path / "model"), network=NETWORK, fit=FIT, report=quiet)
+    with s3_server() as url:
+        use_s3(monkeypatch, url)
+        remote = fsspec.filesystem("s3")
+        remote.mkdir("bucket")
+        remote.put(f"{dataset}/", "bucket/dataset/", recursive=True)
+        for name, workers in (("here", "0"), ("by-ray", "1")):
+            words = ["train", "s3://bucket/dataset", "--out", f"s3://bucket/{name}", "--workers", workers, *settings]
+            ended = subprocess.run(
+                [sys.executable, "-m", "raystellar.cli", *words],
+                capture_output=True,
+                text=True,
+                timeout=150,
+                check=False,
+            )
+            assert ended.returncode == 0, ended.stderr[-2000:]
+            remote.invalidate_cache()
+            assert {path.rsplit("/", 1)[-1] for path in remote.ls(f"bucket/{name}")} == {BUNDLE_NAME, WEIGHTS_NAME}
+            assert not remote.exists(f"bucket/{name}.checkpoints")
+            assert load_bundle(f"s3://bucket/{name}").model_id == load_bundle(tmp_path / "model").model_id
+        assert train("s3://bucket/dataset", "s3://bucket/here", network=NETWORK, fit=FIT, report=quiet).reused
+        with pytest.raises(OutputError, match="not a model bundle"):
+            train("s3://bucket/dataset", "s3://bucket/dataset", network=NETWORK, fit=FIT, report=quiet)
+        remote.rm_file(f"bucket/here/{BUNDLE_NAME}")  # as one that is being replaced
+        with pytest.raises(BundleError, match=r"bundle\.json is not in it"):
+            load_bundle("s3://bucket/here")

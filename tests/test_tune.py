@@ -12,13 +12,15 @@ import threading
 import time
 from dataclasses import replace
 
+import fsspec
 import psutil
 import pytest
 from fitdata import rows, write
+from servers import s3_server, use_s3
 
 from raystellar.cli import main
 from raystellar.engine import Resources
-from raystellar.errors import ConfigError, InputError, OutputError
+from raystellar.errors import ConfigError, IncompleteError, InputError, OutputError
 from raystellar.fit.config import FitConfig
 from raystellar.model.bundle import load_bundle
 from raystellar.search.config import SpaceConfig, TuneConfig
@@ -258,6 +260,11 @@ def test_an_output_on_no_disk(dataset, done):
     assert summary.settings == done[1].settings
 
 
+def test_the_greatest_seed_has_others_after_it(dataset, tmp_path):
+    summary = search(dataset, tmp_path / "search", fit=replace(FIT, seed=2**63 - 1), config=replace(CONFIG, trials=2))
+    assert any(trial.repeats for trial in summary.trials)
+
+
 def test_choices_that_burst_are_on_record(dataset, tmp_path):
     fit = replace(FIT, huber_delta=1e38, warmup_fraction=0.0)
     space = replace(SPACE, learning_rate=(1e-3, 1e38))
@@ -354,6 +361,31 @@ def test_a_worker_killed_in_the_middle_changes_nothing(dataset, long, tmp_path, 
 
 @pytest.mark.ray
 @pytest.mark.timeout(180)
+def test_workers_lost_too_often_end_the_search_which_then_goes_on(dataset, long, tmp_path, ray_session):
+    out, over = tmp_path / "search", threading.Event()
+
+    def kill():
+        while not over.is_set() and not (epochs_on_record(out) >= 3 and workers()):
+            time.sleep(0.02)
+        for process in workers():
+            process.kill()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        with pytest.raises(IncompleteError, match=r"failed 1 times, at last with: .*; mend the cause"):
+            search(dataset, out, config=LONG_CONFIG, fit=LONG_FIT, resources=Resources(),
+                   tuning=TuneResources(max_failures=0))  # fmt: skip
+    finally:
+        over.set()
+        killer.join()
+    assert records(out) != long
+    search(dataset, out, config=LONG_CONFIG, fit=LONG_FIT)
+    assert records(out) == long
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(180)
 def test_a_killed_driver_on_ray(dataset, long, settings_file, tmp_path):
     """The workers that outlive it for a moment do no harm to the next, which is another process."""
     out = tmp_path / "search"
@@ -361,6 +393,25 @@ def test_a_killed_driver_on_ray(dataset, long, settings_file, tmp_path):
     assert records(out) != long
     assert main(command(dataset, out, settings_file, "--local")[3:]) == 0
     assert records(out) == long
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(240)
+def test_a_search_on_s3_killed_and_continued(dataset, long, settings_file, monkeypatch):
+    """Dataset, records and the states of trials on a real S3 server; the driver is killed once."""
+    with s3_server() as url:
+        use_s3(monkeypatch, url)
+        remote = fsspec.filesystem("s3")
+        remote.mkdir("bucket")
+        remote.put(f"{dataset}/", "bucket/dataset/", recursive=True)
+        words = command("s3://bucket/dataset", "s3://bucket/search", settings_file)
+        assert run_until(words, "s3://bucket/search", 12) >= 12
+        assert remote.ls("bucket/search/checkpoints")  # what goes on after a rung need not begin anew
+        assert main([*words[3:], "--local"]) == 0
+        assert records("s3://bucket/search") == long
+        remote.invalidate_cache()
+        left = {name.rsplit("/", 1)[-1] for name in remote.ls("bucket/search")}
+        assert left == {"_run.json", "best.toml", "report.html", "tensorboard", "trials.json"}
 
 
 @pytest.mark.ray

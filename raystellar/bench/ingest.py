@@ -3,10 +3,10 @@
 Four programs do the same on the same files in one run: read flux, wavelengths, ivar, class and redshift, go to the
 rest frame on the grid in two interpolations, standardise, write Parquet (zstd).
 
-    a  a loop with astropy and SciPy, as the documentation of both shows
-    b  a loop with fitsio and SciPy, as a careful user writes it: only the columns needed, splines in one call
-    c  raystellar's kernels, bare in this process
-    d  the Ray job, on one core and more, from its first finished shard to its last
+- a loop with astropy and SciPy, as the documentation of both shows;
+- a loop with fitsio and SciPy, as a careful user writes it: only the columns needed, splines in one call;
+- raystellar's kernels, bare in this process;
+- the Ray job, on one core and more, from its first finished shard to its last.
 
 The floor is how fast the bytes that are needed come from the page cache.
 """
@@ -17,7 +17,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -36,21 +36,19 @@ from raystellar.spectra import Slice, read_spectrum
 from raystellar.spectra.content import HEAD_BYTES
 
 SLOW_FILES = 300
-"""Files for the programs a and b, which take tens of milliseconds each."""
+"""Files for the loops, which take tens of milliseconds each."""
 
 SCHEMA = arrow_schema((*IDENTITY, *SPECTRA))
 
 
 @dataclass(frozen=True)
 class Line:
-    """One line of the table: ms per spectrum and core of each part, and of the whole."""
+    """One line of the table: ms per spectrum and core of the whole, and of each part where they are known."""
 
     name: str
-    read: float
-    resample: float
-    write: float
     whole: float
     spectra: int
+    parts: dict[str, float] = field(default_factory=dict)
 
 
 def ingest_table(spectra: list[str], cores: Iterable[int] = (1, 2)) -> Iterator[Line]:
@@ -63,24 +61,24 @@ def ingest_table(spectra: list[str], cores: Iterable[int] = (1, 2)) -> Iterator[
     manifest = make_manifest(spectra)
     paths = manifest["path"].to_pylist()
     few = paths[:: max(1, len(paths) // SLOW_FILES)][:SLOW_FILES]
-    _touch(paths)
-    expected, line = _plain("a  astropy + SciPy", few, plain_read)
+    touch(paths)
+    expected, line = _plain("astropy + SciPy", few, plain_read)
     yield line
     fitsio_read = _fitsio_reader()
     if fitsio_read:
-        yield _plain("b  fitsio + SciPy", few, fitsio_read)[1]
+        yield _plain("fitsio + SciPy", few, fitsio_read)[1]
     yield _bare(paths, few, expected)
     for n in cores:
-        yield _ray_job(manifest, n)
+        yield ray_job(manifest, n, SCHEMA, BenchShard)
 
 
 def read_floor(spectra: list[str]) -> tuple[float, float]:
     """Return the bytes that are needed of a file, and the ms to read them from the page cache on one core."""
     paths = make_manifest(spectra)["path"].to_pylist()
-    return _touch(paths) / len(paths), _ms(lambda: _touch(paths), len(paths))
+    return touch(paths) / len(paths), ms(lambda: touch(paths), len(paths))
 
 
-def _touch(paths: list[str]) -> int:
+def touch(paths: list[str]) -> int:
     """Read the bytes that are needed and return their number; then no program pays for the disk."""
     size = 0
     for path in paths:
@@ -105,8 +103,8 @@ def _plain(name: str, paths: list[str], read: Read) -> tuple[np.ndarray, Line]:
         table = pa.table({"path": paths, "rv": [row[3] for row in raw], "flux": matrix_column(flux)})
         pq.write_table(table, os.path.join(folder, "flux.parquet"), compression="zstd")
     clock.append(time.perf_counter())
-    read_ms, resample, write = (1e3 * np.diff(clock) / len(paths)).tolist()
-    return flux, Line(name, read_ms, resample, write, read_ms + resample + write, len(paths))
+    took = (1e3 * np.diff(clock) / len(paths)).tolist()
+    return flux, Line(name, sum(took), len(paths), dict(zip(("read", "resample", "write"), took, strict=True)))
 
 
 def _fitsio_reader() -> Read | None:
@@ -132,17 +130,18 @@ def _bare(paths: list[str], few: list[str], expected: np.ndarray) -> Line:
     found = ingest([Slice(path) for path in few], preprocessor, admit_by_pipeline)
     if len(found.flux) != len(expected) or np.abs(found.flux - expected).max() > 2e-6:
         raise InputError("raystellar and the plain program disagree on these files; take spectra of stars only")
-    read = _ms(lambda: [read_spectrum(path) for path in few], len(few))
+    read = ms(lambda: [read_spectrum(path) for path in few], len(few))
     with tempfile.TemporaryDirectory() as folder:
         output = ShardedOutput(folder, SCHEMA)
-        write = _ms(lambda: output.commit(0, _rows(found), []), len(few))
+        write = ms(lambda: output.commit(0, _rows(found), []), len(few))
         shards = [paths[start : start + 512] for start in range(0, len(paths), 512)]
         start = time.perf_counter()
         for number, shard in enumerate(shards):
             batch = ingest([Slice(path) for path in shard], preprocessor, admit_by_pipeline)
             output.commit(number, _rows(batch), batch.rejects)
         whole = 1e3 * (time.perf_counter() - start) / len(paths)
-    return Line("c  raystellar, bare", read, whole - read - write, write, whole, len(paths))
+    parts = {"read": read, "resample": whole - read - write, "write": write}
+    return Line("raystellar, bare", whole, len(paths), parts)
 
 
 class BenchShard:
@@ -155,23 +154,50 @@ class BenchShard:
         """Read, preprocess and commit."""
         batch = ingest(self._output.slices(shard), self._preprocessor, admit_by_pipeline, self._fetcher)
         self._output.commit(shard, _rows(batch), batch.rejects)
-        return {"rows": len(batch.rows) + len(batch.rejects), "rejected": len(batch.rejects), "at": time.time()}
+        return {"rows": len(batch.rows) + len(batch.rejects), "rejected": len(batch.rejects)}
 
 
-def _ray_job(manifest: pa.Table, cores: int) -> Line:
-    """Time the Ray job on ``cores`` actors between its first and last finished shard."""
+class _Timed:
+    """Do one shard and say when it was done."""
+
+    def __init__(self, make: Callable[..., Callable[[int], dict[str, Any]]], *arguments: Any) -> None:
+        self._work = make(*arguments)
+
+    def __call__(self, shard: int) -> dict[str, Any]:
+        return self._work(shard) | {"at": time.time()}
+
+
+def ray_job(
+    manifest: pa.Table,
+    cores: int,
+    schema: pa.Schema,
+    make: Callable[..., Callable[[int], dict[str, Any]]],
+    *arguments: Any,
+) -> Line:
+    """Time the Ray job on ``cores`` actors between its first and last finished shard.
+
+    Parameters
+    ----------
+    manifest : what ``make_manifest`` returns
+    schema : of the rows
+    make : called with the output and ``arguments`` in each actor, returns what does a shard
+
+    Raises
+    ------
+    InputError : there are too few shards
+    """
     resources = Resources(actors=cores)
     with tempfile.TemporaryDirectory() as folder, session(resources):
-        output = ShardedOutput(os.path.join(folder, "out"), SCHEMA)
+        output = ShardedOutput(os.path.join(folder, "out"), schema)
         output.begin("bench", {}, manifest, resources.rows_per_shard)
-        done = sorted(run_shards(BenchShard, (output,), list(output.pending()), resources), key=lambda row: row["at"])
+        shards = run_shards(_Timed, (make, output, *arguments), list(output.pending()), resources)
+        done = sorted(shards, key=lambda row: row["at"])
     first = done[min(cores, len(done)) - 1]["at"]  # when each actor has had its first
     rows = sum(row["rows"] for row in done[cores:])
     if not rows:
         raise InputError(f"{manifest.num_rows} files are too few to time a Ray job on {cores} cores")
     per_core = 1e3 * (done[-1]["at"] - first) * cores / rows
-    unknown = float("nan")
-    return Line(f"d  Ray job, {cores} core" + "s" * (cores > 1), unknown, unknown, unknown, per_core, rows)
+    return Line(f"Ray job, {cores} core" + "s" * (cores > 1), per_core, rows)
 
 
 def _rows(batch: Batch) -> pa.Table:
@@ -179,7 +205,8 @@ def _rows(batch: Batch) -> pa.Table:
     return table.append_column("ivar", matrix_column(batch.ivar))
 
 
-def _ms(work: Callable[[], Any], count: int, passes: int = 3) -> float:
+def ms(work: Callable[[], Any], count: int, passes: int = 3) -> float:
+    """Return the milliseconds a spectrum of the best pass."""
     best = float("inf")
     for _ in range(passes):
         start = time.perf_counter()

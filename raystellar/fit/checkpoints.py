@@ -1,4 +1,4 @@
-"""The state of a fit after each epoch, on disk.
+"""The state of a fit after each epoch, in files.
 
 One file an epoch, in a folder named by what is being fitted (network, settings, data), so that the state of
 another fit is never taken up. A file's name carries the digest of its bytes; it is written aside and renamed.
@@ -10,7 +10,6 @@ import hashlib
 import json
 import logging
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,8 @@ import safetensors.numpy
 from raystellar import places
 
 logger = logging.getLogger(__name__)
+
+SUFFIX = ".safetensors"
 
 
 @dataclass
@@ -57,38 +58,42 @@ class Checkpoints:
 
     Parameters
     ----------
-    folder : holds the checkpoints of every fit for one output; all workers that may run rank 0 must see it
+    folder : holds the checkpoints of every fit for one output, a path or URL; all workers that may run rank 0 must
+        see it
     identity : digest of network, settings and data
-    keep : how many of the latest epochs stay on disk
+    keep : how many of the latest epochs stay
     durable : whether they survive a loss of power, which takes its time
     """
 
-    def __init__(self, folder: str | Path, identity: str, keep: int = 2, durable: bool = True) -> None:
-        self._folder, self._keep, self._durable = Path(folder) / identity, keep, durable
+    def __init__(self, folder: str, identity: str, keep: int = 2, durable: bool = True) -> None:
+        self._all, self._identity, self._folder = folder, identity, places.join(folder, identity)
+        self._keep, self._durable = keep, durable
 
     def save(self, epoch: int, data: bytes) -> None:
         """Commit the encoded state after ``epoch`` and drop what is older than the kept ones."""
-        path = self._folder / f"epoch-{epoch:05d}-{_digest(data)}.safetensors"
-        places.make_folder(str(self._folder))
-        places.write_bytes(str(path), data, durable=self._durable)
-        for old in self._paths()[: -self._keep]:
-            old.unlink(missing_ok=True)
+        places.make_folder(self._folder)
+        name = f"epoch-{epoch:05d}-{_digest(data)}{SUFFIX}"
+        places.write_bytes(places.join(self._folder, name), data, durable=self._durable)
+        for old in self._names()[: -self._keep]:
+            places.remove(places.join(self._folder, old))
 
     def latest(self) -> bytes | None:
         """Return the newest state that is whole; damaged files are passed over with a warning."""
-        if not self._folder.is_dir() and self._folder.parent.is_dir():
-            others = [path.name for path in self._folder.parent.glob("*/epoch-*.safetensors")]
-            if others:
-                logger.warning("%s: checkpoints of another fit are ignored", self._folder.parent)
-        for path in reversed(self._paths()):
-            data = path.read_bytes()
-            if path.stem.endswith(_digest(data)):
+        others = places.names(self._all)
+        if others and self._identity not in others:
+            logger.warning("%s: checkpoints of another fit are ignored", self._all)
+        for name in reversed(self._names()):
+            place = places.join(self._folder, name)
+            data = places.read_bytes(place)
+            if name.endswith(f"-{_digest(data)}{SUFFIX}"):
                 return data
-            logger.warning("%s is damaged and ignored", path)
+            logger.warning("%s is damaged and ignored", place)
         return None
 
-    def _paths(self) -> list[Path]:
-        return sorted(self._folder.glob("epoch-*.safetensors"))
+    def _names(self) -> list[str]:
+        return sorted(
+            name for name in places.names(self._folder) if name.startswith("epoch-") and name.endswith(SUFFIX)
+        )
 
 
 def _digest(data: bytes) -> str:

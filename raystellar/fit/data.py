@@ -8,10 +8,10 @@ path), so that nothing depends on how they were spread over files.
 from __future__ import annotations
 
 import hashlib
-import json
+import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from raystellar import places
 from raystellar.errors import DatasetError
+from raystellar.runs import read_run
 from raystellar.schema import MANIFEST_NAME, N_PIXELS, RUN_NAME
 from raystellar.targets import TARGET_NAMES
 
@@ -53,15 +55,15 @@ class SpectraSet:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A complete dataset on disk; nothing of its spectra is in memory yet.
+    """A complete dataset; nothing of its spectra is in memory yet.
 
     Attributes
     ----------
-    folder : where it is
+    folder : where it is, a path or URL
     about : what the stage wrote about itself, with at least ``preprocess`` and ``digest``
     """
 
-    folder: Path
+    folder: str
     about: dict[str, Any]
 
     def split(self, name: str, extra: tuple[str, ...] = ()) -> SpectraSet:
@@ -92,37 +94,37 @@ class Dataset:
         return sets
 
 
-def read_dataset(folder: str | Path) -> Dataset:
-    """Open a dataset and check that it is one, and complete.
+def read_dataset(folder: str | os.PathLike[str]) -> Dataset:
+    """Open a dataset, at a path or URL, and check that it is one, and complete.
 
     Raises
     ------
     DatasetError : the folder is missing, is not a raystellar dataset, or lacks parts
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise DatasetError(f"dataset {folder} does not exist; make it with raystellar preprocess")
+    folder = os.fspath(folder)
     cure = "make it with raystellar preprocess"
-    try:
-        about = json.loads((folder / RUN_NAME).read_text())
-    except FileNotFoundError:
-        raise DatasetError(f"{folder} is not a raystellar dataset: it has no {RUN_NAME}; {cure}") from None
-    except (OSError, ValueError) as error:
-        raise DatasetError(f"{folder / RUN_NAME} cannot be read ({error}); {cure}") from None
+    if not places.exists(folder):
+        raise DatasetError(f"dataset {folder} does not exist; {cure}")
+    about = read_run(folder)
+    if about is None:
+        raise DatasetError(f"{folder} is not a raystellar dataset: it has no {RUN_NAME}; {cure}")
     for key, kind in (("preprocess", dict), ("digest", str)):
-        if not isinstance(about, dict) or not isinstance(about.get(key), kind):
+        if not isinstance(about.get(key), kind):
             raise DatasetError(f"{folder} is not a raystellar dataset: {RUN_NAME} has no {key!r}; {cure}")
     _parts(folder)
     return Dataset(folder, about)
 
 
-def _parts(folder: Path) -> list[Path]:
+def _parts(folder: str) -> list[str]:
     """Return the parts; the manifest, where there is one, has a row group for each."""
-    parts = sorted(folder.glob("part-*.parquet"))
+    found = places.names(folder)
+    parts = [places.join(folder, name) for name in sorted(found) if name.startswith("part-")]
     if not parts:
         raise DatasetError(f"dataset {folder} has no part-*.parquet; make it with raystellar preprocess")
-    manifest = folder / MANIFEST_NAME
-    wanted = pq.read_metadata(manifest).num_row_groups if manifest.exists() else len(parts)
+    wanted = len(parts)
+    if MANIFEST_NAME in found:
+        with _open(places.join(folder, MANIFEST_NAME)) as manifest:
+            wanted = manifest.num_row_groups
     if len(parts) < wanted:
         raise DatasetError(
             f"dataset {folder} is not complete: {wanted - len(parts)} of {wanted} parts are missing; "
@@ -131,22 +133,34 @@ def _parts(folder: Path) -> list[Path]:
     return parts
 
 
-def _read_columns(part: Path, names: tuple[str, ...]) -> pa.Table:
+@contextmanager
+def _open(place: str) -> Iterator[pq.ParquetFile]:
+    """Open a file of the dataset.
+
+    Raises
+    ------
+    DatasetError : it cannot be read
+    """
     try:
-        with pq.ParquetFile(part) as file:
-            known = file.schema_arrow
-            for name in (*names, "flux"):
-                if name not in known.names:
-                    raise DatasetError(f"{part} has no column {name!r}; make the dataset again")
-            kind = known.field("flux").type
-            if kind != pa.list_(pa.float32(), N_PIXELS):
-                raise DatasetError(f"{part} has flux of {kind} and needs {N_PIXELS} float32 values a row")
-            return file.read(columns=list(names)).replace_schema_metadata()
-    except (OSError, pa.ArrowInvalid) as error:
-        raise DatasetError(f"{part} cannot be read as Parquet ({error}); make the dataset again") from None
+        with places.parquet_file(place) as file:
+            yield file
+    except (OSError, pa.ArrowException) as error:
+        raise DatasetError(f"{place} cannot be read as Parquet ({error}); make the dataset again") from None
 
 
-def _allocate(folder: str | Path, split: str, rows: pa.Table, extra: tuple[str, ...]) -> SpectraSet:
+def _read_columns(part: str, names: tuple[str, ...]) -> pa.Table:
+    with _open(part) as file:
+        known = file.schema_arrow
+        for name in (*names, "flux"):
+            if name not in known.names:
+                raise DatasetError(f"{part} has no column {name!r}; make the dataset again")
+        kind = known.field("flux").type
+        if kind != pa.list_(pa.float32(), N_PIXELS):
+            raise DatasetError(f"{part} has flux of {kind} and needs {N_PIXELS} float32 values a row")
+        return file.read(columns=list(names)).replace_schema_metadata()
+
+
+def _allocate(folder: str, split: str, rows: pa.Table, extra: tuple[str, ...]) -> SpectraSet:
     columns = [rows[name].to_numpy().astype(np.float32) for name in TARGET_NAMES]  # null becomes NaN
     targets = np.column_stack(columns)
     bad = ~np.isfinite(targets).all(axis=1)
@@ -167,7 +181,7 @@ def spectrum_keys(spec_ids: list[str]) -> np.ndarray:
     return np.frombuffer(digests, dtype="<u8").astype(np.uint64)
 
 
-def _read_flux(folder: str | Path, parts: list[Path], place: np.ndarray, outs: list[np.ndarray]) -> None:
+def _read_flux(folder: str, parts: list[str], place: np.ndarray, outs: list[np.ndarray]) -> None:
     """Scatter the flux of every row on disk to its split and row, a block at a time."""
     start = 0
     for block in (block for part in parts for block in _flux_blocks(part)):
@@ -180,8 +194,8 @@ def _read_flux(folder: str | Path, parts: list[Path], place: np.ndarray, outs: l
                 raise DatasetError(f"dataset {folder} has flux that is not finite; make it again")
 
 
-def _flux_blocks(part: Path) -> Iterator[np.ndarray]:
-    with pq.ParquetFile(part) as file:
+def _flux_blocks(part: str) -> Iterator[np.ndarray]:
+    with _open(part) as file:
         for batch in file.iter_batches(batch_size=BLOCK, columns=["flux"]):
             column = batch.column("flux")
             if column.null_count:

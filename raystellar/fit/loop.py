@@ -210,7 +210,7 @@ class _Fit:
     def _validate(self, train_loss: float, began: float) -> EpochReport:
         device, mine = self.workers.device, self.workers.share(len(self.validation))
         scaled = np.zeros((len(self.validation), len(TARGET_NAMES)), dtype=np.float32)
-        scaled[mine] = predict(self.network, self.validation.flux[mine], device)
+        scaled[mine] = predict(self.network, self.validation.flux[mine])
         predicted = self.workers.sum(torch.from_numpy(scaled).to(device))
         truth = torch.from_numpy(self.scaler.transform(self.validation.targets)).float().to(device)
         loss = float(huber(predicted, truth, self.task_weights, self.config.huber_delta)) / len(truth)

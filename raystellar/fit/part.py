@@ -15,7 +15,8 @@ from raystellar.fit.config import FitConfig
 from raystellar.fit.data import SpectraSet
 from raystellar.fit.loop import FitResult, fit
 from raystellar.model.architecture import NetworkConfig
-from raystellar.model.network import PREDICT_BATCH, StellarNet, predict
+from raystellar.model.batches import batch_size
+from raystellar.model.network import StellarNet, predict
 
 PASSES = 15
 """Of one batch, to time the inference; the median counts."""
@@ -73,11 +74,11 @@ class Fitter:
 
     def _predict_ms(self, config: NetworkConfig) -> float:
         """Return the median time to predict one batch."""
-        network, flux = StellarNet(config).to(self._device), self._validation.flux[:PREDICT_BATCH]
+        network, flux = StellarNet(config).to(self._device), self._validation.flux[: batch_size(self._device)]
         times = []
         for _ in range(PASSES):
             start = time.perf_counter()
-            predict(network, flux, self._device)
+            predict(network, flux)
             times.append(1e3 * (time.perf_counter() - start))
         return statistics.median(times)
 

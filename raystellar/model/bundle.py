@@ -17,8 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
 import safetensors
@@ -27,7 +26,7 @@ import safetensors.numpy
 import raystellar
 from raystellar import places
 from raystellar.config import build, digest, to_plain
-from raystellar.errors import BundleError, ConfigError, OutputError
+from raystellar.errors import BundleError, ConfigError, InputError, OutputError
 from raystellar.model.architecture import NetworkConfig
 from raystellar.model.commit import commit_folder
 from raystellar.model.errormodel import ErrorModel
@@ -39,6 +38,9 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = 2
 """Raised when a reader of the old format would go wrong."""
+
+Place = Union[str, "os.PathLike[str]"]
+"""A path or URL."""
 
 GRID_KEYS = {"start": "loglam_start", "stop": "loglam_stop"}
 """The grid's ends and where the preprocessing settings name them."""
@@ -137,6 +139,20 @@ class Bundle:
         module.load_state_dict({name: torch.tensor(array) for name, array in self.weights.items()})
         return module.eval()
 
+    def on(self, device: str) -> Bundle:
+        """Return the bundle with its network on ``device``.
+
+        Raises
+        ------
+        ConfigError : there is no such device
+        """
+        import torch
+
+        if torch.device(device).type == "cuda" and not torch.cuda.is_available():
+            raise ConfigError("a GPU was asked for and torch sees none here; set resources.gpus_per_actor=0")
+        self.module.to(device)
+        return self
+
     def predict(self, flux: np.ndarray) -> np.ndarray:
         """Return targets (n, 3) float64 in their own units for standardised ``flux`` (n, n_pixels).
 
@@ -171,61 +187,60 @@ class Bundle:
         return self.errors(photon_variance(self.module, flux, ivar), scaled, sn) * self.scale
 
 
-def save_bundle(path: str | Path, bundle: Bundle) -> None:
-    """Write ``bundle`` to the folder ``path``, in place of an older bundle if there is one.
+def save_bundle(place: Place, bundle: Bundle) -> None:
+    """Write ``bundle`` to the folder ``place``, a path or URL, instead of an older bundle if there is one.
 
     Raises
     ------
-    OutputError : there is something else at ``path``, or it cannot be written
+    OutputError : there is something else at ``place``, or it cannot be written
     """
-    path = Path(os.path.abspath(path))
-    check_output(path)
+    place = places.absolute(os.fspath(place))
+    check_output(place)
     text = json.dumps(_finite(_describe(bundle)), indent=1, allow_nan=False)
     files = {WEIGHTS_NAME: safetensors.numpy.save(dict(bundle.weights)), BUNDLE_NAME: text.encode()}
-    commit_folder(path, files)
+    commit_folder(place, files)
 
 
-def check_output(path: Path) -> None:
+def check_output(place: str) -> None:
     """Refuse to put a bundle where something else is.
 
     Raises
     ------
-    OutputError : ``path`` exists and is neither a bundle nor an empty folder
+    OutputError : ``place`` exists and is neither a bundle nor an empty folder
     """
-    empty = path.is_dir() and not any(path.iterdir())
-    if path.exists() and not empty and not is_bundle(path):
-        raise OutputError(f"{path} exists and is not a model bundle; name another output or remove it")
+    if is_bundle(place):
+        return
+    if places.is_taken(place):
+        raise OutputError(f"{place} exists and is not a model bundle; name another output or remove it")
 
 
-def is_bundle(path: str | Path) -> bool:
-    """Return whether ``path`` is a folder that looks like a bundle, whole or not."""
-    return (Path(path) / BUNDLE_NAME).is_file()
+def is_bundle(place: Place) -> bool:
+    """Return whether ``place`` is a folder that looks like a bundle, whole or not."""
+    return places.exists(places.join(os.fspath(place), BUNDLE_NAME))
 
 
-def load_bundle(path: str | Path) -> Bundle:
-    """Read the bundle in the folder ``path`` and check that it is whole.
+def load_bundle(place: Place) -> Bundle:
+    """Read the bundle in the folder ``place``, a path or URL, and check that it is whole.
 
     Raises
     ------
     BundleError : it is missing, damaged, of another format, or for other targets or another grid
     """
-    if not places.is_local(str(path)):
-        raise BundleError(f"model bundle {path} is not on a disk; copy it to one that all nodes see")
-    path = Path(path)
+    path = os.fspath(place)
     found = describe(path)
     bundle = _rebuild(path, found, _load_weights(path, _read(path, WEIGHTS_NAME)))
     _check(path, found, bundle)
     return bundle
 
 
-def describe(path: str | Path) -> dict[str, Any]:
-    """Return ``bundle.json`` of the bundle ``path``, without the weights and without torch.
+def describe(place: Place) -> dict[str, Any]:
+    """Return ``bundle.json`` of the bundle ``place``, without the weights and without torch.
 
     Raises
     ------
     BundleError : it is missing, damaged, of another format, or for other targets
     """
-    path = Path(path)
+    path = os.fspath(place)
     try:
         found = json.loads(_read(path, BUNDLE_NAME))
     except ValueError as error:
@@ -270,7 +285,7 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _rebuild(path: Path, found: dict[str, Any], weights: Mapping[str, np.ndarray]) -> Bundle:
+def _rebuild(path: str, found: dict[str, Any], weights: Mapping[str, np.ndarray]) -> Bundle:
     kinds = {f.name: f for f in dataclasses.fields(Bundle) if f.name != "weights"}
     missing = [name for name in kinds if name not in found]
     if missing:
@@ -288,7 +303,7 @@ def _rebuild(path: Path, found: dict[str, Any], weights: Mapping[str, np.ndarray
     return Bundle(weights=weights, **values)
 
 
-def _check(path: Path, found: dict[str, Any], bundle: Bundle) -> None:
+def _check(path: str, found: dict[str, Any], bundle: Bundle) -> None:
     """Refuse a bundle whose parts do not belong together."""
     if not isinstance(bundle.preprocess, dict) or not set(GRID_KEYS.values()) <= set(bundle.preprocess):
         raise _damaged(path, f"{BUNDLE_NAME} has preprocess without {' and '.join(GRID_KEYS.values())}")
@@ -310,22 +325,23 @@ def _check(path: Path, found: dict[str, Any], bundle: Bundle) -> None:
         raise _damaged(path, f"its weights do not fit its architecture ({reason})") from None
 
 
-def _load_weights(path: Path, data: bytes) -> dict[str, np.ndarray]:
+def _load_weights(path: str, data: bytes) -> dict[str, np.ndarray]:
     try:
         return dict(safetensors.numpy.load(data))
     except (safetensors.SafetensorError, ValueError, KeyError) as error:
         raise _damaged(path, f"{WEIGHTS_NAME} cannot be read ({error})") from None
 
 
-def _read(path: Path, name: str) -> bytes:
+def _read(path: str, name: str) -> bytes:
+    place = places.join(path, name)
     try:
-        return (path / name).read_bytes()
-    except FileNotFoundError:
-        what = f"{name} is not in it" if path.is_dir() else "there is no such folder"
-        raise BundleError(f"model bundle {path} is missing: {what}; make it with the stage train") from None
-    except OSError as error:
+        if not places.exists(place):
+            what = f"{name} is not in it" if places.exists(path) else "there is no such folder"
+            raise BundleError(f"model bundle {path} is missing: {what}; make it with the stage train")
+        return places.read_bytes(place)
+    except InputError as error:
         raise BundleError(f"model bundle {path} cannot be read ({error}); check its path and permissions") from None
 
 
-def _damaged(path: Path, what: str) -> BundleError:
+def _damaged(path: str, what: str) -> BundleError:
     return BundleError(f"model bundle {path} is damaged: {what}; copy it again from where it was made or train anew")

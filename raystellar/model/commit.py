@@ -1,4 +1,4 @@
-"""Write a folder so that a reader sees all of it or none."""
+"""Write a folder so that a reader takes all of it or none."""
 
 from __future__ import annotations
 
@@ -12,16 +12,32 @@ from raystellar import places
 from raystellar.errors import OutputError
 
 
-def commit_folder(path: Path, files: Mapping[str, bytes]) -> None:
-    """Write ``files`` by name to a temporary folder beside ``path``, then rename it to ``path``.
+def commit_folder(place: str, files: Mapping[str, bytes]) -> None:
+    """Write ``files`` by name to a folder, in the order in which they are given.
 
-    A folder that is there steps aside first, and is put back if the rename fails; who is killed between the
-    two renames leaves it whole beside ``path``, under a hidden name that ends in ``.old``.
+    On a disk they go to a temporary folder beside ``place``, which is renamed to ``place``. A folder that is there
+    steps aside first, and is put back if the rename fails; who is killed between the two renames leaves it whole
+    beside ``place``, under a hidden name that ends in ``.old``. An object store renames nothing: there the last file
+    is removed first and written last, and a folder without it is not whole.
+
+    Parameters
+    ----------
+    place : an absolute path, or a URL
+    files : content by name
 
     Raises
     ------
     OutputError : the folder cannot be written
     """
+    if places.is_local(place):
+        _commit_on_disk(Path(place), files)
+        return
+    places.remove(places.join(place, list(files)[-1]))
+    for name, data in files.items():
+        places.write_bytes(places.join(place, name), data)
+
+
+def _commit_on_disk(path: Path, files: Mapping[str, bytes]) -> None:
     aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
         aside.mkdir(parents=True)

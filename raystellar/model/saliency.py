@@ -13,7 +13,8 @@ import torch
 from scipy.ndimage import gaussian_filter1d
 
 from raystellar.fit.threads import threads
-from raystellar.model.network import PREDICT_BATCH, StellarNet
+from raystellar.model.batches import CPU_BATCH
+from raystellar.model.network import StellarNet
 from raystellar.targets import TARGET_NAMES
 
 LINE_SIGMA = 3.0
@@ -56,8 +57,8 @@ def _answers(gradients: np.ndarray) -> np.ndarray:
 def _gradients(network: StellarNet, flux: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     """Yield the first row and the gradients (m, 3, P) of some rows at a time."""
     network.eval()
-    for start in range(0, len(flux), PREDICT_BATCH):
-        yield start, _gradient(network, flux[start : start + PREDICT_BATCH])
+    for start in range(0, len(flux), CPU_BATCH):
+        yield start, _gradient(network, flux[start : start + CPU_BATCH])
 
 
 @torch.enable_grad()

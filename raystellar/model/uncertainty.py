@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from raystellar.fit.threads import threads
-from raystellar.model.network import PREDICT_BATCH, StellarNet
+from raystellar.model.batches import CPU_BATCH
+from raystellar.model.network import StellarNet
 from raystellar.targets import TARGET_NAMES
 
 MOST_VARIANCE = 1.0
@@ -45,13 +46,13 @@ def photon_variance(network: StellarNet, flux: np.ndarray, ivar: np.ndarray) -> 
     """
     network.eval()
     out = np.empty((len(flux), len(TARGET_NAMES)), dtype=np.float32)
-    batch, slopes = (torch.zeros(PREDICT_BATCH, flux.shape[1]) for _ in range(2))
-    noise = torch.zeros(PREDICT_BATCH, ivar.shape[1])
+    batch, slopes = (torch.zeros(CPU_BATCH, flux.shape[1]) for _ in range(2))
+    noise = torch.zeros(CPU_BATCH, ivar.shape[1])
     with threads(1):
-        for start in range(0, len(flux), PREDICT_BATCH):
-            rows = flux[start : start + PREDICT_BATCH]
+        for start in range(0, len(flux), CPU_BATCH):
+            rows = flux[start : start + CPU_BATCH]
             batch.numpy()[: len(rows)] = rows
-            noise.numpy()[: len(rows)] = block_variance(ivar[start : start + PREDICT_BATCH])
+            noise.numpy()[: len(rows)] = block_variance(ivar[start : start + CPU_BATCH])
             out[start : start + len(rows)] = _variance(network, batch, noise, slopes).numpy()[: len(rows)]
     return out
 

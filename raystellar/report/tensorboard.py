@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-import os
-import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from raystellar import places
@@ -24,28 +24,21 @@ FINAL = "loss/final"
 def write_tensorboard(out: str, trials: Sequence[Trial]) -> None:
     """Write ``tensorboard/trial-NNNNN/`` for each trial: losses and errors by epoch, and what it chose.
 
-    The folder replaces an earlier one when it is whole; the same trials make the same bytes. Only for a folder on a
-    disk: where ``out`` is a URL, nothing is written.
+    Each file is written whole, and the same trials make the same bytes.
 
     Parameters
     ----------
-    out : folder of the search
+    out : folder of the search, a path or URL
     trials : all of the search
     """
-    if not places.is_local(out):
-        return
-    final = os.path.join(places.local_path(out), TENSORBOARD_NAME)
-    new, old = (os.path.join(places.local_path(out), f".{TENSORBOARD_NAME}-{word}") for word in ("new", "old"))
-    for left in (new, old):
-        shutil.rmtree(left, ignore_errors=True)
-    for trial in trials:
-        folder = os.path.join(new, f"trial-{trial.number:05d}")
-        os.makedirs(folder)
-        _write_trial(os.path.join(folder, EVENTS_NAME), trial)
-    if os.path.isdir(final):
-        os.replace(final, old)
-    os.replace(new, final)
-    shutil.rmtree(old, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix="raystellar-tensorboard-") as aside:
+        path = Path(aside, EVENTS_NAME)
+        for trial in trials:
+            _write_trial(str(path), trial)
+            folder = places.join(out, TENSORBOARD_NAME, f"trial-{trial.number:05d}")
+            places.make_folder(folder)
+            places.write_bytes(places.join(folder, EVENTS_NAME), path.read_bytes(), durable=False)
+            path.unlink()
 
 
 def _write_trial(path: str, trial: Trial) -> None:

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from fitdata import rows, write
 
-from raystellar.errors import DatasetError
+from raystellar.errors import DatasetError, InputError
 from raystellar.fit.data import read_dataset, spectrum_keys
 from raystellar.schema import MANIFEST_NAME, PART_NAME, RUN_NAME
 
@@ -56,7 +56,7 @@ def test_not_a_dataset(tmp_path, columns):
         read_dataset(tmp_path)
     folder = write(tmp_path / "a", columns)
     (folder / RUN_NAME).write_text("{")
-    with pytest.raises(DatasetError, match="cannot be read"):
+    with pytest.raises(InputError, match="is damaged"):
         read_dataset(folder)
     (folder / RUN_NAME).write_text(json.dumps({"preprocess": {}}))
     with pytest.raises(DatasetError, match="no 'digest'"):

@@ -104,7 +104,7 @@ def test_parameters_are_views_of_one_vector():
 @pytest.mark.parametrize("epoch", [1, 3, 4])
 def test_killed_and_resumed_is_uninterrupted(tmp_path, epoch):
     whole = fit(TRAIN, VALIDATION, NETWORK, CONFIG)
-    checkpoints = Checkpoints(tmp_path, "fit")
+    checkpoints = Checkpoints(str(tmp_path), "fit")
     with pytest.raises(Killed):
         fit(TRAIN, VALIDATION, NETWORK, CONFIG, checkpoints=checkpoints, report=kill_after(epoch))
     told = []
@@ -119,7 +119,7 @@ def test_killed_and_resumed_is_uninterrupted(tmp_path, epoch):
 @pytest.mark.parametrize("rungs", [(1, 4), (2, 3, 4), (1, 2, 3, 4), (4, 9)])
 def test_a_fit_in_parts_is_uninterrupted(tmp_path, rungs):
     whole = fit(TRAIN, VALIDATION, NETWORK, CONFIG)
-    checkpoints = Checkpoints(tmp_path, "fit", keep=1, durable=False)
+    checkpoints = Checkpoints(str(tmp_path), "fit", keep=1, durable=False)
     told, before = [], 0
     for until in rungs:
         part = fit(TRAIN, VALIDATION, NETWORK, CONFIG, checkpoints=checkpoints, report=told.append, until=until)
@@ -155,7 +155,7 @@ def test_items_that_were_made_before_change_nothing(fresh):
 
 
 def test_damaged_checkpoints_are_passed_over(tmp_path, caplog):
-    checkpoints = Checkpoints(tmp_path, "fit")
+    checkpoints = Checkpoints(str(tmp_path), "fit")
     whole = fit(TRAIN, VALIDATION, NETWORK, CONFIG, checkpoints=checkpoints)
     _, newest = sorted((tmp_path / "fit").iterdir())
     newest.write_bytes(newest.read_bytes()[:-10])
@@ -169,9 +169,9 @@ def test_damaged_checkpoints_are_passed_over(tmp_path, caplog):
 
 
 def test_checkpoints_of_another_fit_are_ignored(tmp_path, caplog):
-    fit(TRAIN, VALIDATION, NETWORK, CONFIG, checkpoints=Checkpoints(tmp_path, "one"))
+    fit(TRAIN, VALIDATION, NETWORK, CONFIG, checkpoints=Checkpoints(str(tmp_path), "one"))
     with caplog.at_level(logging.WARNING):
-        assert Checkpoints(tmp_path, "two").latest() is None
+        assert Checkpoints(str(tmp_path), "two").latest() is None
     assert "another fit" in caplog.text
 
 
@@ -197,7 +197,7 @@ def _work(rank, world, port, folder):
     torch.distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=world)
     # Only rank 0 has the disk; the third epoch comes from its checkpoint on both.
     for epochs in (2, CONFIG.epochs):
-        checkpoints = Checkpoints(folder / str(rank), "fit")
+        checkpoints = Checkpoints(str(folder / str(rank)), "fit")
         report = kill_after(epochs) if epochs < CONFIG.epochs else None
         try:
             result = fit(

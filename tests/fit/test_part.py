@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import tracemalloc
 
 from fitdata import spectra
 
@@ -21,7 +22,7 @@ def outcome(found):
 
 
 def test_a_trial_in_parts_comes_to_what_a_fit_does(tmp_path):
-    fitter, checkpoints = Fitter(TRAIN, VALIDATION, CONFIG, "cpu"), Checkpoints(tmp_path, "trial", keep=1)
+    fitter, checkpoints = Fitter(TRAIN, VALIDATION, CONFIG, "cpu"), Checkpoints(str(tmp_path), "trial", keep=1)
     config = dataclasses.replace(CONFIG, learning_rate=2e-3, weight_decay=0.0)
     first = fitter(NETWORK, config, 1, checkpoints)
     fitter(dataclasses.replace(NETWORK, stem=8), CONFIG, 2, None)  # another trial in between
@@ -49,6 +50,25 @@ def test_a_choice_that_bursts_is_a_failure_and_not_the_end():
     assert list(found) == ["failure"]
     assert "never finite" in found["failure"]
     assert math.isfinite(fitter(NETWORK, CONFIG, 1, None)["validation"][0])
+
+
+def peak_memory(train, validation):
+    """Return the bytes that a worker allocates at most for a trial of one epoch."""
+    network = dataclasses.replace(NETWORK, n_pixels=train.flux.shape[1])
+    train.flux.setflags(write=False)
+    tracemalloc.start()
+    try:
+        Fitter(train, validation, CONFIG, "cpu")(network, CONFIG, 1, None)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_no_worker_copies_the_spectra():
+    """They lie in shared memory, read-only, as long as nobody copies them."""
+    few, many, validation = (spectra(n, seed=1, n_pixels=2000) for n in (300, 3000, 60))
+    more = many.flux.nbytes - few.flux.nbytes  # 22 MB
+    assert peak_memory(many, validation) - peak_memory(few, validation) < more / 10
 
 
 def test_the_time_of_inference_is_measured_where_it_is_asked_for():

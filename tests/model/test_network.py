@@ -91,6 +91,6 @@ def test_predict_does_not_depend_on_the_batch(monkeypatch):
     flux.setflags(write=False)
     network = StellarNet(SMALL)
     whole = predict(network, flux)
-    monkeypatch.setattr("raystellar.model.network.PREDICT_BATCH", 7)
+    monkeypatch.setattr("raystellar.model.batches.CPU_BATCH", 7)
     np.testing.assert_allclose(predict(network, flux), whole, atol=1e-6)
     assert predict(network, flux[:0]).shape == (0, 3)

@@ -15,7 +15,7 @@ from raystellar.report.replay import best_so_far, replay
 from raystellar.report.search import search_page, write_search_report
 from raystellar.report.search_choices import importances
 from raystellar.report.search_figures import front
-from raystellar.report.tensorboard import write_tensorboard
+from raystellar.report.tensorboard import EVENTS_NAME, TENSORBOARD_NAME, write_tensorboard
 from raystellar.search.config import SpaceConfig, TuneConfig
 from raystellar.search.schedule import Propose, next_step, total_epochs
 from raystellar.search.space import Space
@@ -189,10 +189,10 @@ def events(path):
 def test_tensorboard_reads_what_the_trials_say(tmp_path):
     trials, _ = search(CONFIG, failing=(4,))
     write_tensorboard(str(tmp_path), trials)
-    write_tensorboard(str(tmp_path), trials[:-1])
+    write_tensorboard(str(tmp_path), trials)  # again: in place of the first
     assert [path.name for path in tmp_path.iterdir()] == ["tensorboard"]
     runs = sorted((tmp_path / "tensorboard").iterdir())
-    assert [run.name for run in runs] == [f"trial-{number:05d}" for number in range(11)]
+    assert [run.name for run in runs] == [f"trial-{number:05d}" for number in range(12)]
     for trial, run in zip(trials, runs, strict=False):
         read = curves(run)
         assert read.pop("loss/final", {}) == pytest.approx({} if trial.failure else {trial.epochs: trial.mean_loss()})
@@ -227,14 +227,12 @@ def test_tensorboard_is_told_what_was_chosen(tmp_path):
     assert chosen["head_teff"].string_value == "-".join(map(str, trials[0].choice["head_teff"]))
 
 
-def test_tensorboard_is_left_out_where_there_is_no_disk_and_else_always_the_same(tmp_path):
+def test_tensorboard_is_always_the_same_on_a_disk_or_not(tmp_path):
     trials, _ = search(CONFIG)
-    write_tensorboard("memory://search", trials)
-    assert not places.names("memory://search")
-    (tmp_path / ".tensorboard-new" / "half").mkdir(parents=True)
     found = []
-    for _ in range(2):
-        write_tensorboard(str(tmp_path), trials)
-        found.append([path.read_bytes() for path in sorted(tmp_path.rglob("*tfevents*"))])
-    assert found[0] == found[1]
+    for out in ("memory://search-for-tensorboard", str(tmp_path), str(tmp_path)):
+        write_tensorboard(out, trials)
+        root = places.join(out, TENSORBOARD_NAME)
+        found.append([places.read_bytes(places.join(root, run, EVENTS_NAME)) for run in sorted(places.names(root))])
+    assert found[0] == found[1] == found[2]
     assert len(found[0]) == len(trials)

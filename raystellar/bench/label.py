@@ -1,0 +1,140 @@
+"""How fast do spec files become a catalogue, beside what a user would write?
+
+Three programs do the same on the same files in one run: read flux, wavelengths, ivar, class and redshift, go to the
+rest frame on the grid in two interpolations, standardise, predict, write Parquet (zstd). Ours also tell errors and
+flags.
+
+- a loop with astropy, SciPy and torch, one spectrum after the other;
+- raystellar's kernels, bare in this process;
+- the Ray job, on one core and more, from its first finished shard to its last.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from raystellar.bench.ingest import SLOW_FILES, Line, ms, ray_job, touch
+from raystellar.bench.kernels import admit_by_pipeline, plain_read, plain_resample
+from raystellar.errors import InputError
+from raystellar.fetch import FetchConfig
+from raystellar.fit.threads import threads
+from raystellar.ingest import ingest
+from raystellar.label import Labeller, LabelShard, preprocess_of
+from raystellar.model.batches import CPU_BATCH
+from raystellar.model.bundle import Bundle, load_bundle
+from raystellar.preprocess.pixels import Preprocessor
+from raystellar.quality import QualityConfig
+from raystellar.schema import CATALOG, arrow_schema
+from raystellar.shards import ShardedOutput, make_manifest
+from raystellar.spectra import Slice, read_spectrum
+from raystellar.targets import TARGET_NAMES
+
+ROWS_PER_SHARD = 1024
+"""Of the bare kernels."""
+
+PREDICTED = 32 * CPU_BATCH
+"""Spectra to time the prediction alone."""
+
+RTOL, ATOL = 1e-4, 2e-3
+"""Between the programs: float32 rounding of spectra and of matrix products."""
+
+
+def label_table(spectra: list[str], model: str, cores: Iterable[int] = (1, 2)) -> Iterator[Line]:
+    """Yield the lines of the table, slowest program first.
+
+    Parameters
+    ----------
+    spectra : files, folders or globs of spec files of stars
+    model : folder of a bundle
+
+    Raises
+    ------
+    InputError : there are no spectra, or programs disagree
+    """
+    bundle, manifest = load_bundle(model), make_manifest(spectra)
+    paths = manifest["path"].to_pylist()
+    few = paths[:: max(1, len(paths) // SLOW_FILES)][:SLOW_FILES]
+    touch(paths)
+    with threads(1):
+        expected, line = _plain(few, bundle)
+        yield line
+        yield _bare(paths, few, expected, bundle)
+    schema, arguments = arrow_schema(CATALOG), (model, bundle.model_id, None, QualityConfig(), FetchConfig())
+    for n in cores:
+        yield ray_job(manifest, n, schema, LabelShard, *arguments)
+
+
+def predict_ratio(model: str) -> tuple[float, float]:
+    """Return the ms a spectrum of predicting alone, and of the bare matrix products of the same shapes, on one core."""
+    bundle = load_bundle(model)
+    flux = np.random.default_rng(0).standard_normal((PREDICTED, bundle.network.n_pixels), dtype=np.float32)
+    layers = [module for module in bundle.module.modules() if isinstance(module, torch.nn.Linear)]
+    pairs = [(torch.randn(CPU_BATCH, layer.in_features), layer.weight.detach().t()) for layer in layers]
+    blocks = torch.from_numpy(flux).split(CPU_BATCH)
+    first = layers[0].weight.detach().t()
+
+    def products() -> None:
+        for block in blocks:
+            block @ first
+            for hidden, weight in pairs[1:]:
+                hidden @ weight
+
+    with threads(1), torch.inference_mode():
+        return ms(lambda: bundle.predict(flux), len(flux), passes=7), ms(products, len(flux), passes=7)
+
+
+def _plain(paths: list[str], bundle: Bundle) -> tuple[np.ndarray, Line]:
+    """Run the loop of a user over ``paths``; return the labels (n, 3) and how long it took."""
+    grid, network = preprocess_of(bundle).grid(), bundle.module
+    scale, centre = np.array(bundle.scale), np.array(bundle.centre)
+    took, labels = dict.fromkeys(("read", "resample", "label", "write"), 0.0), []
+    for path in paths:
+        clock = [time.perf_counter()]
+        loglam, flux, _, rv = plain_read(path)
+        clock.append(time.perf_counter())
+        spectrum = plain_resample(loglam, flux, rv, grid).astype(np.float32)
+        clock.append(time.perf_counter())
+        with torch.no_grad():
+            labels.append(network(torch.from_numpy(spectrum[None])).numpy()[0] * scale + centre)
+        clock.append(time.perf_counter())
+        for name, seconds in zip(took, np.diff(clock), strict=False):
+            took[name] += float(seconds)
+    start = time.perf_counter()
+    found = np.array(labels)
+    with tempfile.TemporaryDirectory() as folder:
+        columns = {name: found[:, k] for k, name in enumerate(TARGET_NAMES)}
+        pq.write_table(pa.table({"path": paths, **columns}), os.path.join(folder, "rows.parquet"), compression="zstd")
+    took["write"] = time.perf_counter() - start
+    parts = {name: 1e3 * seconds / len(paths) for name, seconds in took.items()}
+    return found, Line("astropy, SciPy, torch", sum(parts.values()), len(paths), parts)
+
+
+def _bare(paths: list[str], few: list[str], expected: np.ndarray, bundle: Bundle) -> Line:
+    """Time raystellar's parts on a few files, then all together on all, in this process."""
+    preprocessor, labeller = Preprocessor(preprocess_of(bundle)), Labeller(bundle, QualityConfig())
+    batch = ingest([Slice(path) for path in few], preprocessor, admit_by_pipeline)
+    found = labeller.rows(batch)
+    labels = np.column_stack([found[name].to_numpy() for name in TARGET_NAMES])
+    if labels.shape != expected.shape or not np.allclose(labels, expected, RTOL, ATOL):
+        raise InputError("raystellar and the plain program disagree on these files; take spectra of stars only")
+    parts = {"read": ms(lambda: [read_spectrum(path) for path in few], len(few))}
+    ready = ms(lambda: ingest([Slice(path) for path in few], preprocessor, admit_by_pipeline), len(few))
+    parts |= {"resample": ready - parts["read"], "label": ms(lambda: labeller.rows(batch), len(few))}
+    with tempfile.TemporaryDirectory() as folder:
+        output = ShardedOutput(folder, arrow_schema(CATALOG))
+        parts["write"] = ms(lambda: output.commit(0, found, []), len(few))
+        shards = [paths[start : start + ROWS_PER_SHARD] for start in range(0, len(paths), ROWS_PER_SHARD)]
+        start = time.perf_counter()
+        for number, shard in enumerate(shards):
+            batch = ingest([Slice(path) for path in shard], preprocessor, admit_by_pipeline)
+            output.commit(number, labeller.rows(batch), batch.rejects)
+        whole = 1e3 * (time.perf_counter() - start) / len(paths)
+    return Line("raystellar, bare", whole, len(paths), parts)

@@ -1,0 +1,225 @@
+"""A model bundle as one file for other programs: ONNX, or torch.export's pt2.
+
+The graph takes standardised flux and gives labels in their units; all else that one must know stands in the file as
+JSON, and beside it as text (see ``recipe``). Before anything is written the exported program is run, and refused if it
+does not give the labels of ``Bundle.predict``.
+
+Both are for others: raystellar labels from bundles alone, and never loads such a file that it has not just made. An
+ONNX file is data. ``torch.export.load`` unpickles where a pt2 file asks for it, so load none that you do not trust;
+ours asks for it nowhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import raystellar
+from raystellar import places
+from raystellar.errors import ConfigError, OutputError
+from raystellar.model.bundle import Bundle, load_bundle
+from raystellar.model.recipe import INPUT, OUTPUT, describe, readable
+from raystellar.targets import TARGETS
+
+ABOUT_KEY, ABOUT_FILE = "raystellar", "raystellar.json"
+"""Where the description stands: a key of ONNX's metadata, a file in a pt2 archive."""
+
+TEXT_SUFFIX = ".txt"
+"""Added to the file's name for the text beside it."""
+
+CHECK_BATCHES = (1, 7, 256)
+"""Spectra per batch in the check: a graph may hold for the size alone that it was traced with."""
+
+TOLERANCE = 2e-5
+"""Largest difference from ``Bundle.predict`` in units of the scale of a target (teff: about 0.02 K). Sums in another
+order make a tenth of that."""
+
+Program = Callable[[np.ndarray], np.ndarray]
+"""From flux (n, P) float32 to labels (n, 3) float32."""
+
+
+@dataclass(frozen=True)
+class ModelExport:
+    """What was written."""
+
+    out: str
+    text: str
+    """File with the description for people."""
+    model_id: str
+    difference: dict[str, float]
+    """Largest difference from ``Bundle.predict`` per target, in its unit."""
+    spectra: int
+    """That it was found on."""
+
+
+class Descaled(nn.Module):
+    r"""The network with its scaler: :math:`y = c + s \, f(x)`, in the units of the targets.
+
+    Arguments:
+        bundle: the model
+    """
+
+    def __init__(self, bundle: Bundle) -> None:
+        super().__init__()
+        self.network = bundle.module
+        self.register_buffer("centre", torch.tensor(bundle.centre, dtype=torch.float32))
+        self.register_buffer("scale", torch.tensor(bundle.scale, dtype=torch.float32))
+
+    def forward(self, flux: Tensor) -> Tensor:
+        """Map standardised flux (B, P) to labels (B, 3)."""
+        return self.network(flux) * self.scale + self.centre
+
+
+def export_model(model: str, out: str) -> ModelExport:
+    """Write the bundle ``model`` to the file ``out`` and its description beside it; older files are replaced.
+
+    Parameters
+    ----------
+    model : folder written by the stage train
+    out : path or URL that ends in .onnx or .pt2
+
+    Raises
+    ------
+    BundleError : the bundle is missing or damaged
+    ConfigError : ``out`` has another ending, or needs a package that is not installed
+    OutputError : the exported program gives other labels, or ``out`` cannot be written
+    """
+    kind = Path(out).suffix
+    if kind not in WRITERS:
+        raise ConfigError(
+            f"{model} is no catalogue but a model, whose file must end in {', '.join(WRITERS)}, not {out}"
+        )
+    write, load = WRITERS[kind]
+    bundle = load_bundle(model)
+    about = describe(bundle)
+    with _quiet():
+        content = write(_trace(bundle), about)
+        worst = differences(bundle, load(content))
+    if not (worst <= TOLERANCE * np.array(bundle.scale)).all():
+        found = ", ".join(f"{value:.2g} {target.unit}" for value, target in zip(worst, TARGETS, strict=True))
+        raise OutputError(f"{out} is not written: its labels differ from those of {model} by up to {found}; report it")
+    places.write_bytes(out + TEXT_SUFFIX, readable(about).encode())
+    places.write_bytes(out, content)
+    named = {target.name: float(value) for target, value in zip(TARGETS, worst, strict=True)}
+    return ModelExport(out, out + TEXT_SUFFIX, bundle.model_id, named, sum(CHECK_BATCHES))
+
+
+def differences(bundle: Bundle, program: Program) -> np.ndarray:
+    """Return the largest difference (3,) of the labels of ``program`` from those of ``bundle``; NaN where any is."""
+    flux = check_spectra(bundle.network.n_pixels)
+    parts = np.split(flux, np.cumsum(CHECK_BATCHES)[:-1])
+    found = np.concatenate([program(part) for part in parts])
+    return np.abs(found - bundle.predict(flux)).max(axis=0)
+
+
+def check_spectra(n_pixels: int) -> np.ndarray:
+    """Return the spectra (264, n_pixels) float32 of the check: smooth shapes with lines and noise, standardised."""
+    rng = np.random.default_rng(0)
+    n = sum(CHECK_BATCHES)
+    x = np.linspace(-1.0, 1.0, n_pixels)
+    flux = np.polynomial.polynomial.polyval(x, rng.normal(size=(5, n)))
+    for centre, depth, width in rng.uniform((-1.0, 0.0, 1e-3), (1.0, 1.0, 1e-2), (60, 3)):
+        flux -= depth * rng.random((n, 1)) * np.exp(-0.5 * ((x - centre) / width) ** 2)
+    flux += rng.random((n, 1)) * rng.normal(size=flux.shape)
+    return ((flux - flux.mean(1, keepdims=True)) / flux.std(1, keepdims=True)).astype(np.float32)
+
+
+def _trace(bundle: Bundle) -> torch.export.ExportedProgram:
+    """Return the graph, for any number of spectra."""
+    example = torch.zeros(2, bundle.network.n_pixels)
+    dynamic = {INPUT: {0: torch.export.Dim("batch", min=1)}}
+    program = torch.export.export(Descaled(bundle).eval(), (example,), dynamic_shapes=dynamic)
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # names files of this machine
+    program.example_inputs = None  # else they stand in the file, pickled
+    return program
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporters from telling of their own affairs."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+# pt2 -------------------------------------------------------------------------------------------------------
+
+
+def _pt2(program: torch.export.ExportedProgram, about: Mapping[str, Any]) -> bytes:
+    stream = io.BytesIO()
+    torch.export.save(program, stream, extra_files={ABOUT_FILE: json.dumps(about, indent=1)})
+    return stream.getvalue()
+
+
+def _load_pt2(content: bytes) -> Program:
+    """Return the program in what was written just now."""
+    module = torch.export.load(io.BytesIO(content)).module()
+    return lambda flux: module(torch.from_numpy(flux)).detach().numpy()
+
+
+# ONNX ------------------------------------------------------------------------------------------------------
+
+
+def _onnx(program: torch.export.ExportedProgram, about: Mapping[str, Any]) -> bytes:
+    onnx = _package("onnx")
+    _package("onnxscript")
+    exported = torch.onnx.export(program, dynamo=True, verbose=False, input_names=[INPUT], output_names=[OUTPUT])
+    assert exported is not None  # it is where dynamo is
+    model = exported.model_proto
+    model.producer_name, model.producer_version = "raystellar", raystellar.__version__
+    model.doc_string = readable(about)
+    graph = model.graph
+    del graph.value_info[:]  # what is between can be inferred
+    for value in (*graph.input, *graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = "batch"
+    for part in (model, graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
+        del part.metadata_props[:]  # of the exporter
+    onnx.helper.set_model_props(model, {ABOUT_KEY: json.dumps(about, indent=1)})
+    onnx.checker.check_model(model, full_check=True)
+    return model.SerializeToString(deterministic=True)
+
+
+def _load_onnx(content: bytes) -> Program:
+    runtime = _package("onnxruntime")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    return lambda flux: session.run([OUTPUT], {INPUT: flux})[0]
+
+
+def _package(name: str) -> Any:
+    """Return a package that not everybody has.
+
+    Raises
+    ------
+    ConfigError : it is not installed
+    """
+    try:
+        return __import__(name)
+    except ImportError:
+        raise ConfigError(f"a model as .onnx needs {name}; pip install 'raystellar[onnx]'") from None
+
+
+WRITERS: Mapping[str, tuple[Callable[..., bytes], Callable[[bytes], Program]]] = {
+    ".onnx": (_onnx, _load_onnx),
+    ".pt2": (_pt2, _load_pt2),
+}
+"""What makes the content of a file and what makes a program of it, by the end of the file's name."""

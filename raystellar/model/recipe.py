@@ -1,0 +1,157 @@
+"""What stands in an exported model beside its graph: how to make its input, and what its output is.
+
+Whoever has only the exported file must be able to do without us, so that the steps say everything that changes a
+number, in the order in which it is done. The same as a mapping for programs and as text for people.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from raystellar.config import build
+from raystellar.model.bundle import Bundle
+from raystellar.preprocess.pixels import MIN_PIXELS, SPEED_OF_LIGHT_KM_S, PreprocessConfig
+from raystellar.targets import TARGETS
+
+FORMAT_VERSION = 1
+"""Raised when who reads the old keys would go wrong."""
+
+INPUT, OUTPUT = "flux", "labels"
+"""Names of the tensors."""
+
+LICENCE = "BSD 3-Clause, that of raystellar; the data that the model was trained on may have terms of their own"
+
+TEXT_WIDTH = 100
+
+
+def describe(bundle: Bundle) -> dict[str, Any]:
+    """Return what an exported ``bundle`` says of itself, as plain JSON.
+
+    Raises
+    ------
+    ConfigError : this version of raystellar does not know the preprocessing of the bundle
+    """
+    pixels = bundle.network.n_pixels
+    return {
+        "format": FORMAT_VERSION,
+        "what": "a network that gives stellar labels for a standardised rest-frame spectrum",
+        "model_id": bundle.model_id,
+        "raystellar": bundle.raystellar_version,
+        "created": bundle.created,
+        "licence": LICENCE,
+        "input": {
+            "name": INPUT,
+            "type": "float32",
+            "shape": ["batch", pixels],
+            "what": "flux per unit wavelength of one star a row, made by the steps of preprocess",
+        },
+        "output": {
+            "name": OUTPUT,
+            "type": "float32",
+            "shape": ["batch", len(TARGETS)],
+            "columns": [
+                {
+                    "name": target.name,
+                    "unit": target.unit,
+                    "what": target.description,
+                    "trained_from": bundle.label_ranges[target.name][0],
+                    "trained_to": bundle.label_ranges[target.name][1],
+                }
+                for target in TARGETS
+            ],
+        },
+        "not_included": "standard errors and quality flags, which raystellar itself gives",
+        "preprocess": _preprocess(bundle),
+    }
+
+
+def _preprocess(bundle: Bundle) -> dict[str, Any]:
+    config = build(PreprocessConfig, bundle.preprocess, "preprocess")
+    start, stop, n = (bundle.grid[key] for key in ("start", "stop", "n"))
+    return {
+        "grid": {
+            "loglam_start": start,
+            "loglam_stop": stop,
+            "n": n,
+            "step": (stop - start) / (n - 1),
+            "what": "log10 of the vacuum wavelength [angstrom], uniform, both ends included",
+        },
+        "passes": config.passes,
+        "repair_bad_pixels": config.repair_bad_pixels,
+        "min_coverage": config.min_coverage,
+        "max_abs_rv_km_s": config.max_abs_rv,
+        "speed_of_light_km_s": SPEED_OF_LIGHT_KM_S,
+        "shift": "log10(sqrt((1 + b) / (1 - b))) with b = rv / speed_of_light_km_s",
+        "spline": "cubic, not-a-knot at both ends, as scipy.interpolate.CubicSpline has it by default",
+        "standardise": {"mean": 0.0, "std": 1.0, "ddof": 0},
+        "steps": list(_steps(config)),
+    }
+
+
+def _steps(config: PreprocessConfig) -> Iterator[str]:
+    """Yield the steps from the pixels of a survey's file to the network's input."""
+    yield (
+        "Take the pixels of one spectrum as the survey gives them: x, log10 of the vacuum wavelength [angstrom] in the "
+        "heliocentric frame, increasing, as float32; y, flux per unit wavelength in any unit, not divided by a "
+        "continuum, not corrected for reddening; its inverse variance ivar; and rv, the heliocentric radial velocity "
+        f"[km/s], positive for a star that moves away, of at most {config.max_abs_rv:g} km/s. Without a velocity take "
+        "rv = 0 and trust no label. Compute with float64 from here."
+    )
+    if config.repair_bad_pixels:
+        yield (
+            "Replace y where ivar <= 0 or NaN by the straight line in pixel number between the nearest pixels with "
+            "ivar > 0; before the first and after the last of them take their y."
+        )
+    else:
+        yield "Leave pixels with ivar <= 0 as they are: none is masked, cut off or mended. All y must be finite."
+    yield (
+        f"Refuse a spectrum of fewer than {MIN_PIXELS} pixels, and one where less than min_coverage of the points "
+        "grid + shift lie between its first and last x, with shift as above, which is positive where rv is."
+    )
+    if config.passes == "one":
+        yield (
+            "Lay the spline through (x, y) and take its values at grid + shift; where that is before the first x or "
+            "after the last, take the first or the last y."
+        )
+    else:
+        yield (
+            "Lay the spline through (x, y) and take its values at the points of grid, still in the observed frame; "
+            "where they are before the first x or after the last, take the first or the last y."
+        )
+        yield (
+            "Lay a second spline through these values at the points of grid and take its values at grid + shift; where "
+            "that is before the first point of grid or after the last, take the value at that end of grid."
+        )
+    yield (
+        "Subtract the mean of these values and divide by their standard deviation (the root of the mean square, "
+        "ddof = 0). As float32 this is one row of the input."
+    )
+
+
+def readable(about: Mapping[str, Any]) -> str:
+    """Return the description ``about`` (see ``describe``) as text for people."""
+    one, grid = about["preprocess"], about["preprocess"]["grid"]
+    lines = [
+        f"raystellar model {about['model_id']}: {about['what']}",
+        "",
+        f"made      {about['created']} by raystellar {about['raystellar']}",
+        f"licence   {about['licence']}",
+        *(f"{way:<10}{_tensor(about[way])}" for way in ("input", "output")),
+    ]
+    for column in about["output"]["columns"]:
+        span = f"trained from {column['trained_from']:g} to {column['trained_to']:g} {column['unit']}"
+        lines.append(f"          {column['name']} [{column['unit']}]  {column['what']}; {span}")
+    lines += [f"not here  {about['not_included']}", "", "How to make the input", ""]
+    lines.append(f"grid      {grid['n']} points from {grid['loglam_start']} to {grid['loglam_stop']}: {grid['what']}")
+    lines += [f"shift     {one['shift']} = {one['speed_of_light_km_s']}", f"spline    {one['spline']}"]
+    lines += [f"coverage  min_coverage = {one['min_coverage']}", ""]
+    for number, step in enumerate(one["steps"], start=1):
+        lines += textwrap.wrap(step, TEXT_WIDTH, initial_indent=f"{number}. ", subsequent_indent="   ")
+    return "\n".join(lines) + "\n"
+
+
+def _tensor(about: Mapping[str, Any]) -> str:
+    shape = ", ".join(map(str, about["shape"]))
+    return f"{about['name']} ({shape}) {about['type']}" + (f": {about['what']}" if "what" in about else "")
