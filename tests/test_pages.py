@@ -170,7 +170,7 @@ def test_catalogues_of_later_and_of_earlier_versions_are_drawn(labelled, tmp_pat
     page = read(out / "report.html")
     assert "23stars" in page.texts["header"]
     assert "novelty score" in page.texts["distributions"]
-    assert ["Teff", "31\u202fK", "0.87"] in page.rows
+    assert ["Teff", "31\u202fK", "0.87", "unknown"] in page.rows
     assert page.texts["oddest"].count("novelty") > 4
 
     shutil.rmtree(out)

@@ -300,16 +300,17 @@ def _repeats(summary: Mapping[str, Any]) -> str:
     words = (
         f"{count(found['stars'])} stars have {count(found.get('rows', 0))} spectra that are not bad. Differences "
         "between spectra of one star divided by their errors should have a spread near 1: more, and errors are too "
-        "small; less, and part of the errors is common to all spectra of a star, as the model's own is."
+        "small; less, and part of the errors is common to all spectra of a star, as the model's own is. The median does "
+        "not see the few that are far off."
     )
     rows = []
     for target in TARGETS:
         if isinstance(one := found.get(target.name), Mapping):
-            pull = one.get("pull")
-            spread = "" if pull is None else f"{pull:.2f}"
-            rows.append([target.symbol, in_units(one.get("scatter"), target), spread])
-    head = ["label", "scatter between spectra of a star", "spread of differences / errors"]
-    return section("repeats", title, f"<p>{words}</p>\n{table(head, rows, numbers=(1, 2))}")
+            pulls = [_number(one.get(name), 2) for name in ("pull", "pull_robust")]
+            rows.append([target.symbol, in_units(one.get("scatter"), target), *pulls])
+    head = ["label", "scatter of a spectrum", "differences / errors, root mean square", "by the median"]
+    content = f'<p>{words}</p>\n<div class="wide">{table(head, rows, numbers=(1, 2, 3))}</div>'
+    return section("repeats", title, content)
 
 
 def _gallery(kind: str, facts: CatalogFacts) -> str:
