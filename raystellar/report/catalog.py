@@ -300,8 +300,8 @@ def _repeats(summary: Mapping[str, Any]) -> str:
     words = (
         f"{count(found['stars'])} stars have {count(found.get('rows', 0))} spectra that are not bad. Differences "
         "between spectra of one star divided by their errors should have a spread near 1: more, and errors are too "
-        "small; less, and part of the errors is common to all spectra of a star, as the model's own is. The median does "
-        "not see the few that are far off."
+        "small; less, and part of the errors is common to all spectra of a star, as the model's own is. The median "
+        "does not see the few that are far off."
     )
     rows = []
     for target in TARGETS:
