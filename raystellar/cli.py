@@ -26,6 +26,7 @@ from raystellar.commands import (
     run_label,
     run_plan,
     run_preprocess,
+    run_report,
     run_simulate,
     run_train,
     run_tune,
@@ -33,6 +34,8 @@ from raystellar.commands import (
 from raystellar.errors import RaystellarError
 
 SPECTRA_HELP = "spec files, folders, globs, or lists of them (@FILE or *.txt, one a line); paths or URLs"
+
+NO_REPORT_HELP = "write no report.html into the folder"
 
 RETRY_HELP = "try again what could not be fetched"
 
@@ -62,6 +65,10 @@ EXAMPLES = {
   raystellar export catalog --out stars.fits --primary
   raystellar export s3://bucket/catalog --out s3://bucket/catalog.parquet
   raystellar export model --out model.onnx""",
+    "report": """examples:
+  raystellar report catalog
+  raystellar report catalog --truth survey/truth.parquet --out page.html
+  raystellar report model --dataset dataset""",
     "fetch-list": """examples:
   raystellar fetch-list ssppOut-dr12.fits --out paths.txt
   raystellar fetch-list ssppOut-dr12.fits --out paths.txt --base s3://bucket/dr12""",
@@ -101,6 +108,7 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--seed", type=int, metavar="S", help="seed of weights, noise and order")
     train.add_argument("--workers", type=int, metavar="N", help="Ray Train workers; 0 trains in this process")
     train.add_argument("--overwrite", action="store_true", help="replace a bundle made from other data or settings")
+    train.add_argument("--no-report", action="store_true", help=NO_REPORT_HELP)
 
     tune = _command(commands, "tune", run_tune, "preprocessed Parquet -> the best hyperparameters")
     tune.add_argument("dataset", metavar="DATASET", help="folder written by preprocess")
@@ -109,12 +117,14 @@ def parser() -> argparse.ArgumentParser:
     tune.add_argument("--sampler", metavar="NAME", help="tpe, gp or random (default: tpe)")
     tune.add_argument("--warm-start", metavar="EARLIER", help="folder of a search in the same space to learn from")
     tune.add_argument("--then-train", metavar="BUNDLE", help="fit the best at once, and write it to this folder")
+    tune.add_argument("--no-report", action="store_true", help="no report.html of the bundle of --then-train")
 
     label = _command(commands, "label", run_label, "SDSS files and a model bundle -> catalogue")
     label.add_argument("spectra", nargs="+", metavar="SPECTRA", help=SPECTRA_HELP)
     label.add_argument("--model", required=True, metavar="BUNDLE", help="folder written by train")
     label.add_argument("--out", required=True, metavar="CATALOG", help="folder to write")
     label.add_argument("--labels", metavar="TABLE", help="take radial velocities from this table where it has them")
+    label.add_argument("--no-report", action="store_true", help=NO_REPORT_HELP)
     label.add_argument("--retry-rejects", action="store_true", help=RETRY_HELP)
 
     export = _command(
@@ -129,6 +139,13 @@ def parser() -> argparse.ArgumentParser:
     )
     export.add_argument("--good", action="store_true", help="only rows without a flag that warns or forbids")
     export.add_argument("--primary", action="store_true", help="only the best row of each star")
+
+    report = _command(commands, "report", run_report, "a page of a catalogue or a model: figures, tables, spectra")
+    report.add_argument("folder", metavar="FOLDER", help="written by label, or by train")
+    report.add_argument("--out", metavar="FILE", help="to write (default: report.html in the folder)")
+    report.add_argument("--truth", metavar="TABLE", help="labels to compare a catalogue with; FITS, CSV or Parquet")
+    report.add_argument("--model", metavar="BUNDLE", help="of a catalogue (default: where it was then)")
+    report.add_argument("--dataset", metavar="DATASET", help="of a model: show its validation spectra")
 
     fetch = _command(commands, "fetch-list", run_fetch_list, "the archive addresses of the spectra of a label table")
     fetch.add_argument("labels", metavar="TABLE", help="ssppOut FITS, sppParams CSV, or Parquet")
@@ -148,6 +165,7 @@ def parser() -> argparse.ArgumentParser:
     demo.add_argument("--out", default="demo", metavar="DIR", help="folder to write (default: demo)")
     demo.add_argument("--stars", type=int, metavar="N", help="number of stars")
     demo.add_argument("--seed", type=int, metavar="S", help="seed of all randomness")
+    demo.add_argument("--no-report", action="store_true", help="no pages of the model and the catalogue")
     demo.set_defaults(default_preset="demo")
 
     bench = commands.add_parser("bench", help="benchmarks against the sky and against the clock")

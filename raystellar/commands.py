@@ -74,16 +74,19 @@ def run_train(options: argparse.Namespace) -> int:
     settings = _settings(options, fit={"seed": options.seed}, training={"workers": workers})
     if settings is None:
         return 0
-    return _train(options.dataset, options.out, settings, options.overwrite)
+    return _train(options, options.out, settings, options.overwrite)
 
 
-def _train(dataset: str, out: str, settings: Any, overwrite: bool = False) -> int:
+def _train(options: argparse.Namespace, out: str, settings: Any, overwrite: bool = False) -> int:
+    from raystellar import places
     from raystellar.engine import session
+    from raystellar.pages import try_page
+    from raystellar.report.page import REPORT_NAME
     from raystellar.train import train
 
     with session(replace(settings.resources, local=settings.training.workers == 0)):
         summary = train(
-            dataset,
+            options.dataset,
             out,
             network=settings.network,
             fit=settings.fit,
@@ -92,6 +95,8 @@ def _train(dataset: str, out: str, settings: Any, overwrite: bool = False) -> in
             overwrite=overwrite,
         )
     print(summary)
+    if not (options.no_report or (summary.reused and places.exists(places.join(out, REPORT_NAME)))):
+        _print_page(try_page(out, dataset=options.dataset))
     return 0
 
 
@@ -115,7 +120,7 @@ def run_tune(options: argparse.Namespace) -> int:
     )
     print(summary)
     if options.then_train:
-        return _train(options.dataset, options.then_train, replace(settings, **summary.settings))
+        return _train(options, options.then_train, replace(settings, **summary.settings))
     return 0
 
 
@@ -124,7 +129,10 @@ def run_label(options: argparse.Namespace) -> int:
     settings = _settings(options)
     if settings is None:
         return 0
+    from raystellar import places
     from raystellar.label import label
+    from raystellar.pages import try_page
+    from raystellar.report.page import REPORT_NAME
 
     summary = label(
         options.spectra,
@@ -143,7 +151,30 @@ def run_label(options: argparse.Namespace) -> int:
     for note in summary.notes:
         print(f"note: {note}")
     print(f"model: {summary.model_id}")
+    done = summary.job.accounting.rows_in > summary.job.resumed_rows
+    if not options.no_report and (done or not places.exists(places.join(summary.out, REPORT_NAME))):
+        _print_page(try_page(summary.out, fetch=settings.fetch))
     _print_end(summary.out, summary.seconds)
+    return 0
+
+
+def run_report(options: argparse.Namespace) -> int:
+    """Run ``raystellar report``."""
+    settings = _settings(options)
+    if settings is None:
+        return 0
+    from raystellar.pages import write_page
+
+    summary = write_page(
+        options.folder,
+        options.out,
+        truth=options.truth,
+        model=options.model,
+        dataset=options.dataset,
+        catalog=settings.catalog,
+        fetch=settings.fetch,
+    )
+    _print_page(summary)
     return 0
 
 
@@ -222,10 +253,12 @@ def run_demo(options: argparse.Namespace) -> int:
         return 0
     from raystellar.demo import demo, error_table
 
-    summary = demo(options.out, settings)
+    summary = demo(options.out, settings, report=not options.no_report)
     print(f"\n{summary.spectra} held-out stars:")
     print(error_table(summary))
     print(f"picture: {summary.picture}")
+    for page in summary.pages:
+        _print_page(page)
     _print_end(options.out, summary.seconds)
     return 0
 
@@ -341,6 +374,12 @@ def _print_job(job: Any) -> None:
     print(f" ({job.resumed_rows} were done before)" if job.resumed_rows else "")
     for reason, count in accounting.rejected.most_common():
         print(f"  {count:8d}  {reason}")
+
+
+def _print_page(page: Any) -> None:
+    """Say where a page is; where there is none, standard error has said why."""
+    if page:
+        print(f"page: {page.out} ({page.bytes / 1e6:.1f} MB, {page.seconds:.1f} s)")
 
 
 def _print_repeats(found: dict[str, Any]) -> None:

@@ -23,6 +23,7 @@ from raystellar.label import label, preprocess_of
 from raystellar.mocksurvey import simulate
 from raystellar.model.baselines import Ridge
 from raystellar.model.bundle import load_bundle
+from raystellar.pages import PageSummary, try_page
 from raystellar.preprocess.pixels import Preprocessor
 from raystellar.quality import Flag
 from raystellar.report.figures import predicted_against_true
@@ -41,11 +42,17 @@ class DemoSummary:
     network: np.ndarray
     ridge: np.ndarray
     picture: str
+    pages: list[PageSummary]
+    """Of the model and the catalogue, those that could be written."""
     seconds: dict[str, float]
 
 
-def demo(out: str, settings: Settings) -> DemoSummary:
+def demo(out: str, settings: Settings, *, report: bool = True) -> DemoSummary:
     """Run the main job in the folder ``out``; what is there of an earlier run is not done again.
+
+    Parameters
+    ----------
+    report : write the pages of the model and the catalogue
 
     Raises
     ------
@@ -86,8 +93,13 @@ def demo(out: str, settings: Settings) -> DemoSummary:
         paths, true, predicted = _join(catalog, survey, truth)
         linear = _ridge_predictions(dataset, model, paths)
         predicted_against_true(picture, true, {"network": predicted, "Ridge": linear})
+    pages = []
+    if report:
+        with watch.part("report"):
+            found = [try_page(model, dataset=dataset), try_page(catalog, truth=places.join(survey, TRUTH_NAME))]
+            pages = [page for page in found if page]
     network, ridge = (np.abs(values - true).mean(axis=0) for values in (predicted, linear))
-    return DemoSummary(len(true), network, ridge, picture, watch.seconds)
+    return DemoSummary(len(true), network, ridge, picture, pages, watch.seconds)
 
 
 def _check_held_out(config: SimulateConfig) -> None:

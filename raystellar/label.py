@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from raystellar import places
 from raystellar.catalog import CatalogConfig, LabelTable, read_labels
 from raystellar.config import build
 from raystellar.engine import JobResult, Resources, Stopwatch, run_job
@@ -23,7 +24,8 @@ from raystellar.ingest import Admitted, Batch, choose_rv, find_label, ingest
 from raystellar.preprocess.pixels import PreprocessConfig, Preprocessor
 from raystellar.quality import BAD, WARN, QualityConfig, flag_rows
 from raystellar.repeats import find_stars, undecided
-from raystellar.schema import CATALOG, REPEATS
+from raystellar.runs import read_facts, write_facts
+from raystellar.schema import CATALOG, JOB_NAME, REPEATS
 from raystellar.shards import ShardedOutput, ahead, make_manifest
 from raystellar.spectra.record import Spectrum
 from raystellar.targets import TARGET_NAMES
@@ -101,6 +103,7 @@ def label(
         device = "cuda" if resources.gpus_per_actor else "cpu"
         arguments = (model, bundle.model_id, table, quality, fetch or FetchConfig(), device)
         result = run_job("label", output, LabelShard, arguments, resources)
+    _note(out, model, result, watch.seconds["label"])
     with watch.part("compare repeats"):
         repeats = output.summary() or finish(output)
     return LabelSummary(
@@ -136,6 +139,14 @@ def _notes(further: int, repeats: dict[str, Any]) -> tuple[str, ...]:
             "for star_id it counts as none"
         )
     return tuple(notes)
+
+
+def _note(out: str, model: str, result: JobResult, seconds: float) -> None:
+    """Leave for the page of the catalogue where its model is, and how long how many spectra took in all runs."""
+    before, done = read_facts(out, JOB_NAME), result.accounting.rows_in - result.resumed_rows
+    if done:
+        spent = {"spectra": before.get("spectra", 0) + done, "seconds": before.get("seconds", 0.0) + seconds}
+        write_facts(out, JOB_NAME, {"model": places.absolute(model), **spent})
 
 
 def preprocess_of(bundle: Bundle) -> PreprocessConfig:

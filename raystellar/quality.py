@@ -27,6 +27,19 @@ class Flag(IntFlag):
     LOGG_RANGE = 1 << 8  # logg outside the labels the model was trained on
 
 
+MEANINGS = {
+    Flag.SKY: "the fibre looked at the sky",
+    Flag.NOT_STAR: "the pipeline calls it a galaxy or quasar, or gives it no class",
+    Flag.ZWARNING: "the pipeline doubts its redshift",
+    Flag.LOW_SN: "median S/N per pixel too low",
+    Flag.FEW_GOOD_PIXELS: "too few good pixels on the grid",
+    Flag.NO_RV: "no credible velocity: labelled as if at rest",
+    Flag.TEFF_RANGE: "teff outside the labels the model was trained on",
+    Flag.FEH_RANGE: "feh outside the labels the model was trained on",
+    Flag.LOGG_RANGE: "logg outside the labels the model was trained on",
+}
+"""What each bit says, for a page; one that is missing here is called by its name."""
+
 BAD = Flag.SKY | Flag.NOT_STAR | Flag.NO_RV
 """Bits that forbid use."""
 

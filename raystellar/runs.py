@@ -75,6 +75,26 @@ def read_run(place: str) -> dict[str, Any] | None:
         raise InputError(f"{run_place} is damaged: {error}; remove the folder and begin anew") from None
 
 
+def read_facts(place: str, name: str) -> dict[str, Any]:
+    """Return what the JSON file ``name`` in the folder ``place`` says; nothing where it cannot be read.
+
+    For files that a job can be done without.
+    """
+    file = places.join(place, name)
+    if not places.exists(file):
+        return {}
+    try:
+        found = json.loads(places.read_bytes(file))
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def write_facts(place: str, name: str, facts: Mapping[str, Any]) -> None:
+    """Write the JSON file ``name`` into the folder ``place``."""
+    places.write_bytes(places.join(place, name), json.dumps(facts, indent=2).encode())
+
+
 def versions() -> dict[str, str]:
     """Return the versions that matter to a result."""
     return {"raystellar": raystellar.__version__, "python": platform.python_version(), "numpy": np.__version__,

@@ -22,6 +22,7 @@ PART_NAME = "part-{:05d}.parquet"
 REJECTS_DIR = "rejects"
 MANIFEST_NAME = "_manifest.parquet"
 RUN_NAME = "_run.json"
+JOB_NAME = "_job.json"
 SUMMARY_NAME = "_summary.json"
 
 # Files in a model bundle

@@ -6,6 +6,7 @@ An output folder holds
     _manifest.parquet     every input path, and which of its spectra; row group i is shard i
     part-00012.parquet    the rows of shard 12, in the order of the manifest
     rejects/part-00012.parquet    what was rejected of shard 12, where something was
+    _job.json             how long a catalogue took, and where its model is; it can be done without
     _summary.json         of a catalogue, what was found in all rows together; gone while any shard is to be done
 
 The rejects of a shard are written before its part, and each file whole or not at all: where the part is, the shard
@@ -342,9 +343,9 @@ class ShardedOutput:
         for _, table in self._tables(self.place, [name]):
             yield table[name]
 
-    def parts(self) -> Iterator[pa.Table]:
-        """Yield the rows, part by part."""
-        return (table for _, table in self._tables(self.place))
+    def parts(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
+        """Yield the rows, part by part; of ``columns`` those that are there, or all."""
+        return (table for _, table in self._tables(self.place, columns))
 
     def columns(self, names: Iterable[str]) -> Iterator[tuple[int, pa.Table]]:
         """Yield some columns of the rows of each shard that is done, with its number, in their order."""

@@ -26,6 +26,7 @@ FLOORS = [
     {"engine", "trialruns"},
     {"mocksurvey", "dataset", "train", "tune", "label"},
     {"plan", "export", "api"},
+    {"pages"},
     {"settings"},
     {"demo", "bench"},
     {"commands"},

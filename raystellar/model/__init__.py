@@ -1,9 +1,11 @@
 """The model: what the network is, what it is compared with, and how it lies on disk.
 
     architecture   the shape of the network as a section of the configuration; knows no torch
+    batches        rows as batches of one size, on the device of the network
     network        the residual multitask network and its dropout
     uncertainty    what the network itself says of its errors: noise of the pixels, weight on single units
     errormodel     standard errors made of that, S/N and place, as learnt on validation stars
+    saliency       which wavelengths the network looks at, for pages
     baselines      ordinary least squares and ridge regression, the paper's linear comparisons
     bundle         a folder that describes itself: weights, grid, scaler, provenance; never a pickle
     commit         a folder written whole or not at all

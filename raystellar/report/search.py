@@ -5,24 +5,34 @@ from __future__ import annotations
 import math
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from html import escape
-from typing import Any
 
 from raystellar import places
 from raystellar.report import search_choices as choices
 from raystellar.report import search_figures as figures
+from raystellar.report.page import (
+    REPORT_NAME,
+    count,
+    duration,
+    figure,
+    header,
+    html_page,
+    listed,
+    percent,
+    section,
+    table,
+    tile,
+)
 from raystellar.report.replay import stages
 from raystellar.report.search_choices import spoken
 from raystellar.report.search_figures import in_epochs
-from raystellar.report.svg import inline_svg, variables
+from raystellar.report.svg import inline_svg
 from raystellar.search.config import TuneConfig
 from raystellar.search.space import Space
 from raystellar.search.trials import DONE, FAILED, WAITING, Trial, best
 from raystellar.targets import TARGETS
-
-REPORT_NAME = "report.html"
 
 EDGE = 0.1
 """Share of a range, or of its logarithm, that counts as its edge."""
@@ -35,43 +45,6 @@ OBJECTIVES = {
     "parameters": "Pareto front of validation loss and number of parameters",
     "time": "Pareto front of validation loss and time of inference",
 }
-
-CSS = """
-:root { color-scheme: light dark; DAY }
-@media (prefers-color-scheme: dark) { :root { NIGHT } }
-* { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 70rem; padding: 2rem 1.5rem 4rem; background: var(--paper); color: var(--ink);
-  font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
-h1 { font-size: 1.8rem; line-height: 1.2; margin: 0 0 .3rem; letter-spacing: -.01em; }
-h2 { font-size: 1.2rem; margin: 0 0 .4rem; }
-p { max-width: 50rem; margin: .4rem 0 .8rem; }
-.muted, figcaption, .tile span { color: var(--muted); }
-section { margin-top: 2.6rem; }
-figure { margin: .8rem 0 0; padding: 1rem; background: var(--panel); border: 1px solid var(--line);
-  border-radius: 8px; overflow-x: auto; }
-figure svg { display: block; width: 100%; min-width: 44rem; height: auto; overflow: visible; }
-svg text { font-family: system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif !important; }
-.tiles { display: flex; flex-wrap: wrap; gap: .7rem; margin: 1.3rem 0; }
-.tile { flex: 1 1 9.5rem; padding: .7rem .9rem; background: var(--panel); border: 1px solid var(--line);
-  border-radius: 8px; }
-.tile b { display: block; font-size: 1.45rem; line-height: 1.25; font-variant-numeric: tabular-nums; }
-.tile span { font-size: .84rem; line-height: 1.35; display: block; }
-.tile.best b { color: var(--accent); }
-.columns { display: flex; flex-wrap: wrap; gap: 0 3rem; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; margin: .6rem 0; }
-th, td { padding: .25rem .9rem .25rem 0; text-align: left; border-bottom: 1px solid var(--line); vertical-align: top; }
-th { font-weight: 600; color: var(--muted); }
-td.n, th.n { text-align: right; }
-.wide td, .wide th { white-space: nowrap; }
-tr.best td { color: var(--accent); font-weight: 600; }
-td b { color: var(--accent); }
-pre { background: var(--panel); border: 1px solid var(--line); border-radius: 8px; padding: .7rem .9rem;
-  overflow-x: auto; font-size: .88rem; }
-code, pre { font-family: ui-monospace, SFMono-Regular, Consolas, "DejaVu Sans Mono", monospace; }
-summary { cursor: pointer; font-weight: 600; }
-@media print { body { max-width: none; padding: 0; } section { break-inside: avoid; } }
-"""
 
 
 def write_search_report(out: str, trials: Sequence[Trial], config: TuneConfig, epochs: int, space: Space) -> None:
@@ -103,31 +76,24 @@ def search_page(out: str, trials: Sequence[Trial], config: TuneConfig, epochs: i
         parts += [_parallel(trials, config, space), _importance(trials, config, epochs, space)]
         parts += [_fronts(trials, config, epochs)]
     parts += [_states(trials, config, epochs), _all_trials(trials, config, epochs, space)]
-    css = CSS.replace("DAY", variables(night=False)).replace("NIGHT", variables(night=True))
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>Search for hyperparameters: {escape(out)}</title>\n<style>{css}</style>\n</head>\n<body>\n"
-        + "\n".join(parts)
-        + "\n</body>\n</html>\n"
-    )
+    return html_page(f"Search for hyperparameters: {out}", parts)
 
 
 def _head(out: str, trials: Sequence[Trial], config: TuneConfig, epochs: int, winner: Trial | None) -> str:
     spent, whole = sum(trial.cost(epochs) for trial in trials), len(trials) * epochs
     tiles = [
-        _tile(_count(len(trials)), f"trials in {_generations(trials)}"),
-        _tile(_count(spent), f"epochs trained, {_percent(spent, whole)} of {len(trials)} whole trainings"),
-        _tile(_duration(sum(t.seconds for t in trials)), "of training, all workers together"),
+        tile(count(len(trials)), f"trials in {_generations(trials)}"),
+        tile(count(spent), f"epochs trained, {percent(spent, whole)} of {len(trials)} whole trainings"),
+        tile(duration(sum(t.seconds for t in trials)), "of training, all workers together"),
     ]
     if winner:
         mean = f", mean of {1 + len(winner.repeats)} seeds" if winner.repeats else ""
         reached = f"validation loss of the winner, trial {winner.number}, after {in_epochs(winner.epochs)}{mean}"
-        parameters = _tile(_count(winner.parameters), "parameters of the winner")
-        tiles = [_tile(_loss(winner.mean_loss()), reached, best=True), parameters, *tiles]
+        parameters = tile(count(winner.parameters), "parameters of the winner")
+        tiles = [tile(_loss(winner.mean_loss()), reached, best=True), parameters, *tiles]
     rungs = stages(config, epochs)[:-1]
     halving = (
-        f"after {_listed(rungs)} of {epochs} epochs, one of {config.keep} went on"
+        f"after {listed(rungs)} of {epochs} epochs, one of {config.keep} went on"
         if rungs
         else f"every trial was trained for all {in_epochs(epochs)}"
     )
@@ -137,10 +103,7 @@ def _head(out: str, trials: Sequence[Trial], config: TuneConfig, epochs: int, wi
         f"Sampler: {SAMPLERS[config.sampler]}, {config.generation} choices proposed at a time; {halving}. "
         f"Sought: {OBJECTIVES[config.objective]}. Seed {config.seed}."
     )
-    return (
-        f'<header>\n<h1>Search for hyperparameters</h1>\n<p class="muted"><code>{escape(out)}</code></p>\n'
-        f'<p>{text}</p>\n<div class="tiles">{"".join(tiles)}</div>\n</header>'
-    )
+    return header("Search for hyperparameters", out, text, tiles)
 
 
 def _winner(out: str, winner: Trial, space: Space) -> str:
@@ -148,14 +111,14 @@ def _winner(out: str, winner: Trial, space: Space) -> str:
             for name, searched, edge in _ranges(winner, space)]  # fmt: skip
     half = -(-len(rows) // 2)
     tables = "".join(
-        _table(["parameter", "winner", "searched", ""], part) for part in (rows[:half], rows[half:]) if part
+        table(["parameter", "winner", "searched", ""], part) for part in (rows[:half], rows[half:]) if part
     )
     mean = f" ({_loss(winner.mean_loss())} as the mean of {1 + len(winner.repeats)} seeds)" if winner.repeats else ""
     command = f"raystellar train DATASET --config {escape(places.join(out, 'best.toml'))} --out MODEL"
-    return _section(
+    return section(
         "winner",
         f"The winner: trial {winner.number}",
-        f"<p>Validation loss {winner.loss():.5f} after {in_epochs(winner.epochs)}{mean}, {_count(winner.parameters)} "
+        f"<p>Validation loss {winner.loss():.5f} after {in_epochs(winner.epochs)}{mean}, {count(winner.parameters)} "
         f"parameters{_errors(winner)}. To train it, with its settings in <code>best.toml</code>:</p>\n"
         f'<pre>{command}</pre>\n<div class="columns">{tables}</div>',
     )
@@ -174,13 +137,13 @@ def _finalists(trials: Sequence[Trial], epochs: int) -> str:
         lines.append([str(trial.number), *map(_loss, losses), _loss(trial.mean_loss()), _loss(spread)])
     head = ["trial", "first seed", *(f"seed +{seed}" for seed in seeds[1:]), "mean", "spread"]
     names, cells = _differences(rows)
-    return _section(
+    return section(
         "finalists",
         "The finalists",
         f"<p>The best trials, trained for {in_epochs(epochs)} with each seed: the least mean wins. The spread is the "
         "standard deviation over the seeds; means that differ by less are as good as each other. Parameters are shown "
         "where the finalists differ.</p>\n"
-        f'<div class="wide">{_table([*head, *names], _beside(lines, cells), numbers=len(head), marked=0)}</div>',
+        f'<div class="wide">{table([*head, *names], _beside(lines, cells), numbers=len(head), marked=0)}</div>',
     )
 
 
@@ -191,7 +154,7 @@ def _errors(winner: Trial) -> str:
     if at >= len(winner.mae):
         return ""
     errors = (f"{value:.3g} {t.unit} in {t.name}" for value, t in zip(winner.mae[at], TARGETS, strict=True))
-    return f"; mean absolute errors {_listed(errors)}"
+    return f"; mean absolute errors {listed(errors)}"
 
 
 def _ranges(winner: Trial, space: Space) -> Iterator[tuple[str, str, str]]:
@@ -211,7 +174,7 @@ def _history(trials: Sequence[Trial], config: TuneConfig, epochs: int) -> str:
     caption += ", generations parted by dotted lines" if trials[-1].generation else ""
     caption += ". Right: the least loss of all trials so far, in the order in which the search trained them."
     draw = partial(figures.draw_history, trials=trials, config=config, epochs=epochs)
-    return _figure("history", "How the best was found", caption, inline_svg(draw, (10.6, 4.2), "history", "losses"))
+    return figure("history", "How the best was found", caption, inline_svg(draw, (10.6, 4.2), "history", "losses"))
 
 
 def _curves(trials: Sequence[Trial], config: TuneConfig, epochs: int) -> str:
@@ -222,7 +185,7 @@ def _curves(trials: Sequence[Trial], config: TuneConfig, epochs: int) -> str:
         caption += "learning rate of a whole training, so that losses at one epoch can be compared. "
     caption += "The training loss is measured under noise and dropout, and may lie above that of the validation."
     draw = partial(figures.draw_curves, trials=trials, config=config, epochs=epochs)
-    return _figure("curves", "Learning curves", caption, inline_svg(draw, (10.6, 4.2), "curves", "learning curves"))
+    return figure("curves", "Learning curves", caption, inline_svg(draw, (10.6, 4.2), "curves", "learning curves"))
 
 
 def _parallel(trials: Sequence[Trial], config: TuneConfig, space: Space) -> str:
@@ -234,7 +197,7 @@ def _parallel(trials: Sequence[Trial], config: TuneConfig, space: Space) -> str:
     caption += ". Learning rate and weight decay are logarithmic; lines through one value are spread for the eye."
     draw = partial(choices.draw_parallel, trials=trials, config=config, space=space)
     svg = inline_svg(draw, (10.6, 5.0), "parallel", "parallel coordinates")
-    return _figure("parallel", "Which choices do well", caption, svg)
+    return figure("parallel", "Which choices do well", caption, svg)
 
 
 def _importance(trials: Sequence[Trial], config: TuneConfig, epochs: int, space: Space) -> str:
@@ -243,7 +206,7 @@ def _importance(trials: Sequence[Trial], config: TuneConfig, epochs: int, space:
     title = "What matters for the loss"
     if not shares:
         few = f"Not shown: it takes {choices.LEAST_TRIALS} trials with different losses after {in_epochs(at)}."
-        return _section("importance", title, f'<p class="muted">{few}</p>')
+        return section("importance", title, f'<p class="muted">{few}</p>')
     early = (
         "early loss, as all trials share only these epochs, not the loss at the end" if at < epochs else "final loss"
     )
@@ -254,7 +217,7 @@ def _importance(trials: Sequence[Trial], config: TuneConfig, epochs: int, space:
     )
     draw = partial(choices.draw_importances, shares=shares, trials=trials, space=space, at=at)
     svg = inline_svg(draw, (10.6, 3.9), "importance", "importance of parameters")
-    return _figure("importance", title, caption, svg)
+    return figure("importance", title, caption, svg)
 
 
 def _fronts(trials: Sequence[Trial], config: TuneConfig, epochs: int) -> str:
@@ -267,7 +230,7 @@ def _fronts(trials: Sequence[Trial], config: TuneConfig, epochs: int) -> str:
     if config.objective != "loss":
         tables += ["<p>The settings of the front that was sought are in the folder <code>front</code>.</p>"]
     content = f"<p>{caption}</p>\n<figure>{svg}</figure>\n" + "\n".join(tables)
-    return _section("front", "Loss against cost", content)
+    return section("front", "Loss against cost", content)
 
 
 def _front_table(trials: Sequence[Trial], cost: str, epochs: int) -> str:
@@ -276,14 +239,14 @@ def _front_table(trials: Sequence[Trial], cost: str, epochs: int) -> str:
     timed = [TIME] if any(trial.predict_ms for trial in rows) else []
     names, cells = _differences(rows)
     lines = [
-        [str(trial.number), _loss(trial.loss()), _count(trial.parameters), *(f"{trial.predict_ms:.2f}" for _ in timed)]
+        [str(trial.number), _loss(trial.loss()), count(trial.parameters), *(f"{trial.predict_ms:.2f}" for _ in timed)]
         for trial in rows
     ]
     head = ["trial", "loss", "parameters", *timed]
     words = figures.COSTS[cost][1].split(" [")[0]
     return (
         f"<p>The front of loss and {words}, after {in_epochs(furthest)}:</p>\n"
-        f'<div class="wide">{_table([*head, *names], _beside(lines, cells), numbers=len(head))}</div>'
+        f'<div class="wide">{table([*head, *names], _beside(lines, cells), numbers=len(head))}</div>'
     )
 
 
@@ -304,14 +267,14 @@ def _states(trials: Sequence[Trial], config: TuneConfig, epochs: int) -> str:
         groups.setdefault(_state(trial, epochs), []).append(trial)
     rows = [_state_row(state, members, epochs) for state, members in groups.items()]
     head = ["state", "trials", "epochs", "training [s]", "overhead [s]", "overhead a trial [s]"]
-    content = f'<div class="wide">{_table(head, [*rows, _state_row("all", trials, epochs)], numbers=range(1, 6))}</div>'
+    content = f'<div class="wide">{table(head, [*rows, _state_row("all", trials, epochs)], numbers=range(1, 6))}</div>'
     content += '<p class="muted">Overhead is what workers spent on trials besides training them.</p>'
     reasons = Counter(trial.failure for trial in trials if trial.failure)
     if reasons:
-        who = {reason: _listed(str(t.number) for t in trials if t.failure == reason) for reason in reasons}
-        lines = [[escape(reason), str(count), who[reason]] for reason, count in reasons.most_common()]
-        content += f"<p>Failures:</p>\n{_table(['reason', 'trials', 'which'], lines)}"
-    return _section("states", "What became of the trials", content)
+        who = {reason: listed(str(t.number) for t in trials if t.failure == reason) for reason in reasons}
+        lines = [[escape(reason), str(trials), who[reason]] for reason, trials in reasons.most_common()]
+        content += f"<p>Failures:</p>\n{table(['reason', 'trials', 'which'], lines)}"
+    return section("states", "What became of the trials", content)
 
 
 def _state(trial: Trial, epochs: int) -> str:
@@ -322,7 +285,7 @@ def _state(trial: Trial, epochs: int) -> str:
 
 def _state_row(state: str, members: Sequence[Trial], epochs: int) -> list[str]:
     seconds, overhead = sum(t.seconds for t in members), sum(t.overhead for t in members)
-    spent = _count(sum(t.cost(epochs) for t in members))
+    spent = count(sum(t.cost(epochs) for t in members))
     return [state, str(len(members)), spent, f"{seconds:.1f}", f"{overhead:.1f}", f"{overhead / len(members):.2f}"]
 
 
@@ -333,63 +296,18 @@ def _all_trials(trials: Sequence[Trial], config: TuneConfig, epochs: int, space:
     rows = []
     for trial in trials:
         row = [str(trial.number), str(trial.generation), _loss(trial.loss()), str(trial.epochs), f"{trial.seconds:.1f}"]
-        row += [_count(trial.parameters), *(f"{trial.predict_ms:.2f}" for _ in timed)]
+        row += [count(trial.parameters), *(f"{trial.predict_ms:.2f}" for _ in timed)]
         rows.append([*row, *(spoken(trial.choice[name]) for name in names)])
     winner = best(trials)
-    table = _table([*head, *names], rows, numbers=range(len(head)), marked=winner.number if winner else None)
-    content = f'<details><summary>{len(trials)} trials</summary>\n<div class="wide">{table}</div></details>'
-    return _section("trials", "All trials", content)
+    all_of_them = table([*head, *names], rows, numbers=range(len(head)), marked=winner.number if winner else None)
+    content = f'<details><summary>{len(trials)} trials</summary>\n<div class="wide">{all_of_them}</div></details>'
+    return section("trials", "All trials", content)
 
 
 def _loss(loss: float) -> str:
     return f"{loss:.5f}" if math.isfinite(loss) else "none"
 
 
-def _section(name: str, title: str, content: str) -> str:
-    return f'<section id="{name}">\n<h2>{escape(title)}</h2>\n{content}\n</section>'
-
-
-def _figure(name: str, title: str, caption: str, svg: str) -> str:
-    return _section(name, title, f"<p>{escape(caption)}</p>\n<figure>{svg}</figure>")
-
-
-def _tile(value: str, words: str, best: bool = False) -> str:
-    return f'<div class="tile{" best" * best}"><b>{value}</b><span>{escape(words)}</span></div>'
-
-
-def _table(
-    head: Sequence[str], rows: Sequence[Sequence[str]], numbers: Iterable[int] | int = (), marked: int | None = None
-) -> str:
-    """Return a table; its cells are HTML. The columns ``numbers`` are set right, the row ``marked`` stands out."""
-    right = set(range(numbers) if isinstance(numbers, int) else numbers)
-    kind = [' class="n"' if column in right else "" for column in range(len(head))]
-    lines = ["<tr>" + "".join(f"<th{k}>{escape(name)}</th>" for k, name in zip(kind, head, strict=True)) + "</tr>"]
-    for place, row in enumerate(rows):
-        cells = "".join(f"<td{k}>{cell}</td>" for k, cell in zip(kind, row, strict=True))
-        lines.append(f"<tr{' class=' + chr(34) + 'best' + chr(34) if place == marked else ''}>{cells}</tr>")
-    return "<table>\n" + "\n".join(lines) + "\n</table>"
-
-
 def _generations(trials: Sequence[Trial]) -> str:
-    count = len({trial.generation for trial in trials})
-    return f"{count} generation{'s' * (count != 1)}"
-
-
-def _listed(words: Iterable[Any]) -> str:
-    """Return words as in a sentence: a, b and c."""
-    *first, last = map(str, words)
-    return f"{', '.join(first)} and {last}" if first else last
-
-
-def _count(number: int) -> str:
-    return f"{number:,}".replace(",", "\u202f")
-
-
-def _percent(part: float, whole: float) -> str:
-    return f"{100 * part / whole:.0f} %" if whole else "0 %"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.1f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+    number = len({trial.generation for trial in trials})
+    return f"{number} generation{'s' * (number != 1)}"

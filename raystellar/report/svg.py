@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -27,8 +28,12 @@ PALETTE = {
     "ramp3": ("#2e78b5", "#76b7ea"),
     "ramp4": ("#14568f", "#a9d5f7"),
     "ramp5": ("#0b3563", "#dff0ff"),
+    "teff": ("#b8500b", "#f0924c"),
+    "feh": ("#0a6a9f", "#5ab4e6"),
+    "logg": ("#0b7a5b", "#3cc79c"),
 }
-"""Colour by day and by night; the ramp goes from what matters little to what matters most."""
+"""Colour by day and by night; the ramp goes from what matters little to what matters most, and each label has one of
+its own, which those who are colour-blind tell apart as well."""
 
 RAMP = tuple(name for name in PALETTE if name.startswith("ramp"))
 
@@ -37,6 +42,9 @@ COLOURS = {name: f"#0101{number:02x}" for number, name in enumerate(PALETTE)}
 
 TYPE_PT = 8.5
 """Size of the type at the figures' nominal width."""
+
+IMAGE_DPI = 144
+"""Of images within a figure, whose nominal width is that of a screen at 72."""
 
 
 def ramp(place: int, places: int) -> str:
@@ -49,7 +57,9 @@ def variables(night: bool) -> str:
     return " ".join(f"--{name}: {values[night]};" for name, values in PALETTE.items())
 
 
-def inline_svg(draw: Callable[[Figure], None], size: tuple[float, float], name: str, label: str) -> str:
+def inline_svg(
+    draw: Callable[[Figure], None], size: tuple[float, float], name: str, label: str, description: str = ""
+) -> str:
     """Return a figure as an SVG element.
 
     Parameters
@@ -58,18 +68,19 @@ def inline_svg(draw: Callable[[Figure], None], size: tuple[float, float], name: 
     size : of the figure [inch]
     name : of the figure, different from that of others on the page
     label : what it shows, for those who do not see it
+    description : more of that
     """
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context(_style(name)):
-        figure = Figure(figsize=size, layout="constrained")
+        figure = Figure(figsize=size, dpi=IMAGE_DPI, layout="constrained")
         draw(figure)
         buffer = io.StringIO()
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         FigureCanvasSVG(figure).print_svg(buffer, metadata=nothing)
-    return _for_the_page(buffer.getvalue(), name, label)
+    return _for_the_page(buffer.getvalue(), name, label, description)
 
 
 def _style(name: str) -> Any:
@@ -104,11 +115,12 @@ def _style(name: str) -> Any:
     }
 
 
-def _for_the_page(svg: str, name: str, label: str) -> str:
+def _for_the_page(svg: str, name: str, label: str, description: str) -> str:
     """Strip what only a file of its own needs, and make names and colours those of the page."""
     svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg[svg.index("<svg") :], flags=re.DOTALL)
     box = re.search(r'viewBox="[^"]*"', svg)
-    head = f'<svg {box.group() if box else ""} role="img" aria-label="{label}">'
+    head = f'<svg {box.group() if box else ""} role="img" aria-label="{escape(label)}">'
+    head += f"<desc>{escape(description)}</desc>" if description else ""
     svg = head + svg[svg.index(">") + 1 :].replace("xlink:href", "href")
     used = set(re.findall(r"#([\w-]+)", svg))
     svg = re.sub(r' id="([^"]*)"', lambda found: f' id="{name}-{found[1]}"' if found[1] in used else "", svg)

@@ -2,10 +2,10 @@ import math
 import re
 import struct
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from pagereader import Page
 
 from raystellar import places
 from raystellar.errors import OutputError
@@ -25,7 +25,6 @@ EPOCHS = 6
 SPACE = Space(SpaceConfig(), NetworkConfig(), FitConfig(epochs=EPOCHS))
 CONFIG = TuneConfig(trials=12, generation=6, rungs=(1, 3), keep=3, finalists=2, seeds=2)
 SECTIONS = ["winner", "history", "curves", "parallel", "importance", "front", "states", "trials"]
-VOID = {"meta", "br"}
 
 
 def choice(rng):
@@ -60,37 +59,6 @@ def search(config, failing=()):
             train(trials[task.trial], task, failing)
         tasks += step
     return trials, tasks
-
-
-class Page(HTMLParser):
-    """The page's sections, texts and what it would fetch; refuses tags that do not close each other."""
-
-    def __init__(self, html):
-        super().__init__()
-        self.open, self.sections, self.fetched, self.ids, self.words = [], [], [], [], []
-        self.feed(html)
-        self.close()
-        assert not self.open
-
-    def handle_starttag(self, tag, attrs):
-        self.note(tag, dict(attrs))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.note(tag, dict(attrs))
-
-    def note(self, tag, attrs):
-        self.sections += [attrs["id"]] if tag == "section" else []
-        self.ids += [attrs["id"]] if "id" in attrs else []
-        self.fetched += [attrs[name] for name in ("src", "href") if name in attrs and not attrs[name].startswith("#")]
-        self.fetched += [tag] if tag in ("script", "link", "img", "iframe") else []
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.words += [] if self.open and self.open[-1] == "style" else [data]
 
 
 @pytest.mark.parametrize(

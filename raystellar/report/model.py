@@ -1,0 +1,246 @@
+"""The page of a model: what it is, how it learnt, how good it is, and which lines it looks at."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from raystellar.model.bundle import Bundle
+from raystellar.report.catalog import calibration_table, in_units, residual_figures
+from raystellar.report.catalog_figures import draw_response
+from raystellar.report.page import count, figure, header, html_page, listed, section, table, tile
+from raystellar.report.residuals import Residuals
+from raystellar.report.search_figures import loss_axis
+from raystellar.report.spectral_lines import mark_lines, wavelength_axis
+from raystellar.report.svg import COLOURS, inline_svg
+from raystellar.targets import TARGETS
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+NO_DATASET = "It takes spectra to see this: name the dataset with --dataset."
+
+METRICS = {"mae": "mean absolute error", "rmse": "root mean square", "bias": "bias", "scatter": "scatter"}
+"""Of ``fit.metrics``."""
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What a model makes of the validation spectra of a dataset."""
+
+    dataset: str
+    same: bool
+    """It is the dataset the model was trained on, so that these spectra are new to it."""
+    residuals: Residuals
+    response: np.ndarray
+    """(3, P) mean size of the answer of each label to a weak line, in the units of the labels."""
+    spectra: int
+    """From which that is."""
+
+
+def model_page(place: str, bundle: Bundle, examined: Examined | None) -> str:
+    """Return the page of a model.
+
+    Parameters
+    ----------
+    place : its folder
+    bundle : what stands there
+    examined : what it makes of spectra; None where no dataset is at hand
+    """
+    parts = [
+        _head(place, bundle),
+        _architecture(bundle),
+        _curves(bundle),
+        _validation(bundle),
+        _calibration(bundle),
+        _residuals(examined),
+        _saliency(bundle, examined),
+        _novelty(bundle),
+        _provenance(bundle),
+    ]
+    return html_page(f"Model: {place}", parts)
+
+
+def _head(place: str, bundle: Bundle) -> str:
+    parameters = sum(array.size for array in bundle.weights.values())
+    tiles = [tile(f"{count(parameters)}", "parameters", best=True)]
+    for target in TARGETS:
+        found = bundle.validation.get(target.name)
+        if found:
+            tiles.append(tile(in_units(found["mae"], target), f"mean absolute error of {target.symbol} on validation"))
+    tiles.append(tile(str(bundle.best_epoch), f"best epoch of {len(bundle.history)}"))
+    words = (
+        f"Model <code>{escape(bundle.model_id)}</code>, made {escape(bundle.created)} by raystellar "
+        f"{escape(bundle.raystellar_version)} from the dataset <code>{escape(bundle.data_hash)}</code>, "
+        f"seed {bundle.seed}."
+    )
+    return header("Model", place, words, tiles)
+
+
+def _architecture(bundle: Bundle) -> str:
+    network, grid = bundle.network, bundle.grid
+    heads = [f"{target.symbol}: {_widths(network.head(target.name)[0])}" for target in TARGETS]
+    ends = [10.0 ** grid[end] for end in ("start", "stop")]
+    rows = [
+        ["input", f"{count(network.n_pixels)} pixels, {ends[0]:.0f} to {ends[1]:.0f} Å in vacuum, even in log10"],
+        ["stem", f"{network.stem} units, dropout {network.stem_dropout:g}"],
+        ["residual blocks", f"{_widths(network.blocks)}, dropout {network.trunk_dropout:g}"],
+        ["heads", "; ".join(heads)],
+        ["shared trunk", "yes" if network.multitask else "no: a network for each label"],
+        ["shortcuts, layer normalisation", f"{_yes(network.skip)}, {_yes(network.layer_norm)}"],
+    ]
+    rows += [[f"preprocess.{name}", escape(str(value))] for name, value in bundle.preprocess.items()]
+    return section("architecture", "What it is", table(["", ""], rows))
+
+
+def _widths(widths: tuple[int, ...]) -> str:
+    return f"{'-'.join(map(str, widths))} units" if widths else "no hidden layer"
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
+
+
+def _curves(bundle: Bundle) -> str:
+    if not bundle.history:
+        return section("curves", "How it learnt", '<p class="muted">The bundle holds no history of its training.</p>')
+    caption = (
+        "Loss by epoch (left) and mean absolute errors on the validation stars relative to their best (right). The "
+        "loss of training is measured under noise and dropout. Where the validation loss rises again, the network "
+        "learns its stars by heart."
+    )
+    draw = partial(draw_curves, history=bundle.history, best=bundle.best_epoch)
+    svg = inline_svg(draw, (10.6, 3.6), "curves", "Learning curves", caption)
+    return figure("curves", "How it learnt", caption, svg)
+
+
+def draw_curves(figure: Figure, history: list[dict[str, Any]], best: int) -> None:
+    """Draw losses and errors by epoch into an empty figure."""
+    left, right = figure.subplots(1, 2)
+    epochs = [entry["epoch"] for entry in history]
+    losses = {key: [_finite(entry.get(f"{key}_loss")) for entry in history] for key in ("train", "validation")}
+    colours = {"train": COLOURS["muted"], "validation": COLOURS["accent"]}
+    for key, values in losses.items():
+        words = "training" if key == "train" else key
+        left.plot(epochs, values, color=colours[key], linewidth=1.5, marker="o", markersize=2, label=words)
+    loss_axis(left, [value for values in losses.values() for value in values])
+    for t, target in enumerate(TARGETS):
+        errors = np.array([_finite((entry.get("mae") or [None] * len(TARGETS))[t]) for entry in history])
+        least = np.nanmin(errors) if np.isfinite(errors).any() else 1.0
+        right.plot(epochs, errors / least, color=COLOURS[target.name], linewidth=1.5, label=target.symbol)
+    right.set_ylim(0.97, min(3.0, right.get_ylim()[1]))
+    for axis, words in ((left, "loss"), (right, "error / least error")):
+        axis.axvline(best, color=COLOURS["muted"], linewidth=0.8, linestyle=(0, (3, 2)))
+        axis.set(xlabel="epoch (dashed: the one that was kept)", ylabel=words)
+        axis.legend()
+
+
+def _finite(value: float | None) -> float:
+    return float(value) if value is not None else math.nan
+
+
+def _validation(bundle: Bundle) -> str:
+    if not bundle.validation:
+        return section("validation", "How good it is", '<p class="muted">The bundle holds no validation errors.</p>')
+    names = [name for name in METRICS if all(name in found for found in bundle.validation.values())]
+    rows = []
+    for target in TARGETS:
+        found, (low, high) = bundle.validation[target.name], bundle.label_ranges[target.name]
+        cells = [in_units(found[name], target) for name in names]
+        rows.append([target.symbol, *cells, f"{in_units(low, target)} to {in_units(high, target)}"])
+    head = ["label", *(METRICS[name] for name in names), "labels learnt from"]
+    words = (
+        "Predicted minus given on the validation stars. Bias should be small beside the scatter (1.48 times the median"
+    )
+    words += " absolute deviation). Labels beyond the last column are flagged in a catalogue."
+    content = f'<p>{words}</p>\n<div class="wide">{table(head, rows, numbers=range(1, len(head)))}</div>'
+    return section("validation", "How good it is", content)
+
+
+def _calibration(bundle: Bundle) -> str:
+    title = "Are its errors true"
+    if not bundle.calibration:
+        words = "The bundle holds no calibration: it was made without errors of its predictions."
+        return section("calibration", title, f'<p class="muted">{words}</p>')
+    words = (
+        "On the validation stars, with the errors of their own labels: the standard deviation should be 1 in every row."
+    )
+    return section("calibration", title, f"<p>{words}</p>\n{calibration_table(bundle.calibration)}")
+
+
+def _residuals(examined: Examined | None) -> str:
+    title = "Predicted against given"
+    if examined is None or not examined.residuals.count:
+        return section("residuals", title, f'<p class="muted">{NO_DATASET}</p>')
+    words = f"The {count(examined.residuals.count)} validation spectra of <code>{escape(examined.dataset)}</code>. "
+    words += "" if examined.same else "It is another dataset than the one that the model was trained on. "
+    words += "The errors of the given labels are smoothed, as in the calibration."
+    return section("residuals", title, f"<p>{words}</p>\n{residual_figures(examined.residuals, 'residuals')}")
+
+
+def _saliency(bundle: Bundle, examined: Examined | None) -> str:
+    title = "Which lines it looks at"
+    if examined is None:
+        return section("saliency", title, f'<p class="muted">{NO_DATASET}</p>')
+    greatest = [in_units(float(values.max()), t) for t, values in zip(TARGETS, examined.response, strict=True)]
+    caption = (
+        "By how much each label answers to a weak absorption line (a tenth of the spectrum's standard deviation deep, "
+        f"480 km/s wide) at that wavelength, mean over {count(examined.spectra)} validation spectra, relative to the "
+        f"greatest: {listed(greatest)}. Peaks should stand at lines with a name: hydrogen for temperature, metals for "
+        "[Fe/H], Mg b and the wings of hydrogen for log g."
+    )
+    grid = bundle.grid
+    loglam = np.linspace(grid["start"], grid["stop"], grid["n"])
+    draw = partial(_draw_saliency, loglam=loglam, response=examined.response)
+    return figure("saliency", title, caption, inline_svg(draw, (10.6, 3.6), "saliency", title, caption))
+
+
+def _draw_saliency(figure: Figure, loglam: np.ndarray, response: np.ndarray) -> None:
+    axis = figure.subplots()
+    draw_response(axis, loglam, response)
+    mark_lines(axis, loglam)
+    wavelength_axis(axis, loglam)
+
+
+def _novelty(bundle: Bundle) -> str:
+    title = "What it knows"
+    found = getattr(bundle, "novelty", None)
+    if found is None:
+        words = "The bundle holds no novelty score: it does not say which spectra are unlike those it learnt from."
+        return section("novelty", title, f'<p class="muted">{words}</p>')
+    words = "What the bundle holds to tell spectra that are unlike those it learnt from; large arrays by their size."
+    rows = [[escape(name), escape(_spoken(value))] for name, value in _fields(found)]
+    return section("novelty", title, f"<p>{words}</p>\n{table(['', ''], rows)}")
+
+
+def _fields(found: Any) -> list[tuple[str, Any]]:
+    if isinstance(found, Mapping):
+        return list(found.items())
+    return list(vars(found).items()) if hasattr(found, "__dict__") else [("", found)]
+
+
+def _spoken(value: Any) -> str:
+    if isinstance(value, np.ndarray | list | tuple) and np.size(value) > 12:
+        return f"{np.size(value)} values"
+    return f"{value:.5g}" if isinstance(value, float) else str(value)
+
+
+def _provenance(bundle: Bundle) -> str:
+    rows = [["fit", bundle.fit_id], ["weights (SHA-256)", bundle.weights_sha256]]
+    rows += [[f"version of {name}", version] for name, version in bundle.versions.items()]
+    settings = [
+        [escape(f"{part}.{name}"), escape(str(value))]
+        for part, values in bundle.config.items()
+        for name, value in (values.items() if isinstance(values, Mapping) else [("", values)])
+    ]
+    content = table(["", ""], [[escape(name), f"<code>{escape(str(value))}</code>"] for name, value in rows])
+    content += f'\n<details><summary>All {len(settings)} settings of the run</summary>\n<div class="wide">'
+    return section(
+        "provenance", "Where it comes from", f"{content}{table(['setting', 'value'], settings)}</div></details>"
+    )
