@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from raystellar.model.novelty import BIN, ROWS, Fit, Novelty, Seen, binned, line, log_density
+from raystellar.model.novelty import BIN, ROWS, Fit, Novelty, Seen, binned, line, log_density, one_thread
 
-MOST_SPECTRA = 20_000
+MOST_SPECTRA = 12_000
 """Training spectra to learn from, evenly taken: more change nothing and take longer."""
 
 COMPONENTS = 24
@@ -58,6 +58,15 @@ def learn_novelty(
     -------
     the score, and how it does on the validation spectra, see ``assess``
     """
+    with one_thread():
+        novelty, sn = _learn(train, train_ivar, validation, validation_ivar)
+        return novelty, assess(novelty.score(validation, validation_ivar), sn)
+
+
+def _learn(
+    train: np.ndarray, train_ivar: np.ndarray, validation: np.ndarray, validation_ivar: np.ndarray
+) -> tuple[Novelty, np.ndarray]:
+    """Return the score, and log10 S/N (n,) of the validation spectra."""
     rows = np.arange(len(train))[:: max(1, -(-len(train) // MOST_SPECTRA))]
     values = np.concatenate([binned(train[some]) for some in _blocks(rows)])
     mean = values.mean(0, dtype=np.float64).astype(np.float32)
@@ -76,8 +85,7 @@ def learn_novelty(
     ends[1] = np.percentile(others.log_sn, SN_ENDS[1])
     bare = Novelty(*(np.asarray(array, dtype=np.float32) for array in (*arrays, ends, (0.0, 0.0, 1.0))))
     surprise = _limits(bare.surprise_of(others), others.log_sn, ends[1])
-    novelty = Novelty(**bare.arrays() | {"surprise": surprise.astype(np.float32)})
-    return novelty, assess(novelty.score(validation, validation_ivar), others.log_sn)
+    return Novelty(**bare.arrays() | {"surprise": surprise.astype(np.float32)}), others.log_sn
 
 
 def components(values: np.ndarray, mean: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

@@ -14,10 +14,12 @@ is above. Class, warnings, velocity and labels play no part.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
 from raystellar.schema import NOISE_BLOCK
 
@@ -41,6 +43,16 @@ MOST = 100.0
 
 ROWS = 256
 """Spectra at a time, always: products of matrices of another shape would sum in another order."""
+
+
+@cache
+def _libraries() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+def one_thread() -> AbstractContextManager[object]:
+    """Keep numpy's matrix products to one thread for a while: on more they sum in another order."""
+    return _libraries().limit(limits=1, user_api="blas")
 
 
 @dataclass(frozen=True)
@@ -111,10 +123,11 @@ class Novelty:
         """
         out = np.empty(len(flux), dtype=np.float32)
         batch, noise = np.zeros((ROWS, flux.shape[1]), np.float32), np.zeros((ROWS, ivar.shape[1]), np.float32)
-        for start in range(0, len(flux), ROWS):
-            rows = flux[start : start + ROWS]
-            batch[: len(rows)], noise[: len(rows)] = rows, ivar[start : start + ROWS]
-            out[start : start + len(rows)] = self._score(self.fit(batch, noise))[: len(rows)]
+        with one_thread():
+            for start in range(0, len(flux), ROWS):
+                rows = flux[start : start + ROWS]
+                batch[: len(rows)], noise[: len(rows)] = rows, ivar[start : start + ROWS]
+                out[start : start + len(rows)] = self._score(self.fit(batch, noise))[: len(rows)]
         return out
 
     def _score(self, seen: Seen) -> np.ndarray:
