@@ -119,7 +119,7 @@ class Labeller:
         for k, name in enumerate(TARGET_NAMES):
             table = table.append_column(name, pa.array(labels[:, k], type=pa.float32()))
             table = table.append_column(f"e_{name}", pa.array(errors[:, k], type=pa.float32()))
-        table = table.append_column("ood_score", pa.array(scores))
+        table = table.append_column("ood_score", pa.array(scores, from_pandas=True))
         table = table.append_column("flags", pa.array(bits))
         table = table.append_column("flag_warn", pa.array((bits & WARN) != 0))
         table = table.append_column("flag_bad", pa.array((bits & BAD) != 0))

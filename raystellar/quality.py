@@ -97,7 +97,7 @@ def flag_rows(
     zwarning : (n,) int
     sn, good_fraction : (n,) float; a NaN counts as too low
     rv_error : (n,) error of a velocity that is the pipeline's [km/s], negative where its fit failed; NaN: not known
-    ood_score : (n,) float; a NaN counts as too high
+    ood_score : (n,) float; NaN: not known
     labels : (n, 3) predicted, in the order of ``targets.TARGETS``
     label_ranges : (3, 2) smallest and largest label of the training set
     """
@@ -108,7 +108,7 @@ def flag_rows(
     bits[~(sn >= config.min_sn)] |= Flag.LOW_SN
     bits[~(good_fraction >= config.min_good_fraction)] |= Flag.FEW_GOOD_PIXELS
     bits[~has_rv] |= Flag.NO_RV
-    bits[~(ood_score <= config.max_ood_score)] |= Flag.UNUSUAL
+    bits[ood_score > config.max_ood_score] |= Flag.UNUSUAL
     bits[(rv_error > config.max_rv_error) | (rv_error < 0.0)] |= Flag.RV_UNCERTAIN
     inside = (labels >= label_ranges[:, 0]) & (labels <= label_ranges[:, 1])
     for k, bit in enumerate(RANGE_BITS):

@@ -89,7 +89,7 @@ class Dataset:
         return sets
 
     def noise(self, name: str) -> np.ndarray:
-        """Return the inverse variance (n, blocks) float32 of the spectra of one split, in the canonical order."""
+        """Return the inverse variance (n, blocks) float32 of one split in the canonical order; 0 where it is not known."""
         parts = _parts(self.folder)
         table = _ordered(parts, ())
         rows = table.filter(pc.equal(table["split"], name))["_row"].to_numpy()
@@ -204,6 +204,9 @@ def _flux_blocks(part: Path, name: str) -> Iterator[np.ndarray]:
             raise DatasetError(f"{part} has no column {name!r}; make the dataset again")
         for batch in file.iter_batches(batch_size=BLOCK, columns=[name]):
             column = batch.column(name)
+            if column.null_count and name == "flux":
+                raise DatasetError(f"{part} has {column.null_count} rows without flux; make it again")
             if column.null_count:
-                raise DatasetError(f"{part} has {column.null_count} rows without {name}; make it again")
+                blank = pa.scalar([0.0] * column.type.list_size, type=column.type)
+                column = pc.fill_null(column, blank)
             yield column.flatten().to_numpy(zero_copy_only=True).reshape(len(column), -1)

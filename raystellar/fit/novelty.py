@@ -46,7 +46,7 @@ odd is seen well at high S/N, where stars of new plates differ most from those t
 
 def learn_novelty(
     train: np.ndarray, train_ivar: np.ndarray, validation: np.ndarray, validation_ivar: np.ndarray
-) -> tuple[Novelty, dict[str, Any]]:
+) -> tuple[Novelty | None, dict[str, Any]]:
     """Learn the score from training spectra, and its scale from validation spectra.
 
     Parameters
@@ -56,18 +56,29 @@ def learn_novelty(
 
     Returns
     -------
-    the score, and how it does on the validation spectra, see ``assess``
+    the score, and how it does on the validation spectra, see ``assess``; None and nothing where the noise of fewer than
+    two training spectra or of no validation spectrum is known
     """
+    rows = np.flatnonzero((train_ivar > 0).any(1))
+    known = (validation_ivar > 0).any(1)
+    if len(rows) < 2 or not known.any():
+        return None, {}
+    if not known.all():
+        validation, validation_ivar = validation[known], validation_ivar[known]
+    rows = rows[:: max(1, -(-len(rows) // MOST_SPECTRA))]
     with one_thread():
-        novelty, sn = _learn(train, train_ivar, validation, validation_ivar)
+        novelty, sn = _learn(train, train_ivar, rows, validation, validation_ivar)
         return novelty, assess(novelty.score(validation, validation_ivar), sn)
 
 
 def _learn(
-    train: np.ndarray, train_ivar: np.ndarray, validation: np.ndarray, validation_ivar: np.ndarray
+    train: np.ndarray,
+    train_ivar: np.ndarray,
+    rows: np.ndarray,
+    validation: np.ndarray,
+    validation_ivar: np.ndarray,
 ) -> tuple[Novelty, np.ndarray]:
-    """Return the score, and log10 S/N (n,) of the validation spectra."""
-    rows = np.arange(len(train))[:: max(1, -(-len(train) // MOST_SPECTRA))]
+    """Return the score learnt from these rows of the training spectra, and log10 S/N (n,) of the validation spectra."""
     values = np.concatenate([binned(train[some]) for some in _blocks(rows)])
     mean = values.mean(0, dtype=np.float64).astype(np.float32)
     basis, variance = components(values, mean, min(COMPONENTS, max(1, len(rows) // 3)))

@@ -84,7 +84,7 @@ class Bundle:
     """How well these foretell the residuals on the validation set per target, see ``fit.calibrate.assess``."""
 
     novelty: Novelty | None = field(default=None, repr=False)
-    """What scores how unlike the training spectra a spectrum is; None where that was not learnt."""
+    """What scores how unlike the training spectra a spectrum is; None where no noise was known to learn from."""
 
     novelty_check: dict[str, Any] = field(default_factory=dict, repr=False)
     """How many validation spectra score above the limit, see ``fit.novelty.assess``."""
@@ -187,13 +187,9 @@ class Bundle:
     def ood_score(self, flux: np.ndarray, ivar: np.ndarray) -> np.ndarray:
         """Return how unlike the training spectra (n,) float32 each spectrum is, see ``novelty.Novelty.score``.
 
-        Raises
-        ------
-        BundleError : the bundle was made without
+        NaN where the training spectra had no noise to learn from.
         """
-        if self.novelty is None:
-            raise BundleError(f"model {self.model_id} was made without a novelty score; train it again")
-        return self.novelty.score(flux, ivar)
+        return self.novelty.score(flux, ivar) if self.novelty else np.full(len(flux), np.nan, dtype=np.float32)
 
 
 def _sha256(arrays: Mapping[str, np.ndarray]) -> str:

@@ -116,6 +116,8 @@ class Novelty:
     def score(self, flux: np.ndarray, ivar: np.ndarray) -> np.ndarray:
         """Return the scores (n,) float32; a row's is the same to the last bit whatever rows come with it.
 
+        NaN where no pixel is good or the noise is not known: it cannot be said.
+
         Parameters
         ----------
         flux : (n, P) float32, standardised
@@ -128,6 +130,7 @@ class Novelty:
                 rows = flux[start : start + ROWS]
                 batch[: len(rows)], noise[: len(rows)] = rows, ivar[start : start + ROWS]
                 out[start : start + len(rows)] = self._score(self.fit(batch, noise))[: len(rows)]
+        out[~(ivar > 0).any(1)] = np.nan
         return out
 
     def _score(self, seen: Seen) -> np.ndarray:
