@@ -89,7 +89,7 @@ class Dataset:
         return sets
 
     def noise(self, name: str) -> np.ndarray:
-        """Return the inverse variance (n, blocks) float32 of one split in the canonical order; 0 where it is not known."""
+        """Return the inverse variance (n, blocks) float32 of a split, in the canonical order; 0 where not known."""
         parts = _parts(self.folder)
         table = _ordered(parts, ())
         rows = table.filter(pc.equal(table["split"], name))["_row"].to_numpy()
