@@ -7,8 +7,9 @@ Without torch. What it looks at, per spectrum (P pixels in bins of ``BIN``, K pr
     density    of components and chi squares together among the training spectra: mixtures of normal distributions
     signal     how much chi square per bin the fit wins over a constant: nothing where there is only noise
 
-The score is 0 for the median validation star of such a signal-to-noise ratio, and 1 where one in two hundred of them
-is above. Class, warnings, velocity and labels play no part.
+The score is 1 where about one in a hundred validation stars is above, whatever the signal-to-noise ratio, and grows in
+proportion to the logarithm of the improbability from 0 for the median star. Class, warnings, velocity and labels play
+no part.
 """
 
 from __future__ import annotations
