@@ -17,6 +17,7 @@ from raystellar.commands import (
     run_bench_ingest,
     run_bench_kernels,
     run_bench_label,
+    run_bench_novelty,
     run_bench_plates,
     run_bench_sky,
     run_bench_stars,
@@ -205,6 +206,13 @@ def parser() -> argparse.ArgumentParser:
     plates.add_argument("plates", metavar="PLATES", help="a folder, glob or list of spPlate files; paths or URLs")
     plates.add_argument("spectra", metavar="SPECTRA", help="the spec files of the same fibres, likewise")
     plates.set_defaults(run=run_bench_plates)
+    novelty = benches.add_parser("novelty", help="share of galaxies, quasars, sky and so on that a model flags")
+    novelty.add_argument("model", metavar="BUNDLE", help="model bundle whose score is judged")
+    novelty.add_argument("spectra", nargs="*", metavar="SPECTRA", help="files to score too, a line for each")
+    novelty.add_argument("--dataset", metavar="DATASET", help="score the test split of this dataset too")
+    novelty.add_argument("--count", type=int, default=500, metavar="N", help="spectra of each kind (default: 500)")
+    novelty.add_argument("--seed", type=int, default=2, metavar="S", help="seed of the simulated spectra (default: 2)")
+    novelty.set_defaults(run=run_bench_novelty)
     return top
 
 

@@ -357,6 +357,26 @@ def run_bench_plates(options: argparse.Namespace) -> int:
     return 0
 
 
+def run_bench_novelty(options: argparse.Namespace) -> int:
+    """Run ``raystellar bench novelty``; 0 only if all kinds are flagged as they should be."""
+    from raystellar.bench.novelty import novelty_table, score_files
+
+    print(f"{'kind':18s} {'spectra':>8s} {'S/N':>6s} {'flagged %':>10s}   score:     5 %   median     95 %")
+    fine = True
+    for row in novelty_table(options.model, options.dataset, options.count, options.seed):
+        scores = " ".join(f"{value:8.2f}" for value in row.quantiles)
+        print(f"{row.kind:18s} {row.spectra:8d} {row.sn:6.1f} {100 * row.flagged:10.1f}          {scores}")
+        fine &= row.wanted
+    if options.spectra:
+        print()
+        for one in (found := score_files(options.model, options.spectra)):
+            about = f"{one['object_class']} {one['subclass']}"
+            print(f"{one['spec_id']:24s} {about:28s} S/N {one['sn']:6.1f}  score {one['ood_score']:8.2f}")
+        for one in found.rejects or ():
+            print(f"{one['spec_id'] or one['path']:24s} rejected: {one['reason']}")
+    return 0 if fine else 1
+
+
 def _print_labels(labels: dict[str, Any]) -> None:
     print(
         f"labels: {labels['rows']} rows, {labels['spectra']} spectra of {labels['stars']} stars, "

@@ -40,6 +40,9 @@ class Admitted:
     rv_source: str
     """``table``, ``pipeline`` or ``none``."""
 
+    rv_error: float = math.nan
+    """Error of a velocity that is the pipeline's [km/s], negative where its fit failed; NaN where it is not known."""
+
     row: int = -1
     """Its row in the label table; -1 where it has none."""
 
@@ -63,6 +66,9 @@ class Batch:
 
     is_sky: np.ndarray
     """(n,) bool."""
+
+    rv_error: np.ndarray
+    """(n,) float [km/s], see ``Admitted``."""
 
     rows: np.ndarray
     """(n,) int64, rows in the label table; -1 where there is none."""
@@ -115,8 +121,8 @@ def gather(
             except SpectrumError as error:
                 rejects.append((path, _named(error, spectrum)))
                 continue
-            taken.append((*_identity(spectrum, admitted, good), spectrum.is_sky, admitted.row))
-    columns = list(zip(*taken, strict=True)) if taken else [()] * (len(IDENTITY) + 2)
+            taken.append((*_identity(spectrum, admitted, good), spectrum.is_sky, admitted.rv_error, admitted.row))
+    columns = list(zip(*taken, strict=True)) if taken else [()] * (len(IDENTITY) + 3)
     n = len(taken)
     return Batch(
         flux=flux[:n],
@@ -124,7 +130,8 @@ def gather(
         identity=pa.table(
             [_array(*pair) for pair in zip(IDENTITY, columns, strict=False)], schema=arrow_schema(IDENTITY)
         ),
-        is_sky=np.array(columns[-2], dtype=bool),
+        is_sky=np.array(columns[-3], dtype=bool),
+        rv_error=np.array(columns[-2], dtype=float),
         rows=np.array(columns[-1], dtype=np.int64),
         rejects=rejects,
     )
@@ -184,13 +191,13 @@ def choose_rv(spectrum: Spectrum, labels: LabelTable | None, row: int, max_abs_r
     SpectrumError : there is neither
     """
     if labels is not None and row >= 0 and np.isfinite(labels.rv[row]):
-        return Admitted(float(labels.rv[row]), "table", row)
+        return Admitted(float(labels.rv[row]), "table", row=row)
     if not math.isfinite(spectrum.z):
         raise SpectrumError("rv", "no radial velocity", "neither in the label table nor from the pipeline")
     rv = SPEED_OF_LIGHT_KM_S * spectrum.z
     if abs(rv) > max_abs_rv:
-        return Admitted(math.nan, "none", row)
-    return Admitted(rv, "pipeline", row)
+        return Admitted(math.nan, "none", row=row)
+    return Admitted(rv, "pipeline", SPEED_OF_LIGHT_KM_S * spectrum.z_err, row)
 
 
 def find_label(labels: LabelTable | None, spectrum: Spectrum) -> int:

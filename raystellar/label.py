@@ -172,18 +172,20 @@ class Labeller:
         """Return the columns ``schema.CATALOG`` of a batch; those of ``REPEATS`` are still to be decided."""
         labels = self.bundle.predict(batch.flux)
         errors = self.bundle.predict_errors(batch.flux, batch.ivar, batch.identity["sn"].to_numpy(), labels)
-        bits = self._judge(batch, labels)
+        scores = self.bundle.ood_score(batch.flux, batch.ivar)
+        bits = self._judge(batch, labels, scores)
         table = batch.identity
         for k, name in enumerate(TARGET_NAMES):
             table = table.append_column(name, pa.array(labels[:, k], type=pa.float32()))
             table = table.append_column(f"e_{name}", pa.array(errors[:, k], type=pa.float32()))
+        table = table.append_column("ood_score", pa.array(scores, from_pandas=True))
         table = table.append_column("flags", pa.array(bits))
         table = table.append_column("flag_warn", pa.array((bits & WARN) != 0))
         table = table.append_column("flag_bad", pa.array((bits & BAD) != 0))
         table = table.append_column("model_id", pa.array([self.bundle.model_id] * len(bits), type=pa.string()))
         return undecided(table)
 
-    def _judge(self, batch: Batch, labels: np.ndarray) -> np.ndarray:
+    def _judge(self, batch: Batch, labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
         def column(name: str) -> np.ndarray:
             return batch.identity[name].to_numpy()
 
@@ -195,6 +197,8 @@ class Labeller:
             sn=column("sn"),
             good_fraction=column("good_fraction"),
             has_rv=column("rv_source") != "none",
+            rv_error=batch.rv_error,
+            ood_score=scores,
             labels=labels,
             label_ranges=np.array([self.bundle.label_ranges[name] for name in TARGET_NAMES]),
         )

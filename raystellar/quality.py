@@ -25,6 +25,8 @@ class Flag(IntFlag):
     TEFF_RANGE = 1 << 6  # teff outside the labels the model was trained on
     FEH_RANGE = 1 << 7  # feh outside the labels the model was trained on
     LOGG_RANGE = 1 << 8  # logg outside the labels the model was trained on
+    UNUSUAL = 1 << 9  # ood_score above QualityConfig.max_ood_score: unlike the training spectra
+    RV_UNCERTAIN = 1 << 10  # error of the pipeline's velocity above QualityConfig.max_rv_error
 
 
 MEANINGS = {
@@ -37,13 +39,23 @@ MEANINGS = {
     Flag.TEFF_RANGE: "teff outside the labels the model was trained on",
     Flag.FEH_RANGE: "feh outside the labels the model was trained on",
     Flag.LOGG_RANGE: "logg outside the labels the model was trained on",
+    Flag.UNUSUAL: "unlike the spectra the model was trained on",
+    Flag.RV_UNCERTAIN: "the pipeline's velocity has too large an error",
 }
 """What each bit says, for a page; one that is missing here is called by its name."""
 
-BAD = Flag.SKY | Flag.NOT_STAR | Flag.NO_RV
+BAD = Flag.SKY | Flag.NOT_STAR | Flag.NO_RV | Flag.UNUSUAL
 """Bits that forbid use."""
 
-WARN = Flag.ZWARNING | Flag.LOW_SN | Flag.FEW_GOOD_PIXELS | Flag.TEFF_RANGE | Flag.FEH_RANGE | Flag.LOGG_RANGE
+WARN = (
+    Flag.ZWARNING
+    | Flag.LOW_SN
+    | Flag.FEW_GOOD_PIXELS
+    | Flag.TEFF_RANGE
+    | Flag.FEH_RANGE
+    | Flag.LOGG_RANGE
+    | Flag.RV_UNCERTAIN
+)
 """Bits that ask for care."""
 
 ZWARNING_MANY_OUTLIERS = 1 << 4
@@ -63,7 +75,16 @@ class QualityConfig:
     min_good_fraction: float = 0.7
     """Share of good grid pixels below which FEW_GOOD_PIXELS is set."""
 
+    max_ood_score: float = 1.0
+    """``ood_score`` above which UNUSUAL is set; at 1 about one ordinary star in a hundred has it."""
+
+    max_rv_error: float = 30.0
+    """Error of a pipeline's velocity [km/s] above which RV_UNCERTAIN is set: half a pixel of the spectrograph."""
+
     def __post_init__(self) -> None:
+        for name in ("max_ood_score", "max_rv_error"):
+            if not getattr(self, name) > 0.0:
+                raise ValueError(f"{name} = {getattr(self, name)} must be above 0")
         if not 0.0 <= self.min_good_fraction <= 1.0:
             raise ValueError(f"min_good_fraction = {self.min_good_fraction} must lie in 0 to 1")
 
@@ -77,6 +98,8 @@ def flag_rows(
     sn: np.ndarray,
     good_fraction: np.ndarray,
     has_rv: np.ndarray,
+    rv_error: np.ndarray,
+    ood_score: np.ndarray,
     labels: np.ndarray,
     label_ranges: np.ndarray,
 ) -> np.ndarray:
@@ -88,6 +111,8 @@ def flag_rows(
     object_class : (n,) str
     zwarning : (n,) int
     sn, good_fraction : (n,) float; a NaN counts as too low
+    rv_error : (n,) error of a velocity that is the pipeline's [km/s], negative where its fit failed; NaN: not known
+    ood_score : (n,) float; NaN: not known
     labels : (n, 3) predicted, in the order of ``targets.TARGETS``
     label_ranges : (3, 2) smallest and largest label of the training set
     """
@@ -98,6 +123,8 @@ def flag_rows(
     bits[~(sn >= config.min_sn)] |= Flag.LOW_SN
     bits[~(good_fraction >= config.min_good_fraction)] |= Flag.FEW_GOOD_PIXELS
     bits[~has_rv] |= Flag.NO_RV
+    bits[ood_score > config.max_ood_score] |= Flag.UNUSUAL
+    bits[(rv_error > config.max_rv_error) | (rv_error < 0.0)] |= Flag.RV_UNCERTAIN
     inside = (labels >= label_ranges[:, 0]) & (labels <= label_ranges[:, 1])
     for k, bit in enumerate(RANGE_BITS):
         bits[~inside[:, k]] |= bit

@@ -27,6 +27,7 @@ SUMMARY_NAME = "_summary.json"
 
 # Files in a model bundle
 WEIGHTS_NAME = "weights.safetensors"
+NOVELTY_NAME = "novelty.safetensors"
 BUNDLE_NAME = "bundle.json"
 
 REJECT_STAGES = ("fetch", "read", "class", "labels", "rv", "preprocess", "predict")
@@ -126,6 +127,13 @@ DATASET = (
 FLAG_VALUES = ", ".join(f"{flag.value} {flag.name}" for flag in Flag)
 
 QUALITY = (
+    Column(
+        "ood_score",
+        pa.float32(),
+        "",
+        "how unlike the training spectra this one is: 0 like most stars, above 1 like one star in a hundred",
+        "stat.fit.goodness",
+    ),
     Column("flags", pa.int32(), "", "quality bits, added up", "meta.code.qual", FLAG_VALUES),
     Column("flag_warn", pa.bool_(), "", "some bit asks for care", "meta.code.qual"),
     Column("flag_bad", pa.bool_(), "", "some bit forbids use", "meta.code.qual"),

@@ -1,6 +1,7 @@
 """Stage: preprocessed spectra -> model bundle. Source: Sec. 5.
 
-After the fit the errors of its predictions are calibrated on the validation split.
+Before the fit it is learnt what the training spectra are like, so that others are known by it; after it the errors of
+its predictions are calibrated on the validation split.
 
 Fits in this process, or by the workers of Ray Train; how many never changes the result beyond the rounding of
 sums. Each epoch is checkpointed beside the output, so that a fit whose worker or driver was killed goes on
@@ -134,10 +135,12 @@ def train(
     IncompleteError : workers were lost more than ``max_failures`` times
     """
     from raystellar.fit.calibrate import CALIBRATION_COLUMNS, CALIBRATION_VERSION, calibrate
+    from raystellar.fit.novelty import NOVELTY_VERSION, learn_novelty
 
     began, data = time.perf_counter(), read_dataset(dataset)
     network, fit, resources = network or NetworkConfig(), fit or FitConfig(), resources or TrainResources()
-    fit_id = digest({"network": network, "fit": fit, "data": data.about["digest"], "errors": CALIBRATION_VERSION})
+    learnt = {"errors": CALIBRATION_VERSION, "novelty": NOVELTY_VERSION}
+    fit_id = digest({"network": network, "fit": fit, "data": data.about["digest"], **learnt})
     place = places.absolute(out)
     folder = f"{place}.checkpoints"
     bundle = _existing(place, fit_id, overwrite)
@@ -146,9 +149,13 @@ def train(
         what = {"network": network, "config": fit, "checkpoints": Checkpoints(folder, fit_id)}
         validation = data.split("validation", CALIBRATION_COLUMNS)
         spectra = {"train": data.split("train"), "validation": replace(validation, extra={})}
+        training = (spectra["train"].flux, data.noise("train"))
+        novelty, found = learn_novelty(*training, validation.flux, data.noise("validation"))
+        del training  # who fits on Ray hands the spectra over
         result = _fit(spectra, what, resources, folder, report)
         settings = provenance or {"network": to_plain(network), "fit": to_plain(fit)}
-        bundle = calibrate(_bundle(result, data.about, fit, fit_id, settings), validation)
+        bundle = replace(_bundle(result, data.about, fit, fit_id, settings), novelty=novelty, novelty_check=found)
+        bundle = calibrate(bundle, validation)
         save_bundle(place, bundle)
     places.remove_folder(folder)
     return TrainSummary(

@@ -81,7 +81,10 @@ def test_the_page_of_a_catalogue_has_every_section_and_its_numbers(labelled, cat
         row[1]: (row[2], number(row[3])) for row in catalog_page.rows if len(row) == 6 and row[1] in Flag.__members__
     }
     assert found == {
-        flag.name: ("bad" if flag in (Flag.SKY, Flag.NOT_STAR, Flag.NO_RV) else "warn", ((flags & flag) != 0).sum())
+        flag.name: (
+            "bad" if flag in (Flag.SKY, Flag.NOT_STAR, Flag.NO_RV, Flag.UNUSUAL) else "warn",
+            ((flags & flag) != 0).sum(),
+        )
         for flag in Flag
     }
     rejects = rows_of(labelled / "rejects").to_pylist()

@@ -67,6 +67,8 @@ def test_errors_are_calibrated_with_what_the_dataset_has(tmp_path, missing):
     errors = bundle.predict_errors(spectra.flux, np.zeros((10, 500)), np.full(10, np.nan), targets)
     assert np.isfinite(errors).all()
     assert (errors > 0).all()
+    scores = bundle.ood_score(spectra.flux, np.ones((10, 500), dtype=np.float32))
+    assert np.isnan(scores).all() == ("ivar" in missing)  # nothing is said where no noise was known
 
 
 def test_the_same_again_does_nothing_and_another_is_refused(dataset, tmp_path):

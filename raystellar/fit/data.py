@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from raystellar import places
 from raystellar.errors import DatasetError
 from raystellar.runs import read_run
-from raystellar.schema import MANIFEST_NAME, N_PIXELS, RUN_NAME
+from raystellar.schema import MANIFEST_NAME, N_NOISE, N_PIXELS, RUN_NAME
 from raystellar.targets import TARGET_NAMES
 
 ORDER = ("plate", "mjd", "fiberid", "path")
@@ -78,10 +78,7 @@ class Dataset:
         DatasetError : columns or rows of a split are missing, or labels or flux are not finite
         """
         parts = _parts(self.folder)
-        columns = tuple(dict.fromkeys((*ORDER, "spec_id", "split", *TARGET_NAMES, *extra)))
-        table = pa.concat_tables(_read_columns(part, columns) for part in parts)
-        table = table.append_column("_row", pa.array(np.arange(len(table))))
-        table = table.sort_by([(name, "ascending") for name in ORDER])
+        table = _ordered(parts, ("spec_id", *TARGET_NAMES, *extra))
         place = np.full((len(table), 2), -1, dtype=np.int64)  # split and row in it, per row on disk
         sets = {}
         for number, name in enumerate(names):
@@ -92,6 +89,17 @@ class Dataset:
             sets[name] = _allocate(self.folder, name, rows, extra)
         _read_flux(self.folder, parts, place, [sets[name].flux for name in names])
         return sets
+
+    def noise(self, name: str) -> np.ndarray:
+        """Return the inverse variance (n, blocks) float32 of a split, in the canonical order; 0 where not known."""
+        parts = _parts(self.folder)
+        table = _ordered(parts, ())
+        rows = table.filter(pc.equal(table["split"], name))["_row"].to_numpy()
+        place = np.full((len(table), 2), -1, dtype=np.int64)
+        place[rows] = np.column_stack([np.zeros(len(rows), np.int64), np.arange(len(rows))])
+        out = np.empty((len(rows), N_NOISE), dtype=np.float32)
+        _read_flux(self.folder, parts, place, [out], "ivar")
+        return out
 
 
 def read_dataset(folder: str | os.PathLike[str]) -> Dataset:
@@ -113,6 +121,14 @@ def read_dataset(folder: str | os.PathLike[str]) -> Dataset:
             raise DatasetError(f"{folder} is not a raystellar dataset: {RUN_NAME} has no {key!r}; {cure}")
     _parts(folder)
     return Dataset(folder, about)
+
+
+def _ordered(parts: list[str], columns: tuple[str, ...]) -> pa.Table:
+    """Return these columns of all rows in the canonical order, with the place ``_row`` of each on disk."""
+    names = tuple(dict.fromkeys((*ORDER, "split", *columns)))
+    table = pa.concat_tables(_read_columns(part, names) for part in parts)
+    table = table.append_column("_row", pa.array(np.arange(len(table))))
+    return table.sort_by([(name, "ascending") for name in ORDER])
 
 
 def _parts(folder: str) -> list[str]:
@@ -181,23 +197,28 @@ def spectrum_keys(spec_ids: list[str]) -> np.ndarray:
     return np.frombuffer(digests, dtype="<u8").astype(np.uint64)
 
 
-def _read_flux(folder: str, parts: list[str], place: np.ndarray, outs: list[np.ndarray]) -> None:
-    """Scatter the flux of every row on disk to its split and row, a block at a time."""
+def _read_flux(folder: str, parts: list[str], place: np.ndarray, outs: list[np.ndarray], column: str = "flux") -> None:
+    """Scatter the flux (or another ``column``) of every row on disk to its split and row, a block at a time."""
     start = 0
-    for block in (block for part in parts for block in _flux_blocks(part)):
+    for block in (block for part in parts for block in _flux_blocks(part, column)):
         here = place[start : start + len(block)]
         start += len(block)
         for number, out in enumerate(outs):
             mine = here[:, 0] == number
             out[here[mine, 1]] = block[mine]
             if not np.isfinite(block[mine]).all():
-                raise DatasetError(f"dataset {folder} has flux that is not finite; make it again")
+                raise DatasetError(f"dataset {folder} has {column} that is not finite; make it again")
 
 
-def _flux_blocks(part: str) -> Iterator[np.ndarray]:
+def _flux_blocks(part: str, name: str) -> Iterator[np.ndarray]:
     with _open(part) as file:
-        for batch in file.iter_batches(batch_size=BLOCK, columns=["flux"]):
-            column = batch.column("flux")
-            if column.null_count:
+        if name not in file.schema_arrow.names:
+            raise DatasetError(f"{part} has no column {name!r}; make the dataset again")
+        for batch in file.iter_batches(batch_size=BLOCK, columns=[name]):
+            column = batch.column(name)
+            if column.null_count and name == "flux":
                 raise DatasetError(f"{part} has {column.null_count} rows without flux; make it again")
-            yield column.flatten().to_numpy(zero_copy_only=True).reshape(-1, N_PIXELS)
+            if column.null_count:
+                blank = pa.scalar([0.0] * column.type.list_size, type=column.type)
+                column = pc.fill_null(column, blank)
+            yield column.flatten().to_numpy(zero_copy_only=True).reshape(len(column), -1)

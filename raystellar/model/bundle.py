@@ -1,8 +1,9 @@
 """The model bundle: a folder that describes itself.
 
-``weights.safetensors`` holds the weights, ``bundle.json`` everything else that is needed to apply and to judge
-them: architecture, grid and preprocessing, scaler, error model, label ranges, configuration, provenance. Written to
-a temporary folder and renamed; refused with the reason where it does not fit. Nothing in it is ever unpickled.
+``weights.safetensors`` holds the weights, ``novelty.safetensors`` what the training spectra are like, ``bundle.json``
+everything else that is needed to apply and to judge them: architecture, grid and preprocessing, scaler, error model,
+label ranges, configuration, provenance. Written to a temporary folder and renamed; refused with the reason where it
+does not fit. Nothing in it is ever unpickled.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ from raystellar.errors import BundleError, ConfigError, InputError, OutputError
 from raystellar.model.architecture import NetworkConfig
 from raystellar.model.commit import commit_folder
 from raystellar.model.errormodel import ErrorModel
-from raystellar.schema import BUNDLE_NAME, WEIGHTS_NAME
+from raystellar.model.novelty import Novelty, from_arrays
+from raystellar.schema import BUNDLE_NAME, NOVELTY_NAME, WEIGHTS_NAME
 from raystellar.targets import TARGETS
 
 if TYPE_CHECKING:
@@ -46,6 +48,10 @@ GRID_KEYS = {"start": "loglam_start", "stop": "loglam_stop"}
 """The grid's ends and where the preprocessing settings name them."""
 
 
+ARRAYS = ("weights", "novelty")
+"""Fields that are arrays, and stand in files of their own."""
+
+
 def _versions() -> dict[str, str]:
     """Return the versions of what the numbers rest on."""
     return {name: importlib.metadata.version(name) for name in ("numpy", "torch", "ray")}
@@ -53,7 +59,7 @@ def _versions() -> dict[str, str]:
 
 @dataclass(frozen=True, kw_only=True)
 class Bundle:
-    """A fitted network with all that is needed to apply it; every field but the weights is plain JSON."""
+    """A fitted network with all that is needed to apply it; every field but ``ARRAYS`` is plain JSON."""
 
     network: NetworkConfig
     """Architecture."""
@@ -78,6 +84,12 @@ class Bundle:
 
     calibration: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False)
     """How well these foretell the residuals on the validation set per target, see ``fit.calibrate.assess``."""
+
+    novelty: Novelty | None = field(default=None, repr=False)
+    """What scores how unlike the training spectra a spectrum is; None where no noise was known to learn from."""
+
+    novelty_check: dict[str, Any] = field(default_factory=dict, repr=False)
+    """How many validation spectra score above the limit, see ``fit.novelty.assess``."""
 
     validation: dict[str, dict[str, float]] = field(default_factory=dict)
     """Errors on the validation set per target, see ``fit.metrics``."""
@@ -117,16 +129,18 @@ class Bundle:
     @cached_property
     def weights_sha256(self) -> str:
         """SHA-256 of the weights: names, shapes and values, in the order of names."""
-        total = hashlib.sha256()
-        for name, array in sorted(self.weights.items()):
-            total.update(f"{name} {array.dtype} {array.shape} ".encode())
-            total.update(np.ascontiguousarray(array).tobytes())
-        return total.hexdigest()
+        return _sha256(self.weights)
+
+    @cached_property
+    def novelty_sha256(self) -> str | None:
+        """SHA-256 of the arrays of the novelty score, as of the weights; None where there are none."""
+        return _sha256(self.novelty.arrays()) if self.novelty else None
 
     @property
     def model_id(self) -> str:
-        """Digest of what decides predictions and their errors: weights, architecture, scaler, preprocessing, errors."""
-        return digest([self.weights_sha256, self.network, self.centre, self.scale, self.preprocess, self.errors])
+        """Digest of what decides a row: weights, architecture, scaler, preprocessing, errors, novelty."""
+        arrays = [self.weights_sha256, self.novelty_sha256]
+        return digest([arrays, self.network, self.centre, self.scale, self.preprocess, self.errors])
 
     @cached_property
     def module(self) -> StellarNet:
@@ -186,6 +200,21 @@ class Bundle:
         scaled = (targets - self.centre) / self.scale
         return self.errors(variances(self.module, flux, ivar), scaled, sn) * self.scale
 
+    def ood_score(self, flux: np.ndarray, ivar: np.ndarray) -> np.ndarray:
+        """Return how unlike the training spectra (n,) float32 each spectrum is, see ``novelty.Novelty.score``.
+
+        NaN where the training spectra had no noise to learn from.
+        """
+        return self.novelty.score(flux, ivar) if self.novelty else np.full(len(flux), np.nan, dtype=np.float32)
+
+
+def _sha256(arrays: Mapping[str, np.ndarray]) -> str:
+    total = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        total.update(f"{name} {array.dtype} {array.shape} ".encode())
+        total.update(np.ascontiguousarray(array).tobytes())
+    return total.hexdigest()
+
 
 def save_bundle(place: Place, bundle: Bundle) -> None:
     """Write ``bundle`` to the folder ``place``, a path or URL, instead of an older bundle if there is one.
@@ -197,7 +226,10 @@ def save_bundle(place: Place, bundle: Bundle) -> None:
     place = places.absolute(os.fspath(place))
     check_output(place)
     text = json.dumps(_finite(_describe(bundle)), indent=1, allow_nan=False)
-    files = {WEIGHTS_NAME: safetensors.numpy.save(dict(bundle.weights)), BUNDLE_NAME: text.encode()}
+    files = {WEIGHTS_NAME: safetensors.numpy.save(dict(bundle.weights))}
+    if bundle.novelty:
+        files[NOVELTY_NAME] = safetensors.numpy.save(bundle.novelty.arrays())
+    files[BUNDLE_NAME] = text.encode()  # last, which makes it whole
     commit_folder(place, files)
 
 
@@ -228,7 +260,7 @@ def load_bundle(place: Place) -> Bundle:
     """
     path = os.fspath(place)
     found = describe(path)
-    bundle = _rebuild(path, found, _load_weights(path, _read(path, WEIGHTS_NAME)))
+    bundle = _rebuild(path, found, _load_arrays(path, WEIGHTS_NAME), _load_novelty(path, found))
     _check(path, found, bundle)
     return bundle
 
@@ -265,13 +297,14 @@ def _targets() -> list[dict[str, str]]:
 
 def _describe(bundle: Bundle) -> dict[str, Any]:
     """Return the content of ``bundle.json``."""
-    plain = {f.name: to_plain(getattr(bundle, f.name)) for f in dataclasses.fields(bundle) if f.name != "weights"}
+    plain = {f.name: to_plain(getattr(bundle, f.name)) for f in dataclasses.fields(bundle) if f.name not in ARRAYS}
     return {
         "format": FORMAT_VERSION,
         "model_id": bundle.model_id,
         "targets": _targets(),
         "grid": bundle.grid,
         "weights_sha256": bundle.weights_sha256,
+        "novelty_sha256": bundle.novelty_sha256,
         **plain,
     }
 
@@ -285,8 +318,8 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _rebuild(path: str, found: dict[str, Any], weights: Mapping[str, np.ndarray]) -> Bundle:
-    kinds = {f.name: f for f in dataclasses.fields(Bundle) if f.name != "weights"}
+def _rebuild(path: str, found: dict[str, Any], weights: Mapping[str, np.ndarray], novelty: Novelty | None) -> Bundle:
+    kinds = {f.name: f for f in dataclasses.fields(Bundle) if f.name not in ARRAYS}
     missing = [name for name in kinds if name not in found]
     if missing:
         raise _damaged(path, f"{BUNDLE_NAME} lacks {', '.join(missing)}")
@@ -300,7 +333,7 @@ def _rebuild(path: str, found: dict[str, Any], weights: Mapping[str, np.ndarray]
         values["label_ranges"] = {name: (float(low), float(high)) for name, (low, high) in ranges}
     except (ConfigError, TypeError, ValueError, AttributeError) as error:
         raise _damaged(path, f"{BUNDLE_NAME} holds what it should not ({error})") from None
-    return Bundle(weights=weights, **values)
+    return Bundle(weights=weights, novelty=novelty, **values)
 
 
 def _check(path: str, found: dict[str, Any], bundle: Bundle) -> None:
@@ -316,6 +349,10 @@ def _check(path: str, found: dict[str, Any], bundle: Bundle) -> None:
         raise _damaged(path, f"its scaler has {len(bundle.scale)} targets and needs {len(TARGETS)}")
     if found.get("weights_sha256") != bundle.weights_sha256:
         raise _damaged(path, f"{WEIGHTS_NAME} does not hold the weights that {BUNDLE_NAME} was written with")
+    if found.get("novelty_sha256") != bundle.novelty_sha256:
+        raise _damaged(path, f"{NOVELTY_NAME} does not hold what {BUNDLE_NAME} was written with")
+    if bundle.novelty and bundle.novelty.pixels != bundle.network.n_pixels:
+        raise _damaged(path, f"{NOVELTY_NAME} is for {bundle.novelty.pixels} pixels, not {bundle.network.n_pixels}")
     if found.get("model_id") != bundle.model_id:
         raise _damaged(path, f"{BUNDLE_NAME} was changed after it was written")
     try:
@@ -325,11 +362,22 @@ def _check(path: str, found: dict[str, Any], bundle: Bundle) -> None:
         raise _damaged(path, f"its weights do not fit its architecture ({reason})") from None
 
 
-def _load_weights(path: str, data: bytes) -> dict[str, np.ndarray]:
+def _load_arrays(path: str, name: str) -> dict[str, np.ndarray]:
+    data = _read(path, name)
     try:
         return dict(safetensors.numpy.load(data))
     except (safetensors.SafetensorError, ValueError, KeyError) as error:
-        raise _damaged(path, f"{WEIGHTS_NAME} cannot be read ({error})") from None
+        raise _damaged(path, f"{name} cannot be read ({error})") from None
+
+
+def _load_novelty(path: str, found: dict[str, Any]) -> Novelty | None:
+    if found.get("novelty_sha256") is None:
+        return None
+    arrays = _load_arrays(path, NOVELTY_NAME)
+    try:
+        return from_arrays(arrays)
+    except ValueError as error:
+        raise _damaged(path, f"{NOVELTY_NAME} holds what it should not ({error})") from None
 
 
 def _read(path: str, name: str) -> bytes:

@@ -19,7 +19,7 @@ from raystellar.simulate.molecules import absorbers, band_table
 from raystellar.simulate.opacity import THOMSON_CM2, continuum, depth_factors, h_minus_table, rayleigh
 from raystellar.simulate.radiation import emergent_flux, planck, scattering_excess
 
-__all__ = ["LOGLAM", "microturbulence", "synthesize"]
+__all__ = ["LOGLAM", "microturbulence", "synthesize", "white_dwarf"]
 
 LIMITS = {
     "teff": (3900.0, 11000.0, "K"),
@@ -206,5 +206,28 @@ def synthesize(teff: float, logg: float, feh: float, alpha: float = 0.0, vmicro:
     _check(teff=teff, logg=logg, feh=feh, alpha=alpha)
     vmicro = microturbulence(teff, logg) if vmicro is None else float(vmicro)
     _check(vmicro=vmicro)
+    return _averaged(teff, logg, feh, alpha, vmicro)
+
+
+def white_dwarf(teff: float, logg: float) -> np.ndarray:
+    """Return the flux of an atmosphere of hydrogen, as ``synthesize`` does, where its physics was not checked.
+
+    Widths of the Balmer lines come out within a third of those of real DA stars; there are no Lyman lines.
+
+    Parameters
+    ----------
+    teff : effective temperature [K], 8,000 to 17,000: most DA stars; beyond, tables end
+    logg : log10 of the surface gravity [cm/s2], 7 to 8.3
+
+    Raises
+    ------
+    ValueError : a parameter is outside
+    """
+    if not (8000.0 <= teff <= 17000.0 and 7.0 <= logg <= 8.3):
+        raise ValueError(f"teff = {teff} K and logg = {logg} must lie in 8000 to 17000 and 7 to 8.3")
+    return _averaged(teff, logg, LIMITS["feh"][0], 0.0, 1.0)
+
+
+def _averaged(teff: float, logg: float, feh: float, alpha: float, vmicro: float) -> np.ndarray:
     flux = _emergent(teff, logg, feh, alpha, vmicro, lattice.FINE_WAVE, FINE_INDEX, FINE_FRACTION)
     return _pixels(lattice.FINE_WAVE, flux, lattice.PIXEL_EDGE)

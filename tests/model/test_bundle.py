@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import noveltydata
 import numpy as np
 import pytest
 
@@ -11,7 +12,7 @@ from raystellar.model.architecture import NetworkConfig
 from raystellar.model.bundle import Bundle, describe, load_bundle, save_bundle
 from raystellar.model.errormodel import ErrorModel
 from raystellar.model.network import StellarNet
-from raystellar.schema import BUNDLE_NAME, WEIGHTS_NAME
+from raystellar.schema import BUNDLE_NAME, NOVELTY_NAME, WEIGHTS_NAME
 
 NETWORK = NetworkConfig(n_pixels=40, stem=16, blocks=(8,))
 ERRORS = ErrorModel(
@@ -138,7 +139,7 @@ def test_describe_needs_no_weights(saved):
     ("changes", "message"),
     [
         ({"format": 99}, "format 99 .* reads format 3"),
-        ({"format": 1}, "format 1 .* reads format 3; train the model again"),
+        ({"format": 2}, "format 2 .* reads format 3; train the model again"),
         ({"errors": {"low": [1.0]}}, "holds what it should not"),
         ({"targets": [{"name": "teff", "unit": "K"}]}, "train it again"),
         ({"grid": {"start": 3.5, "stop": 3.967, "n": 40}}, "names the grid"),
@@ -177,6 +178,39 @@ def test_damaged_weights(saved, damage):
     (saved / WEIGHTS_NAME).write_bytes(damage(data))
     with pytest.raises(BundleError, match="damaged"):
         load_bundle(saved)
+
+
+@pytest.fixture
+def scored(tmp_path):
+    novelty = noveltydata.make(pixels=NETWORK.n_pixels)
+    save_bundle(tmp_path / "scored", make(novelty=novelty, novelty_check={"above": 0.01}))
+    return tmp_path / "scored"
+
+
+def test_the_score_of_novelty_comes_back_and_is_part_of_the_identity(scored):
+    again, before = load_bundle(scored), noveltydata.make(pixels=NETWORK.n_pixels)
+    assert all(np.array_equal(array, getattr(before, name)) for name, array in again.novelty.arrays().items())
+    assert again.novelty_check == {"above": 0.01}
+    assert again.model_id == make(novelty=before).model_id != make().model_id
+    assert make(novelty=noveltydata.make(1, pixels=NETWORK.n_pixels)).model_id != again.model_id
+    assert np.isnan(make().ood_score(np.zeros((2, 40)), np.ones((2, 5)))).all()
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:-100], lambda data: data[:-4] + b"\0\0\0\1", lambda data: b""])
+def test_a_damaged_score_is_refused(scored, damage):
+    data = (scored / NOVELTY_NAME).read_bytes()
+    (scored / NOVELTY_NAME).write_bytes(damage(data))
+    with pytest.raises(BundleError, match="damaged"):
+        load_bundle(scored)
+
+
+def test_a_score_that_is_missing_or_another_model_s_is_refused(scored, tmp_path):
+    save_bundle(tmp_path / "wide", make(novelty=noveltydata.make()))
+    with pytest.raises(BundleError, match="is for 4000 pixels, not 40"):
+        load_bundle(tmp_path / "wide")
+    (scored / NOVELTY_NAME).unlink()
+    with pytest.raises(BundleError, match=f"{NOVELTY_NAME} is not in it"):
+        load_bundle(scored)
 
 
 def test_weights_of_another_shape(tmp_path):
