@@ -121,7 +121,9 @@ def test_its_gallery_shows_the_rows_that_stand_out(labelled, catalog_page):
         assert row["path"] in catalog_page.texts["best"]
     assert "Hβ" in catalog_page.texts["best"]
     assert "cannot be shown" not in catalog_page.texts["best"] + catalog_page.texts["worst"]
-    assert "no novelty scores" in catalog_page.texts["oddest"]
+    stars = [row for row in rows if not row["flags"] & (Flag.SKY | Flag.NOT_STAR)]
+    for row in sorted(stars, key=lambda row: -row["ood_score"])[:4]:
+        assert row["spec_id"] in catalog_page.texts["oddest"]
 
 
 def test_spectra_are_read_again_as_they_were_labelled(labelled, model, monkeypatch):
@@ -130,7 +132,7 @@ def test_spectra_are_read_again_as_they_were_labelled(labelled, model, monkeypat
     write_page(str(labelled), f"{labelled}.html")
     bundle, catalog = load_bundle(model), open_catalog(str(labelled))
     picks = take(catalog.output.parts(list(READ))).picks
-    rows = [pick.row for kind in ("best", "worst") for pick in picks[kind].rows]
+    rows = [pick.row for kind in ("best", "worst", "oddest") for pick in picks[kind].rows]
     assert len(seen) == len(rows) > 4
     labels = [[row[name] for name in TARGET_NAMES] for row in rows]
     np.testing.assert_allclose(bundle.predict(np.array(seen)), labels, rtol=1e-5)  # rv was rounded to float32
@@ -163,8 +165,7 @@ def test_without_its_model_spectra_are_shown_and_answers_are_not(labelled, tmp_p
 
 def test_catalogues_of_later_and_of_earlier_versions_are_drawn(labelled, tmp_path):
     def later(table):
-        score = np.arange(len(table), dtype=np.float32) ** 2
-        return table.append_column("ood_score", pa.array(score))
+        return table.append_column("e_rv", pa.array(np.arange(len(table), dtype=np.float32)))
 
     out = copy(labelled, tmp_path, later)
     repeats = {"stars": 3, "rows": 7, "teff": {"scatter": 31.4, "unit": "K", "pull": 0.87}, "feh": {"scatter": None}}
@@ -178,12 +179,15 @@ def test_catalogues_of_later_and_of_earlier_versions_are_drawn(labelled, tmp_pat
 
     shutil.rmtree(out)
     out = copy(
-        labelled, tmp_path, lambda table: table.drop_columns(["is_primary", *(f"e_{name}" for name in TARGET_NAMES)])
+        labelled,
+        tmp_path,
+        lambda table: table.drop_columns(["is_primary", "ood_score", *(f"e_{name}" for name in TARGET_NAMES)]),
     )
     write_page(str(out))
     page = read(out / "report.html")
     assert page.sections == CATALOG_SECTIONS
     assert "There are no such rows" in page.texts["worst"]
+    assert "no novelty scores" in page.texts["oddest"]
 
 
 def test_a_catalogue_of_rejects_alone_has_a_page(model, tmp_path):

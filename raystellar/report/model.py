@@ -209,26 +209,18 @@ def _draw_saliency(figure: Figure, loglam: np.ndarray, response: np.ndarray) -> 
 
 
 def _novelty(bundle: Bundle) -> str:
-    title = "What it knows"
-    found = getattr(bundle, "novelty", None)
-    if found is None:
+    title, found = "What it knows", bundle.novelty_check
+    if not found:
         words = "The bundle holds no novelty score: it does not say which spectra are unlike those it learnt from."
         return section("novelty", title, f'<p class="muted">{words}</p>')
-    words = "What the bundle holds to tell spectra that are unlike those it learnt from; large arrays by their size."
-    rows = [[escape(name), escape(_spoken(value))] for name, value in _fields(found)]
-    return section("novelty", title, f"<p>{words}</p>\n{table(['', ''], rows)}")
-
-
-def _fields(found: Any) -> list[tuple[str, Any]]:
-    if isinstance(found, Mapping):
-        return list(found.items())
-    return list(vars(found).items()) if hasattr(found, "__dict__") else [("", found)]
-
-
-def _spoken(value: Any) -> str:
-    if isinstance(value, np.ndarray | list | tuple) and np.size(value) > 12:
-        return f"{np.size(value)} values"
-    return f"{value:.5g}" if isinstance(value, float) else str(value)
+    words = (
+        f"Share of {found['stars']} validation stars with a novelty score above 1, the limit of the flag UNUSUAL. It "
+        "should be about one in a hundred, whatever the S/N."
+    )
+    shares = [found["above"], *found["above_by_sn_quartile"]]
+    head = ["of all", *(f"quarter {number} by S/N" for number in range(1, 5))]
+    row = ["" if share is None else f"{100 * share:.2f} %" for share in shares]
+    return section("novelty", title, f"<p>{words}</p>\n{table(head, [row])}")
 
 
 def _provenance(bundle: Bundle) -> str:
