@@ -5,12 +5,16 @@ Labels, classes and velocities play no part, nor does the network. Of many train
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from sklearn.decomposition import PCA
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.mixture import GaussianMixture
 
-from raystellar.model.novelty import BIN, ROWS, Fit, Novelty, Seen, binned, line, log_density, one_thread
+from raystellar.model.novelty import BIN, ROWS, Fit, Novelty, Seen, binned, line, one_thread
 
 NOVELTY_VERSION = 1
 """Raised when the same spectra would get another score: an older bundle is not taken for this."""
@@ -33,7 +37,7 @@ ROUNDS = 40
 LEAST_VARIANCE = 1e-3
 """Added to the variances of the parts, of coordinates whose variance is 1."""
 
-POWER_ROUNDS, EXTRA = 4, 10
+POWER_ROUNDS = 4
 """Of the randomised search for the components. Source: Halko, Martinsson & Tropp 2011, SIAM Rev. 53, 217."""
 
 SHARE_ABOVE = 0.0075
@@ -84,7 +88,7 @@ def _learn(
     """Return the score learnt from these rows of the training spectra, and log10 S/N (n,) of the validation spectra."""
     values = np.concatenate([binned(train[some]) for some in _blocks(rows)])
     mean = values.mean(0, dtype=np.float64).astype(np.float32)
-    basis, variance = components(values, mean, min(COMPONENTS, max(1, len(rows) // 3)))
+    basis, variance = components(values, min(COMPONENTS, max(1, len(rows) // 3)))
     scale = np.sqrt(np.maximum(variance, 1e-6)).astype(np.float32)
     scatter = _scatter(mean, basis, scale, validation, validation_ivar)
     fit = Fit(mean, basis, scale, scatter)
@@ -102,69 +106,32 @@ def _learn(
     return Novelty(**bare.arrays() | {"surprise": surprise.astype(np.float32)}), others.log_sn
 
 
-def components(values: np.ndarray, mean: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+def components(values: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the first principal components (bins, k) of ``values`` (n, bins) and the variances (k,) along them."""
-    rng = np.random.default_rng(0)
-    basis = rng.standard_normal((values.shape[1], min(k + EXTRA, *values.shape))).astype(np.float32)
-    for _ in range(POWER_ROUNDS):
-        inside = values @ basis - mean @ basis
-        basis = np.linalg.qr(values.T @ inside - np.outer(mean, inside.sum(0)))[0]
-    inside = values @ basis - mean @ basis
-    variance, turn = np.linalg.eigh(inside.T @ inside / len(values))
-    order = np.argsort(variance)[::-1][:k]
-    return np.ascontiguousarray(basis @ turn[:, order]), variance[order]
+    found = PCA(k, svd_solver="randomized", iterated_power=POWER_ROUNDS, random_state=0).fit(values)
+    return np.ascontiguousarray(found.components_.T), found.explained_variance_
 
 
 def mixtures(y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return weights, centres and factors, as in ``Novelty``, of mixtures fitted to ``y`` (n, D)."""
     count = int(np.clip(len(y) // (ROWS_PER_PART * y.shape[1]), 1, PARTS))
-    found = [_mixture(y.astype(np.float64), count, np.random.default_rng(seed)) for seed in range(MIXTURES)]
+    found = [_mixture(y.astype(np.float64), count, seed) for seed in range(MIXTURES)]
     weights, centres, factors = (np.stack(arrays) for arrays in zip(*found, strict=True))
     return weights, centres, factors
 
 
-def _mixture(y: np.ndarray, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Fit one mixture by expectation and maximisation, from clusters of nearest centres."""
-    share = np.eye(count)[_clusters(y, count, rng)]
-    for _ in range(ROUNDS):
-        weights, centres, factors = _parts(y, share)
-        parts = np.stack([
-            log_density(y, weights[None, m : m + 1], centres[None, m : m + 1], factors[None, m : m + 1])[:, 0]
-            for m in range(count)
-        ], axis=1)  # fmt: skip
-        share = np.exp(parts - parts.max(1, keepdims=True))
-        share /= share.sum(1, keepdims=True)
-    return weights, centres, factors
-
-
-def _clusters(y: np.ndarray, count: int, rng: np.random.Generator, rounds: int = 15) -> np.ndarray:
-    centres = y[rng.choice(len(y), count, replace=False)]
-    nearest = np.zeros(len(y), dtype=np.int64)
-    for _ in range(rounds):
-        nearest = ((centres**2).sum(1) - 2.0 * y @ centres.T).argmin(1)
-        centres = np.stack([y[nearest == m].mean(0) if (nearest == m).any() else y[m] for m in range(count)])
-    return nearest
-
-
-def _parts(y: np.ndarray, share: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the parts of a mixture to which points ``y`` (n, D) belong by ``share`` (n, M).
-
-    Covariances are drawn towards their diagonals, as by 2 D further points without correlation.
-    """
+def _mixture(y: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Fit one mixture; then draw covariances towards their diagonals, as by 2 D further points without correlation."""
     d = y.shape[1]
-    weights, centres, factors = [], [], []
-    for belong in share.T:
-        count = belong.sum() + 1e-9
-        centre = belong @ y / count
-        offset = y - centre
-        covariance = (offset * belong[:, None]).T @ offset / count
-        kept = count / (count + 2.0 * d)
-        covariance = kept * covariance + (1.0 - kept) * np.diag(np.diag(covariance)) + LEAST_VARIANCE * np.eye(d)
-        factor = np.linalg.inv(np.linalg.cholesky(covariance)).T
-        weights.append(np.log(count / len(y)) + np.log(np.diag(factor)).sum() - 0.5 * d * np.log(2.0 * np.pi))
-        centres.append(centre)
-        factors.append(factor)
-    return np.array(weights), np.array(centres), np.array(factors)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the density of rare points does not wait for it
+        found = GaussianMixture(count, reg_covar=LEAST_VARIANCE, max_iter=ROUNDS, random_state=seed).fit(y)
+    points = found.weights_ * len(y)
+    kept = (points / (points + 2.0 * d))[:, None, None]
+    covariances = kept * found.covariances_ + (1.0 - kept) * found.covariances_ * np.eye(d)
+    factors = np.linalg.inv(np.linalg.cholesky(covariances)).transpose(0, 2, 1)
+    sizes = np.log(np.diagonal(factors, axis1=1, axis2=2)).sum(1)
+    return np.log(found.weights_) + sizes - 0.5 * d * np.log(2.0 * np.pi), found.means_, factors
 
 
 def assess(scores: np.ndarray, signal_to_noise: np.ndarray) -> dict[str, Any]:
