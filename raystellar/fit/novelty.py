@@ -101,7 +101,7 @@ def _learn(
     arrays = (mean, basis, scale, scatter, chi, chi_scale, *parts)
     others = _seen(fit, validation, validation_ivar, np.arange(len(validation)))
     ends[1] = np.percentile(others.log_sn, SN_ENDS[1])
-    bare = Novelty(*(np.asarray(array, dtype=np.float32) for array in (*arrays, ends, (0.0, 0.0, 1.0))))
+    bare = Novelty(*(np.ascontiguousarray(array, dtype=np.float32) for array in (*arrays, ends, (0.0, 0.0, 1.0))))
     surprise = _limits(bare.surprise_of(others), others.log_sn, ends[1])
     return Novelty(**bare.arrays() | {"surprise": surprise.astype(np.float32)}), others.log_sn
 
