@@ -25,12 +25,13 @@ from raystellar.errors import InputError, SpectrumError
 from raystellar.fetch import FetchConfig, Fetcher
 from raystellar.ingest import Admitted, Batch, choose_rv, gather, ingest
 from raystellar.label import Labeller, preprocess_of
+from raystellar.manifest import cut, make_manifest, slices_of
 from raystellar.model.bundle import load_bundle
 from raystellar.preprocess.pixels import Preprocessor
 from raystellar.quality import QualityConfig
 from raystellar.repeats import find_stars
 from raystellar.schema import CATALOG, arrow_schema
-from raystellar.shards import cut, make_manifest, rejects_table, slices_of
+from raystellar.shards import rejects_table
 from raystellar.spectra.record import Spectrum, check_loglam, median_sn
 from raystellar.votable import about_field
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import raystellar
-from raystellar.commands import (
+from raystellar.bench.commands import (
     run_bench_errors,
     run_bench_ingest,
     run_bench_kernels,
@@ -21,6 +21,8 @@ from raystellar.commands import (
     run_bench_plates,
     run_bench_sky,
     run_bench_stars,
+)
+from raystellar.commands import (
     run_demo,
     run_export,
     run_fetch_list,

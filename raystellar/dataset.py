@@ -19,9 +19,10 @@ from raystellar.engine import JobResult, Resources, Stopwatch, run_job
 from raystellar.errors import SpectrumError
 from raystellar.fetch import FetchConfig, Fetcher
 from raystellar.ingest import Admitted, Batch, choose_rv, find_label, ingest, matrix_column
+from raystellar.manifest import make_manifest
 from raystellar.preprocess.pixels import PreprocessConfig, Preprocessor
 from raystellar.schema import DATASET, SPLITS
-from raystellar.shards import ShardedOutput, make_manifest
+from raystellar.shards import ShardedOutput
 from raystellar.spectra.record import Spectrum
 from raystellar.splits import NOT_DRAWN, SplitConfig, assign_splits
 from raystellar.targets import TARGET_NAMES

@@ -21,12 +21,13 @@ from raystellar.engine import JobResult, Resources, Stopwatch, run_job
 from raystellar.errors import BundleError, ConfigError
 from raystellar.fetch import FetchConfig, Fetcher
 from raystellar.ingest import Admitted, Batch, choose_rv, find_label, ingest
+from raystellar.manifest import make_manifest
 from raystellar.preprocess.pixels import PreprocessConfig, Preprocessor
 from raystellar.quality import BAD, WARN, QualityConfig, flag_rows
 from raystellar.repeats import find_stars, undecided
 from raystellar.runs import read_facts, write_facts
 from raystellar.schema import CATALOG, JOB_NAME, REPEATS
-from raystellar.shards import ShardedOutput, ahead, make_manifest
+from raystellar.shards import ShardedOutput, ahead
 from raystellar.spectra.record import Spectrum
 from raystellar.targets import TARGET_NAMES
 from raystellar.votable import described_schema

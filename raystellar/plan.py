@@ -16,10 +16,10 @@ from raystellar.errors import ConfigError, InputError, SpectrumError
 from raystellar.fetch import FetchConfig, Fetcher
 from raystellar.ingest import Batch, choose_rv, ingest, matrix_column
 from raystellar.label import preprocess_of
+from raystellar.manifest import expected_rows, make_manifest
 from raystellar.model.bundle import Bundle, load_bundle
 from raystellar.places import parquet_bytes
 from raystellar.preprocess.pixels import PreprocessConfig, Preprocessor
-from raystellar.shards import expected_rows, make_manifest
 from raystellar.spectra import Slice
 
 WORKERS = (1, 2, 4, 8, 16, 32, 64, 128)

@@ -18,7 +18,6 @@ first, and ``_run.json`` after it.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 from collections import Counter, deque
@@ -33,145 +32,19 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from raystellar import places
-from raystellar.errors import IncompleteError, InputError, OutputError, SpectrumError
-from raystellar.fetch import Fetcher
-from raystellar.fetched import Fetched
-from raystellar.growth import compare, distinct_files, whole_files
+from raystellar.errors import IncompleteError, OutputError, SpectrumError
+from raystellar.growth import compare, whole_files
+from raystellar.manifest import SHARD_SCHEMA, cut, expected_rows, slices_of, table_digest
 from raystellar.runs import begin_run
 from raystellar.schema import MANIFEST_NAME, PART_NAME, REJECTS, REJECTS_DIR, SUMMARY_NAME
-from raystellar.spectra import Slice, count_spectra
+from raystellar.spectra import Slice
 from raystellar.votable import described_schema
-
-MANIFEST_SCHEMA = pa.schema([("path", pa.string()), ("bytes", pa.int64()), ("spectra", pa.int32())])
-"""Of the list of input files; ``spectra`` is null where by its name a file holds one, and no one has counted."""
-
-SHARD_SCHEMA = pa.schema([("path", pa.string()), ("first", pa.int32()), ("spectra", pa.int32()), ("bytes", pa.int64())])
-"""Of the manifest on disk: which spectra of which file, and the bytes of the whole file; one row group a shard."""
-
-MANY_SPECTRA = r"(?i)(/|^)spplate-[^/]*$|\.parquet$"
-"""Names of files that may hold more than one spectrum, whose number is looked up when they are listed."""
-
-LISTED_AT_ONCE = 1 << 16
-"""Paths held as Python objects while listing."""
-
 
 PARTS_AT_ONCE = 8
 """Parts read or written at a time where all of them are gone through."""
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-
-def make_manifest(spectra: Iterable[str]) -> pa.Table:
-    """List the files that the user named, each once, in the order of their paths, with their number of spectra.
-
-    Returns
-    -------
-    Table of ``MANIFEST_SCHEMA``; paths as named or found, of two paths of one file the one that sorts first.
-
-    Raises
-    ------
-    InputError : a place does not exist or cannot be listed, or there are no spectra at all
-    """
-    spectra = list(spectra)
-    listing = places.expand(spectra)
-    chunks = []
-    while some := list(itertools.islice(listing, LISTED_AT_ONCE)):
-        path, size = zip(*some, strict=True)
-        chunks.append(pa.table([path, size, pa.nulls(len(some), pa.int32())], schema=MANIFEST_SCHEMA))
-    if not chunks:
-        raise InputError(f"no spectra (FITS or Parquet files) in {', '.join(spectra) or 'an empty list of places'}")
-    return _count_many(distinct_files(pa.concat_tables(chunks)))
-
-
-def _count_many(manifest: pa.Table) -> pa.Table:
-    """Fill in the number of spectra of files that may hold many."""
-    many = pc.match_substring_regex(manifest["path"], MANY_SPECTRA).to_numpy()
-    if not many.any():
-        return manifest
-    counts = np.zeros(len(many), dtype=np.int32)
-    with Fetcher() as fetcher:
-        counts[many] = [_count(*found) for found in fetcher.stream(manifest["path"].filter(pa.array(many)).to_pylist())]
-    return manifest.set_column(2, MANIFEST_SCHEMA.field("spectra"), pa.array(counts, mask=~many))
-
-
-def _count(path: str, file: Fetched | SpectrumError | None) -> int:
-    try:
-        if isinstance(file, SpectrumError):
-            raise file
-        return count_spectra(path, file)
-    except SpectrumError as error:
-        raise InputError(f"{path}: its spectra cannot be counted, {error}") from None
-
-
-def cut(manifest: pa.Table, rows_per_shard: int, bytes_per_shard: int) -> Iterator[pa.Table]:
-    """Cut the list of files into shards: tables of ``SHARD_SCHEMA``, each of at least one slice.
-
-    A shard is full before it would have more than ``rows_per_shard`` spectra or ``bytes_per_shard`` bytes of files;
-    a file of more spectra than that is sliced evenly, into parts of at most half as many more, for to open a plate
-    once more costs as much as a hundred of its spectra.
-    With 0 rows a shard there are some 64 shards, of 256 to 2048 spectra.
-    """
-    spectra, size = expected_rows(manifest), manifest["bytes"].to_numpy()
-    rows_per_shard = rows_per_shard or int(np.clip(spectra.sum() // 64, 256, 2048))
-    counted = manifest["spectra"].is_valid().to_numpy()
-    slices = np.maximum(1, np.rint(spectra / rows_per_shard).astype(np.int64))
-    file = np.repeat(np.arange(len(spectra)), slices)
-    number = np.arange(len(file)) - np.repeat(np.cumsum(slices) - slices, slices)
-    first = number * spectra[file] // slices[file]
-    rows = (number + 1) * spectra[file] // slices[file] - first
-    rows_before, bytes_before = (
-        np.concatenate([[0], np.cumsum(values)]) for values in (rows, size[file] / slices[file])
-    )
-    start = 0
-    while start < len(file):
-        full = (
-            np.searchsorted(rows_before, rows_before[start] + rows_per_shard, side="right"),
-            np.searchsorted(bytes_before, bytes_before[start] + bytes_per_shard, side="right"),
-        )
-        end = min(max(int(min(full)) - 1, start + 1), len(file))
-        here = slice(start, end)
-        path = manifest["path"].take(pa.array(file[here]))
-        count = pa.array(rows[here], pa.int32(), mask=~counted[file[here]])
-        whole = pa.array(size[file[here]])
-        yield pa.table([path, pa.array(first[here], pa.int32()), count, whole], schema=SHARD_SCHEMA)
-        start = end
-
-
-def slices_of(shard: pa.Table) -> list[Slice]:
-    """Return what a shard, a table of ``SHARD_SCHEMA``, is to read."""
-    return [Slice(**row) for row in shard.select(list(Slice._fields)).to_pylist()]
-
-
-def expected_rows(files: pa.Table) -> np.ndarray:
-    """Return the number of spectra (n,) of each file or slice of the column ``spectra``: 1 where it was not counted."""
-    return files["spectra"].fill_null(1).to_numpy()
-
-
-def table_digest(table: pa.Table) -> str:
-    """Return 16 hexadecimal digits that identify the content of ``table``, row order included."""
-    sink = hashlib.sha256()
-    with pa.ipc.new_stream(pa.PythonFile(_Hasher(sink), "w"), table.schema) as stream:
-        for batch in table.combine_chunks().to_batches(max_chunksize=1 << 16):
-            stream.write_batch(batch)
-    return sink.hexdigest()[:16]
-
-
-class _Hasher:
-    """A file to write to that only hashes."""
-
-    closed = False
-
-    def __init__(self, sink: Any) -> None:
-        self._sink = sink
-
-    def write(self, data: bytes) -> int:
-        self._sink.update(data)
-        return len(data)
-
-    def flush(self) -> None: ...
-
-    def close(self) -> None: ...
 
 
 def ahead(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:

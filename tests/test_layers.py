@@ -13,6 +13,7 @@ FLOORS = [
     {"catalog", "repeats", "splits", "spectra", "simulate", "preprocess"},
     {
         "ingest",
+        "manifest",
         "shards",
         "addresses",
         "fit.config",

@@ -14,9 +14,9 @@ from raystellar import places
 from raystellar.dataset import preprocess
 from raystellar.engine import Resources
 from raystellar.label import label
+from raystellar.manifest import table_digest
 from raystellar.mocksurvey import simulate
 from raystellar.quality import Flag
-from raystellar.shards import table_digest
 from raystellar.simulate import plate_file, survey
 from raystellar.spectra import read_spectrum
 

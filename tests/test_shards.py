@@ -8,9 +8,10 @@ import pytest
 from raystellar import places
 from raystellar.errors import IncompleteError, InputError, OutputError, SpectrumError
 from raystellar.growth import file_keys
+from raystellar.manifest import MANIFEST_SCHEMA, cut, make_manifest, slices_of
 from raystellar.runs import read_run
 from raystellar.schema import RUN_NAME
-from raystellar.shards import MANIFEST_SCHEMA, ShardedOutput, cut, make_manifest, slices_of
+from raystellar.shards import ShardedOutput
 
 SCHEMA = pa.schema([("path", pa.string()), ("value", pa.int32())])
 

@@ -29,9 +29,10 @@ from raystellar.engine import Resources, run_shards, session
 from raystellar.errors import InputError
 from raystellar.fetch import Fetcher
 from raystellar.ingest import Batch, ingest, matrix_column
+from raystellar.manifest import make_manifest
 from raystellar.preprocess.pixels import SPEED_OF_LIGHT_KM_S, PreprocessConfig, Preprocessor
 from raystellar.schema import IDENTITY, SPECTRA, arrow_schema
-from raystellar.shards import ShardedOutput, make_manifest
+from raystellar.shards import ShardedOutput
 from raystellar.spectra import Slice, read_spectrum
 from raystellar.spectra.content import HEAD_BYTES
 

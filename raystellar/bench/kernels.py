@@ -18,9 +18,9 @@ from scipy.interpolate import CubicSpline
 from raystellar.errors import InputError, SpectrumError
 from raystellar.ingest import Admitted, choose_rv, ingest
 from raystellar.label import preprocess_of
+from raystellar.manifest import make_manifest
 from raystellar.model.bundle import Bundle, load_bundle
 from raystellar.preprocess.pixels import SPEED_OF_LIGHT_KM_S, PreprocessConfig, Preprocessor, doppler_shift
-from raystellar.shards import make_manifest
 from raystellar.spectra import Slice, Spectrum, read_spectrum
 
 TOLERANCE = 2e-6

@@ -28,12 +28,13 @@ from raystellar.fetch import FetchConfig
 from raystellar.fit.threads import threads
 from raystellar.ingest import ingest
 from raystellar.label import Labeller, LabelShard, preprocess_of
+from raystellar.manifest import make_manifest
 from raystellar.model.batches import CPU_BATCH
 from raystellar.model.bundle import Bundle, load_bundle
 from raystellar.preprocess.pixels import Preprocessor
 from raystellar.quality import QualityConfig
 from raystellar.schema import CATALOG, arrow_schema
-from raystellar.shards import ShardedOutput, make_manifest
+from raystellar.shards import ShardedOutput
 from raystellar.spectra import Slice, read_spectrum
 from raystellar.targets import TARGET_NAMES
 

@@ -15,7 +15,8 @@ from typing import NamedTuple
 from raystellar.bench.ingest import SCHEMA, BenchShard
 from raystellar.errors import InputError
 from raystellar.fetch import Fetcher
-from raystellar.shards import ShardedOutput, make_manifest
+from raystellar.manifest import make_manifest
+from raystellar.shards import ShardedOutput
 
 ROWS_PER_SHARD = 2048
 """As in a survey of more than a hundred thousand spectra."""

@@ -25,7 +25,7 @@ from raystellar.api import Labels, Model
 from raystellar.bench.sky import air_to_vacuum
 from raystellar.errors import InputError, LabelTableError, first_line
 from raystellar.fit.metrics import NORMAL_MAD
-from raystellar.shards import make_manifest
+from raystellar.manifest import make_manifest
 from raystellar.sspp import KEY, choose
 from raystellar.targets import TARGET_NAMES
 
