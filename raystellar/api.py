@@ -23,7 +23,7 @@ from astropy.table import Column, Table
 from raystellar.config import nearest
 from raystellar.errors import InputError, SpectrumError
 from raystellar.fetch import FetchConfig, Fetcher
-from raystellar.ingest import Admitted, Batch, choose_rv, gather, ingest
+from raystellar.ingest import Admitted, Batch, choose_rv, gather, ingest, take_prepared
 from raystellar.label import Labeller, preprocess_of
 from raystellar.manifest import cut, make_manifest, slices_of
 from raystellar.model.bundle import load_bundle
@@ -32,7 +32,7 @@ from raystellar.quality import QualityConfig
 from raystellar.repeats import find_stars
 from raystellar.schema import CATALOG, arrow_schema
 from raystellar.shards import rejects_table
-from raystellar.spectra.record import Spectrum, check_loglam, median_sn
+from raystellar.spectra.record import Prepared, Spectrum, check_loglam, median_sn
 from raystellar.votable import about_field
 
 Given = Union[str, "os.PathLike[str]", Mapping[str, Any], Spectrum]
@@ -130,6 +130,8 @@ class Model:
 
     def _admit(self, spectrum: Spectrum) -> Admitted:
         limit = self._preprocessor.config.max_abs_rv
+        if isinstance(spectrum, Prepared):
+            return take_prepared(spectrum, self.bundle.preprocess)
         if not isinstance(spectrum, _Given):
             return choose_rv(spectrum, None, -1, limit)
         if abs(spectrum.rv) <= limit:

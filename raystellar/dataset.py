@@ -23,7 +23,7 @@ from raystellar.manifest import make_manifest
 from raystellar.preprocess.pixels import PreprocessConfig, Preprocessor
 from raystellar.schema import DATASET, SPLITS
 from raystellar.shards import ShardedOutput
-from raystellar.spectra.record import Spectrum
+from raystellar.spectra.record import Prepared, Spectrum
 from raystellar.splits import NOT_DRAWN, SplitConfig, assign_splits
 from raystellar.targets import TARGET_NAMES
 from raystellar.votable import described_schema
@@ -150,6 +150,8 @@ class DatasetShard:
 
     def _admit(self, spectrum: Spectrum) -> Admitted:
         """Take stars whose labels can be learned from."""
+        if isinstance(spectrum, Prepared):
+            raise SpectrumError("read", "preprocessed already", "name the files that were read")
         if not spectrum.is_star:
             raise SpectrumError("class", "sky fibre" if spectrum.is_sky else "not a star", spectrum.object_class)
         row = find_label(self._table, spectrum)

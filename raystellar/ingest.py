@@ -7,7 +7,7 @@ used becomes a reject with its stage and reason, never an exception.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,7 +24,7 @@ from raystellar.fetched import Fetched
 from raystellar.preprocess.pixels import SPEED_OF_LIGHT_KM_S, Preprocessor
 from raystellar.schema import IDENTITY, N_NOISE, N_PIXELS, Column, arrow_schema
 from raystellar.spectra import Slice, read_spectra, read_spectrum
-from raystellar.spectra.record import Spectrum
+from raystellar.spectra.record import Prepared, Spectrum
 
 MANY_SPECTRA = 10
 """That all fail are taken for an outage; fewer may be files that someone named and then removed."""
@@ -116,8 +116,7 @@ def gather(
             n = len(taken)
             try:
                 admitted = admit(spectrum)
-                shift_rv = 0.0 if math.isnan(admitted.rv) else admitted.rv
-                good = preprocessor(spectrum.loglam, spectrum.flux, spectrum.ivar, shift_rv, flux[n], ivar[n])
+                good = _prepare(spectrum, preprocessor, admitted.rv, flux[n], ivar[n])
             except SpectrumError as error:
                 rejects.append((path, _named(error, spectrum)))
                 continue
@@ -135,6 +134,14 @@ def gather(
         rows=np.array(columns[-1], dtype=np.int64),
         rejects=rejects,
     )
+
+
+def _prepare(spectrum: Spectrum, preprocessor: Preprocessor, rv: float, flux: np.ndarray, ivar: np.ndarray) -> float:
+    """Write a spectrum on the grid, standardised, and its noise; return the share of the grid with good pixels."""
+    if isinstance(spectrum, Prepared):
+        flux[:], ivar[:] = spectrum.flux, spectrum.ivar
+        return spectrum.good_fraction
+    return preprocessor(spectrum.loglam, spectrum.flux, spectrum.ivar, 0.0 if math.isnan(rv) else rv, flux, ivar)
 
 
 def _begun(
@@ -179,6 +186,20 @@ def _items(part: Slice, file: Fetched | SpectrumError | None) -> Iterable[Spectr
         return (read_spectrum(part.path, file),)
     except SpectrumError as error:
         return (error,)
+
+
+def take_prepared(spectrum: Prepared, preprocess: Mapping[str, Any]) -> Admitted:
+    """Take a spectrum that is preprocessed already, with its velocity.
+
+    Raises
+    ------
+    SpectrumError : not with the settings ``preprocess``
+    """
+    mine = spectrum.preprocess
+    other = sorted(key for key in {*preprocess, *mine} if preprocess.get(key) != mine.get(key))
+    if other:
+        raise SpectrumError("preprocess", "preprocessed in another way than the model wants", ", ".join(other))
+    return Admitted(spectrum.rv, spectrum.rv_source)
 
 
 def choose_rv(spectrum: Spectrum, labels: LabelTable | None, row: int, max_abs_rv: float) -> Admitted:

@@ -20,7 +20,7 @@ from raystellar.config import build
 from raystellar.engine import JobResult, Resources, Stopwatch, run_job
 from raystellar.errors import BundleError, ConfigError
 from raystellar.fetch import FetchConfig, Fetcher
-from raystellar.ingest import Admitted, Batch, choose_rv, find_label, ingest
+from raystellar.ingest import Admitted, Batch, choose_rv, find_label, ingest, take_prepared
 from raystellar.manifest import make_manifest
 from raystellar.preprocess.pixels import PreprocessConfig, Preprocessor
 from raystellar.quality import BAD, WARN, QualityConfig, flag_rows
@@ -28,7 +28,7 @@ from raystellar.repeats import find_stars, undecided
 from raystellar.runs import read_facts, write_facts
 from raystellar.schema import CATALOG, JOB_NAME, REPEATS
 from raystellar.shards import ShardedOutput, ahead
-from raystellar.spectra.record import Spectrum
+from raystellar.spectra.record import Prepared, Spectrum
 from raystellar.targets import TARGET_NAMES
 from raystellar.votable import described_schema
 
@@ -235,6 +235,8 @@ class LabelShard:
 
     def _admit(self, spectrum: Spectrum) -> Admitted:
         """Take everything that has a velocity."""
+        if isinstance(spectrum, Prepared):
+            return take_prepared(spectrum, self._labeller.bundle.preprocess)
         return choose_rv(spectrum, self._table, find_label(self._table, spectrum), self._config.max_abs_rv)
 
 

@@ -23,6 +23,7 @@ from fsspec.utils import get_protocol, glob_translate
 
 from raystellar.errors import InputError, OutputError, RaystellarError, first_line
 from raystellar.remote import WEB_PROTOCOLS
+from raystellar.schema import REJECTS_DIR
 
 SPECTRA_SUFFIXES = (".fits", ".fit", ".fits.gz", ".fit.gz", ".parquet")
 """What counts as spectra when a folder is named; a file that is named itself is always taken."""
@@ -336,7 +337,7 @@ def _walk(folder: str, seen: set[str]) -> Iterator[tuple[str, int]]:
             continue
         if entry.is_dir():
             yield from _walk(entry.path, seen)
-        elif _is_spectra(entry.name):
+        elif _is_spectra(entry.path):
             yield entry.path, _size(entry.path)
 
 
@@ -354,8 +355,10 @@ def _size(path: str) -> int:
 
 def _is_spectra(path: str) -> bool:
     """Return whether the name is that of a file of spectra, as found in a folder."""
-    name = path.rpartition("/")[2]
-    return name.lower().endswith(SPECTRA_SUFFIXES) and not name.startswith(COMPANIONS)
+    folder, _, name = path.rpartition("/")
+    if name.startswith("part-") and folder.rpartition("/")[2] == REJECTS_DIR:
+        return False
+    return name.lower().endswith(SPECTRA_SUFFIXES) and not name.startswith((*COMPANIONS, "_"))
 
 
 def _expand_web(place: str) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -115,6 +116,33 @@ def test_rows_do_not_depend_on_shards(survey, dataset, tmp_path):
     )  # fmt: skip
     assert len(parts(tmp_path / "d")) == 1 < len(parts(dataset[0]))
     assert rows(tmp_path / "d").equals(rows(dataset[0]))
+
+
+def test_preprocessed_spectra_are_labelled_as_the_files_they_came_from(survey, dataset, model, tmp_path):
+    """Without reading the files again; each file in its own way gives the same flux, and so the same row."""
+    labels = f"{survey}/ssppOut.fits"  # the velocities that the dataset was made with
+    label([f"{survey}/spectra"], str(model), str(tmp_path / "files"), labels=labels, resources=LOCAL)
+    summary = label([str(dataset[0])], str(model), str(tmp_path / "rows"), resources=LOCAL)
+    assert summary.job.accounting.rows_in == summary.job.accounting.rows_out == rows(dataset[0]).num_rows
+    differ = ["path", "star_id", "is_primary"]  # the last two tell of the whole catalogue
+    from_rows = rows(tmp_path / "rows").sort_by("spec_id").drop_columns(differ)
+    from_files = rows(tmp_path / "files").sort_by("spec_id").drop_columns(differ)
+    known = pc.is_in(from_files["spec_id"], from_rows["spec_id"].combine_chunks())
+    assert from_rows.equals(from_files.filter(known))
+
+
+def test_spectra_preprocessed_otherwise_or_twice_are_rejects(survey, dataset, model, tmp_path):
+    once = PreprocessConfig(passes="one")
+    places = [f"{survey}/spectra"], f"{survey}/ssppOut.fits"
+    preprocess(*places, str(tmp_path / "once"), config=once, resources=LOCAL)
+    label([str(tmp_path / "once")], str(model), str(tmp_path / "c"), resources=LOCAL)
+    found = rejects(tmp_path / "c")
+    assert len(found) == rows(tmp_path / "once").num_rows
+    assert {(row["reason"], row["detail"]) for row in found} == {
+        ("preprocessed in another way than the model wants", "passes")
+    }
+    summary = preprocess([str(dataset[0]), places[0][0]], places[1], str(tmp_path / "twice"), resources=LOCAL)
+    assert summary.job.accounting.rejected["read: preprocessed already"] == rows(dataset[0]).num_rows
 
 
 def test_a_finished_job_is_not_done_again(survey, dataset):

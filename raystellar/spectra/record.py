@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -82,6 +83,26 @@ class Spectrum:
     def is_star(self) -> bool:
         """Whether the pipeline takes it for a star and the fibre was not on the sky."""
         return self.object_class == "STAR" and not self.is_sky
+
+
+@dataclass(slots=True)
+class Prepared(Spectrum):
+    """A spectrum that ``raystellar preprocess`` has brought to the grid; its wavelengths are those of the grid.
+
+    Attributes
+    ----------
+    flux : (4000,) float32, standardised
+    ivar : (500,) float32, of ``flux`` in blocks of pixels
+    rv : velocity that was taken out [km/s]
+    rv_source : where that came from
+    good_fraction : share of the grid covered by good pixels
+    preprocess : settings with which it was made, as plain values
+    """
+
+    rv: float = math.nan
+    rv_source: str = ""
+    good_fraction: float = math.nan
+    preprocess: dict[str, Any] = field(default_factory=dict)
 
 
 def median_sn(loglam: np.ndarray, flux: np.ndarray, ivar: np.ndarray) -> float:

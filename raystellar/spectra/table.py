@@ -17,8 +17,9 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from raystellar.errors import SpectrumError, first_line
+from raystellar.spectra import prepared
 from raystellar.spectra.content import Content
 from raystellar.spectra.record import (
     MAX_PIXELS,
@@ -87,11 +89,22 @@ def _count(content: Content) -> int:
 
 def _read(content: Content, first: int) -> Iterator[Item]:
     with _opened(content) as (file, chosen):
+        rows = _prepared(content.path) if prepared.is_prepared(file.schema_arrow) else _rows
         for batch in _batches(file, list(chosen.values()), first):
             if isinstance(batch, SpectrumError):
                 yield batch
             else:
-                yield from _rows(content.path, {key: batch.column(name) for key, name in chosen.items()})
+                yield from rows(content.path, {key: batch.column(name) for key, name in chosen.items()})
+
+
+def _prepared(path: str) -> Callable[[str, Mapping[str, Any]], Iterator[Item]]:
+    """Return what yields the spectra of a batch of rows of ``raystellar preprocess``."""
+    try:
+        settings = prepared.settings_of(path)
+    except SpectrumError as why:
+        error = why
+        return lambda path, columns: repeat(error, len(columns["flux"]))
+    return lambda path, columns: prepared.spectra(path, columns, settings)
 
 
 @contextmanager
@@ -123,8 +136,10 @@ def _choose(schema: pa.Schema) -> dict[str, str]:
     found = {
         key: next((names[_fold(n)] for n in spellings if _fold(n) in names), None) for key, spellings in COLUMNS.items()
     }
+    if prepared.is_prepared(schema):
+        return {name: name for name in prepared.COLUMNS}
     if _fold(_OURS) in names:
-        raise SpectrumError("read", "an output of raystellar", "its spectra are preprocessed; name the files it read")
+        raise SpectrumError("read", "an output of raystellar", "it holds no spectra; name the files it read")
     chosen = {key: name for key, name in found.items() if name is not None}
     for key in NEEDED:
         if key not in chosen:

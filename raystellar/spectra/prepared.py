@@ -1,0 +1,77 @@
+"""Read what ``raystellar preprocess`` wrote: spectra on the grid, with the velocity that was taken out.
+
+They need no preprocessing, so a model that was trained with the same settings labels them as they are. The settings
+stand in ``_run.json`` beside the parts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from raystellar.errors import InputError, SpectrumError
+from raystellar.runs import read_run
+from raystellar.schema import IDENTITY, N_NOISE, N_PIXELS, SPECTRA
+from raystellar.spectra.record import ZWARNING_SKY, Prepared
+from raystellar.spectra.source import Item
+
+COLUMNS = tuple(column.name for column in (*IDENTITY, *SPECTRA))
+"""Of a part that are read; labels and splits are not."""
+
+NO_LOGLAM = np.empty(0, dtype=np.float32)
+
+
+def is_prepared(schema: pa.Schema) -> bool:
+    """Return whether a Parquet file holds preprocessed spectra, each column as it was written."""
+    return all(
+        schema.get_field_index(column.name) >= 0 and schema.field(column.name).type == column.type
+        for column in (*IDENTITY, *SPECTRA)
+    )
+
+
+def settings_of(path: str) -> dict[str, Any]:
+    """Return the settings of the preprocessing of the folder in which the part ``path`` lies.
+
+    Raises
+    ------
+    SpectrumError : they are not known
+    """
+    folder = path.rpartition("/")[0] or "."
+    try:
+        found = (read_run(folder) or {}).get("preprocess")
+    except InputError as error:
+        raise SpectrumError("read", "settings of preprocessed spectra cannot be read", str(error)) from None
+    if not isinstance(found, dict):
+        raise SpectrumError("read", "preprocessed with unknown settings", f"{folder} has no _run.json that tells them")
+    return found
+
+
+def spectra(path: str, columns: Mapping[str, Any], settings: dict[str, Any]) -> Iterator[Item]:
+    """Yield the spectra of a batch of rows, given as columns of ``COLUMNS``."""
+    flux, ivar = (columns[name].flatten().to_numpy(zero_copy_only=False) for name in ("flux", "ivar"))
+    if len(flux) != len(columns["flux"]) * N_PIXELS or len(ivar) != len(columns["ivar"]) * N_NOISE:
+        yield from [SpectrumError("read", "damaged Parquet file", "rows without flux")] * len(columns["flux"])
+        return
+    flux, ivar = flux.reshape(-1, N_PIXELS), ivar.reshape(-1, N_NOISE)
+    names = [column.name for column in IDENTITY]
+    rows = zip(*(columns[name].to_pylist() for name in names), strict=True)
+    for row, values in enumerate(rows):
+        known = dict(zip(names, values, strict=True))
+        if not np.isfinite(flux[row]).all():
+            yield SpectrumError("read", "flux is not finite", spec_id=known["spec_id"] or "")
+            continue
+        yield _record(path, known, flux[row], ivar[row], settings)
+
+
+def _record(path: str, known: dict[str, Any], flux: np.ndarray, ivar: np.ndarray, settings: dict[str, Any]) -> Prepared:
+    absent: dict[str, Any] = {"string": "", "int32": 0}
+    values: dict[str, Any] = {
+        column.name: absent.get(str(column.type), math.nan) if known[column.name] is None else known[column.name]
+        for column in IDENTITY
+    }
+    values |= {"path": path, "is_sky": bool(values["zwarning"] & ZWARNING_SKY), "z": math.nan, "z_err": math.nan}
+    return Prepared(**values, loglam=NO_LOGLAM, flux=flux, ivar=ivar, preprocess=settings)
