@@ -17,7 +17,7 @@ from raystellar.fit.config import FitConfig
 from raystellar.fit.data import read_dataset
 from raystellar.model.architecture import NetworkConfig
 from raystellar.model.bundle import load_bundle
-from raystellar.schema import BUNDLE_NAME, WEIGHTS_NAME
+from raystellar.schema import BUNDLE_NAME, NOVELTY_NAME, WEIGHTS_NAME
 from raystellar.train import TrainResources, print_epoch, train
 
 NETWORK = NetworkConfig(stem=8, blocks=(8,))
@@ -187,6 +187,7 @@ def test_dataset_and_model_on_s3(dataset, tmp_path, monkeypatch):
         remote = fsspec.filesystem("s3")
         remote.mkdir("bucket")
         remote.put(f"{dataset}/", "bucket/dataset/", recursive=True)
+        files = {BUNDLE_NAME, WEIGHTS_NAME, NOVELTY_NAME, "report.html"}
         for name, workers in (("here", "0"), ("by-ray", "1")):
             words = ["train", "s3://bucket/dataset", "--out", f"s3://bucket/{name}", "--workers", workers, *settings]
             ended = subprocess.run(
@@ -198,7 +199,7 @@ def test_dataset_and_model_on_s3(dataset, tmp_path, monkeypatch):
             )
             assert ended.returncode == 0, ended.stderr[-2000:]
             remote.invalidate_cache()
-            assert {path.rsplit("/", 1)[-1] for path in remote.ls(f"bucket/{name}")} == {BUNDLE_NAME, WEIGHTS_NAME}
+            assert {path.rsplit("/", 1)[-1] for path in remote.ls(f"bucket/{name}")} == files
             assert not remote.exists(f"bucket/{name}.checkpoints")
             assert load_bundle(f"s3://bucket/{name}").model_id == load_bundle(tmp_path / "model").model_id
         assert train("s3://bucket/dataset", "s3://bucket/here", network=NETWORK, fit=FIT, report=quiet).reused

@@ -316,7 +316,7 @@ def test_killed_again_and_again(dataset, long, settings_file, tmp_path):
 
 
 @pytest.mark.ray
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 def test_ray_makes_the_same_search(dataset, done, tmp_path, ray_session):
     summary = search(dataset, tmp_path / "search", resources=Resources())
     assert records(tmp_path / "search") == records(done[0])
@@ -335,7 +335,7 @@ def workers():
 
 
 @pytest.mark.ray
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 def test_a_worker_killed_in_the_middle_changes_nothing(dataset, long, tmp_path, ray_session):
     out, killed, over = tmp_path / "search", [], threading.Event()
 
@@ -360,7 +360,7 @@ def test_a_worker_killed_in_the_middle_changes_nothing(dataset, long, tmp_path, 
 
 
 @pytest.mark.ray
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 def test_workers_lost_too_often_end_the_search_which_then_goes_on(dataset, long, tmp_path, ray_session):
     out, over = tmp_path / "search", threading.Event()
 
@@ -385,7 +385,7 @@ def test_workers_lost_too_often_end_the_search_which_then_goes_on(dataset, long,
 
 
 @pytest.mark.ray
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 def test_a_killed_driver_on_ray(dataset, long, settings_file, tmp_path):
     """The workers that outlive it for a moment do no harm to the next, which is another process."""
     out = tmp_path / "search"
@@ -471,7 +471,7 @@ print(json.dumps([seen, [trial.worker for trial in summary.trials]]))
 
 
 @pytest.mark.ray
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 def test_trials_share_the_gpus(dataset, tmp_path):
     """On two GPUs that are only declared, two trials at a time each."""
     here = {"PYTHONPATH": os.pathsep.join([os.path.dirname(__file__), os.environ.get("PYTHONPATH", "")])}
