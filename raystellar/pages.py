@@ -22,7 +22,7 @@ from raystellar.report.census import READ, Pick, count_rejects, take
 from raystellar.report.page import REPORT_NAME
 from raystellar.report.residuals import Residuals
 from raystellar.runs import read_facts, read_run
-from raystellar.schema import JOB_NAME, N_NOISE, SUMMARY_NAME
+from raystellar.schema import JOB_NAME, SUMMARY_NAME
 from raystellar.targets import TARGET_NAMES
 
 if TYPE_CHECKING:
@@ -220,8 +220,7 @@ def examine(bundle: Bundle, dataset: str) -> Examined:
     noise *= np.sqrt(1.0 - np.square(SHARED))  # the rest the predictions share, and their errors hold
     errors = np.zeros_like(noise)
     if bundle.errors is not None:
-        ivar = np.array([row or [0.0] * N_NOISE for row in spectra.extra["ivar"]], dtype=np.float32)
-        errors = bundle.predict_errors(spectra.flux, ivar, sn, predicted)
+        errors = bundle.predict_errors(spectra.flux, spectra.extra["ivar"], sn, predicted)
     residuals = Residuals()
     residuals.add(predicted, spectra.targets, np.hypot(errors, noise), sn)
     some = spectra.flux[:: -(-len(spectra) // SALIENCY_SPECTRA)]

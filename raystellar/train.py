@@ -147,11 +147,10 @@ def train(
     reused = bundle is not None
     if bundle is None:
         what = {"network": network, "config": fit, "checkpoints": Checkpoints(folder, fit_id)}
-        validation = data.split("validation", CALIBRATION_COLUMNS)
-        spectra = {"train": data.split("train"), "validation": replace(validation, extra={})}
-        training = (spectra["train"].flux, data.noise("train"))
-        novelty, found = learn_novelty(*training, validation.flux, data.noise("validation"))
-        del training  # who fits on Ray hands the spectra over
+        spectra = data.splits(("train", "validation"), CALIBRATION_COLUMNS)
+        validation = spectra["validation"]
+        novelty, found = learn_novelty(*(array for one in spectra.values() for array in (one.flux, one.extra["ivar"])))
+        spectra = {name: replace(one, extra={}) for name, one in spectra.items()}
         result = _fit(spectra, what, resources, folder, report)
         settings = provenance or {"network": to_plain(network), "fit": to_plain(fit)}
         bundle = replace(_bundle(result, data.about, fit, fit_id, settings), novelty=novelty, novelty_check=found)

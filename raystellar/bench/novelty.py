@@ -70,9 +70,9 @@ def novelty_table(model: str, dataset: str | None = None, count: int = 500, seed
         raise InputError(f"count = {count} must be at least 1")
     bundle = load_bundle(model)
     if dataset:
-        split, noise = read_dataset(dataset), read_dataset(dataset).noise("test")
-        held_out = split.split("test", ("sn",))
-        yield _row("held-out star", bundle, held_out.flux, noise, np.array(held_out.extra["sn"], dtype=float))
+        held_out = read_dataset(dataset).split("test", ("ivar", "sn"))
+        sn = np.array(held_out.extra["sn"], dtype=float)
+        yield _row("held-out star", bundle, held_out.flux, held_out.extra["ivar"], sn)
     for kind in KINDS:
         yield _row(kind, bundle, *_simulated(kind, bundle, count * STARS_PER_ODD if kind == "star" else count, seed))
 

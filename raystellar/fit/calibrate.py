@@ -20,7 +20,6 @@ from scipy.optimize import minimize
 from raystellar.fit.data import SpectraSet
 from raystellar.model.bundle import Bundle
 from raystellar.model.errormodel import LEAST_VARIANCE, N_TERMS, ErrorModel, clipped, logarithms, place, terms
-from raystellar.schema import N_NOISE
 from raystellar.targets import TARGET_NAMES
 
 CALIBRATION_COLUMNS = ("ivar", "sn", *(f"e_{name}" for name in TARGET_NAMES))
@@ -69,10 +68,9 @@ def calibrate(bundle: Bundle, validation: SpectraSet) -> Bundle:
     """
     from raystellar.model.uncertainty import variances
 
-    columns, blank = validation.extra, [0.0] * N_NOISE
+    columns, ivar = validation.extra, validation.extra["ivar"]
     sn = np.array(columns["sn"], dtype=np.float64)  # None becomes NaN
     table_errors = np.array([columns[f"e_{name}"] for name in TARGET_NAMES], dtype=np.float64).T
-    ivar = np.array([row or blank for row in columns["ivar"]], dtype=np.float32)
     centre, scale = np.array(bundle.centre), np.array(bundle.scale)
     predicted, labels = ((y - centre) / scale for y in (bundle.predict(validation.flux), validation.targets))
     known = variances(bundle.module, validation.flux, ivar)

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from raystellar import places
 from raystellar.errors import DatasetError
 from raystellar.runs import read_run
-from raystellar.schema import MANIFEST_NAME, N_NOISE, N_PIXELS, RUN_NAME
+from raystellar.schema import MANIFEST_NAME, N_PIXELS, RUN_NAME
 from raystellar.targets import TARGET_NAMES
 
 ORDER = ("plate", "mjd", "fiberid", "path")
@@ -41,13 +41,14 @@ class SpectraSet:
     flux : (n, n_pixels) float32, standardised
     targets : (n, 3) float32, in the order and units of ``targets.TARGETS``
     keys : (n,) uint64, a stable hash of each ``spec_id``
-    extra : further columns of the dataset, where they were asked for
+    extra : further columns of the dataset, where they were asked for: a list of n values, and of columns with k values
+        a row (n, k) float32, zeros where there are none
     """
 
     flux: np.ndarray
     targets: np.ndarray
     keys: np.ndarray
-    extra: dict[str, list[Any]] = field(default_factory=dict)
+    extra: dict[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.flux)
@@ -89,17 +90,6 @@ class Dataset:
             sets[name] = _allocate(self.folder, name, rows, extra)
         _read_flux(self.folder, parts, place, [sets[name].flux for name in names])
         return sets
-
-    def noise(self, name: str) -> np.ndarray:
-        """Return the inverse variance (n, blocks) float32 of a split, in the canonical order; 0 where not known."""
-        parts = _parts(self.folder)
-        table = _ordered(parts, ())
-        rows = table.filter(pc.equal(table["split"], name))["_row"].to_numpy()
-        place = np.full((len(table), 2), -1, dtype=np.int64)
-        place[rows] = np.column_stack([np.zeros(len(rows), np.int64), np.arange(len(rows))])
-        out = np.empty((len(rows), N_NOISE), dtype=np.float32)
-        _read_flux(self.folder, parts, place, [out], "ivar")
-        return out
 
 
 def read_dataset(folder: str | os.PathLike[str]) -> Dataset:
@@ -188,7 +178,20 @@ def _allocate(folder: str, split: str, rows: pa.Table, extra: tuple[str, ...]) -
         )
     flux = np.empty((len(rows), N_PIXELS), dtype=np.float32)
     keys = spectrum_keys(rows["spec_id"].to_pylist())
-    return SpectraSet(flux, targets, keys, {name: rows[name].to_pylist() for name in extra})
+    return SpectraSet(flux, targets, keys, {name: _column(rows[name]) for name in extra})
+
+
+def _column(column: pa.ChunkedArray) -> Any:
+    """Return a further column as ``SpectraSet`` has it."""
+    if not pa.types.is_fixed_size_list(column.type):
+        return column.to_pylist()
+    out = np.zeros((len(column), column.type.list_size), dtype=np.float32)
+    known = pc.is_valid(column)
+    values = pa.concat_arrays(
+        [chunk.flatten() for chunk in column.filter(known).chunks] or [pa.array([], pa.float32())]
+    )
+    out[known.to_numpy()] = values.to_numpy().reshape(-1, column.type.list_size)
+    return out
 
 
 def spectrum_keys(spec_ids: list[str]) -> np.ndarray:
@@ -197,28 +200,23 @@ def spectrum_keys(spec_ids: list[str]) -> np.ndarray:
     return np.frombuffer(digests, dtype="<u8").astype(np.uint64)
 
 
-def _read_flux(folder: str, parts: list[str], place: np.ndarray, outs: list[np.ndarray], column: str = "flux") -> None:
-    """Scatter the flux (or another ``column``) of every row on disk to its split and row, a block at a time."""
+def _read_flux(folder: str, parts: list[str], place: np.ndarray, outs: list[np.ndarray]) -> None:
+    """Scatter the flux of every row on disk to its split and row, a block at a time."""
     start = 0
-    for block in (block for part in parts for block in _flux_blocks(part, column)):
+    for block in (block for part in parts for block in _flux_blocks(part)):
         here = place[start : start + len(block)]
         start += len(block)
         for number, out in enumerate(outs):
             mine = here[:, 0] == number
             out[here[mine, 1]] = block[mine]
             if not np.isfinite(block[mine]).all():
-                raise DatasetError(f"dataset {folder} has {column} that is not finite; make it again")
+                raise DatasetError(f"dataset {folder} has flux that is not finite; make it again")
 
 
-def _flux_blocks(part: str, name: str) -> Iterator[np.ndarray]:
+def _flux_blocks(part: str) -> Iterator[np.ndarray]:
     with _open(part) as file:
-        if name not in file.schema_arrow.names:
-            raise DatasetError(f"{part} has no column {name!r}; make the dataset again")
-        for batch in file.iter_batches(batch_size=BLOCK, columns=[name]):
-            column = batch.column(name)
-            if column.null_count and name == "flux":
-                raise DatasetError(f"{part} has {column.null_count} rows without flux; make it again")
+        for batch in file.iter_batches(batch_size=BLOCK, columns=["flux"]):
+            column = batch.column("flux")
             if column.null_count:
-                blank = pa.scalar([0.0] * column.type.list_size, type=column.type)
-                column = pc.fill_null(column, blank)
-            yield column.flatten().to_numpy(zero_copy_only=True).reshape(len(column), -1)
+                raise DatasetError(f"{part} has {column.null_count} rows without flux; make it again")
+            yield column.flatten().to_numpy(zero_copy_only=True).reshape(-1, N_PIXELS)
