@@ -383,12 +383,12 @@ def _load_novelty(path: str, found: dict[str, Any]) -> Novelty | None:
 def _read(path: str, name: str) -> bytes:
     place = places.join(path, name)
     try:
-        if not places.exists(place):
-            what = f"{name} is not in it" if places.exists(path) else "there is no such folder"
-            raise BundleError(f"model bundle {path} is missing: {what}; make it with the stage train")
-        return places.read_bytes(place)
+        if places.exists(place):
+            return places.read_bytes(place)
+        what = f"{name} is not in it" if places.exists(path) else "there is no such folder"
     except InputError as error:
         raise BundleError(f"model bundle {path} cannot be read ({error}); check its path and permissions") from None
+    raise BundleError(f"model bundle {path} is missing: {what}; make it with the stage train")
 
 
 def _damaged(path: str, what: str) -> BundleError:

@@ -123,7 +123,7 @@ def test_a_failed_rename_puts_the_older_bundle_back(saved, monkeypatch):
 
 
 def test_missing(tmp_path, saved):
-    with pytest.raises(BundleError, match="no such folder"):
+    with pytest.raises(BundleError, match=r"^model bundle \S+ is missing: there is no such folder; make it"):
         load_bundle(tmp_path / "nowhere")
     (saved / WEIGHTS_NAME).unlink()
     with pytest.raises(BundleError, match=f"{WEIGHTS_NAME} is not in it"):
