@@ -74,7 +74,7 @@ def label(
     model : folder of a model bundle
     out : folder to make, a path or URL
     labels : table whose radial velocities are used where it has them; else the pipeline's redshifts
-    retry_rejects : do the shards again of which a file could not be fetched
+    retry_rejects : do the shards again of which a file could not be fetched, or was rejected and has changed
 
     Raises
     ------
@@ -97,7 +97,7 @@ def label(
     identity = {"model": bundle.model_id, "quality": quality, "labels": digest, "columns": [c.name for c in CATALOG]}
     output = ShardedOutput(out, described_schema(CATALOG, "catalog"))
     rows, size = resources.rows_per_shard, resources.bytes_per_shard
-    further = output.begin("catalog", identity, manifest, rows, size, grows=True)
+    further = output.begin("catalog", identity, manifest, rows, size, grows=True, retry=retry_rejects)
     if retry_rejects:
         output.reopen("fetch")
     with watch.part("label"):

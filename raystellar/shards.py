@@ -33,12 +33,14 @@ import pyarrow.parquet as pq
 
 from raystellar import places
 from raystellar.errors import IncompleteError, OutputError, SpectrumError
-from raystellar.growth import compare, whole_files
+from raystellar.growth import compare, mend, whole_files
 from raystellar.manifest import SHARD_SCHEMA, cut, expected_rows, slices_of, table_digest
 from raystellar.runs import begin_run
 from raystellar.schema import MANIFEST_NAME, PART_NAME, REJECTS, REJECTS_DIR, SUMMARY_NAME
 from raystellar.spectra import Slice
 from raystellar.votable import described_schema
+
+NONE = pa.array([], pa.string())
 
 PARTS_AT_ONCE = 8
 """Parts read or written at a time where all of them are gone through."""
@@ -105,6 +107,7 @@ class ShardedOutput:
         bytes_per_shard: int = 1 << 40,
         *,
         grows: bool = False,
+        retry: bool = False,
     ) -> int:
         """Open the folder for the job ``identity`` on ``manifest``, new or to be resumed.
 
@@ -115,6 +118,7 @@ class ShardedOutput:
         manifest : what ``make_manifest`` returns
         rows_per_shard, bytes_per_shard : of what is new, see ``cut``; a folder that is resumed keeps its shards
         grows : a folder that was begun with other files takes those that it does not hold yet, and keeps all others
+        retry : one that grows takes files that were rejected and have changed, too, and makes their shards pending
 
         Returns
         -------
@@ -131,7 +135,7 @@ class ShardedOutput:
 
         def grow() -> dict[str, Any]:
             nonlocal further
-            files, further = self._grow(manifest, shards)
+            files, further = self._grow(manifest, shards, self._rejected() if retry else NONE)
             return _described(files)
 
         begin_run(
@@ -183,10 +187,12 @@ class ShardedOutput:
 
         Their rejects stay until they are done again. Returns the number of shards.
         """
-        folder = places.join(self.place, REJECTS_DIR)
-        again = [
-            name for name, table in self._tables(folder, ["stage"]) if pc.any(pc.equal(table["stage"], stage)).as_py()
-        ]
+        return self._reopen("stage", pa.array([stage]))
+
+    def _reopen(self, column: str, values: pa.Array) -> int:
+        """Reopen the shards with a reject that has one of these values in ``column``."""
+        rejects = self._tables(places.join(self.place, REJECTS_DIR), [column])
+        again = [name for name, table in rejects if pc.any(pc.is_in(table[column], value_set=values)).as_py()]
         if again:
             self.remove_summary()
         for name in again:
@@ -269,15 +275,25 @@ class ShardedOutput:
                 accounting.rejected.update(f"{row['stage']}: {row['reason']}" for row in table.to_pylist())
         return accounting
 
-    def _grow(self, named: pa.Table, shards: Callable[[pa.Table], Iterator[pa.Table]]) -> tuple[pa.Table, int]:
+    def _grow(
+        self, named: pa.Table, shards: Callable[[pa.Table], Iterator[pa.Table]], rejected: pa.Array
+    ) -> tuple[pa.Table, int]:
         """Add the files that are not held yet; return all files, and how many of them are not among those named."""
         manifest = self._manifest()
         held = whole_files(manifest.read())
-        growth = compare(held, named, self.place)
-        if len(growth.new):
-            before = map(manifest.read_row_group, range(manifest.num_row_groups))
+        growth = compare(held, named, self.place, rejected)
+        if len(growth.mended):  # before the manifest is written, which says of them what holds then
+            self._reopen("path", growth.mended["path"].combine_chunks())
+        if len(growth.new) or len(growth.mended):
+            groups = map(manifest.read_row_group, range(manifest.num_row_groups))
+            before = (mend(group, growth.mended) for group in groups)
             self._write_manifest(itertools.chain(before, shards(growth.new)))
-        return pa.concat_tables([held, growth.new]).sort_by("path"), growth.further
+        return pa.concat_tables([mend(held, growth.mended), growth.new]).sort_by("path"), growth.further
+
+    def _rejected(self) -> pa.Array:
+        """Return the paths of all rejects."""
+        rejects = self._tables(places.join(self.place, REJECTS_DIR), ["path"])
+        return pa.concat_arrays([NONE, *(chunk for _, table in rejects for chunk in table["path"].chunks)])
 
     def _write_manifest(self, shards: Iterable[pa.Table]) -> None:
         sink = pa.BufferOutputStream()

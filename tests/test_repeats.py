@@ -287,8 +287,32 @@ def test_another_model_is_refused_and_a_changed_file_named(whole, plates, model,
     shutil.copy(next(Path(plates[0]).iterdir()), file)
     label([str(file)], str(model), out, resources=LOCAL)
     file.write_bytes(file.read_bytes() + bytes(2880))
-    with pytest.raises(OutputError, match=r"one\.fits has changed since"):
-        label([str(file)], str(model), out, resources=LOCAL)
+    for retry in (False, True):  # it was no reject
+        with pytest.raises(OutputError, match=r"one\.fits has changed since"):
+            label([str(file)], str(model), out, resources=LOCAL, retry_rejects=retry)
+
+
+def test_a_file_that_was_rejected_and_is_mended_is_tried_again(whole, plates, model, tmp_path):
+    (tmp_path / "in").mkdir()
+    for plate in plates:
+        for path in Path(plate).iterdir():
+            shutil.copy(path, tmp_path / "in")
+    half = sorted((tmp_path / "in").iterdir())[8]
+    content = half.read_bytes()
+    half.write_bytes(content[:60_000])
+    place, out = [str(tmp_path / "in")], tmp_path / "catalog"
+    first = label(place, str(model), str(out), resources=LOCAL)
+    assert first.job.accounting.rejected.total() == 1
+    half.write_bytes(content)
+    before = times(out)
+    with pytest.raises(OutputError, match=r"has changed since .* add --retry-rejects"):
+        label(place, str(model), str(out), resources=LOCAL)
+    assert times(out) == before
+    again = label(place, str(model), str(out), resources=LOCAL, retry_rejects=True)
+    assert again.job.accounting.rejected.total() == 0
+    assert again.job.accounting.rows_in - again.job.resumed_rows <= LOCAL.rows_per_shard
+    assert rows(out).drop_columns("path").equals(rows(whole[0]).drop_columns("path"))
+    assert label(place, str(model), str(out), resources=LOCAL).job.resumed_rows == len(rows(out))  # nothing is left
 
 
 def test_a_file_that_could_not_be_had_is_tried_again(whole, plates, model, tmp_path, monkeypatch, capsys):
