@@ -1,5 +1,6 @@
 """The stages on a small simulated survey: accounting, resuming, the same rows wherever and however it runs."""
 
+import contextlib
 import json
 import os
 import random
@@ -303,10 +304,11 @@ def test_an_actor_killed_in_the_middle_changes_nothing(ray_session, survey, data
         end = time.monotonic() + 60
         while time.monotonic() < end and len(parts(tmp_path / "d")) < 2:
             time.sleep(0.01)
-        for process in psutil.process_iter(["cmdline"]):
-            if any("MapWorker" in word for word in process.info["cmdline"] or []):
-                process.kill()
-                killed.append(process.pid)
+        for process in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                if any("MapWorker" in word for word in process.cmdline()):
+                    process.kill()
+                    killed.append(process.pid)
 
     killer = threading.Thread(target=kill_actors)
     killer.start()
