@@ -67,7 +67,7 @@ def preprocess(
 
     Parameters
     ----------
-    spectra : files, folders, globs or lists, see ``places.expand``
+    spectra : files, folders, globs or lists, see ``listing.expand``
     labels : table of labels, see ``catalog.read_labels``
     out : folder to make, a path or URL
     retry_rejects : do the shards again of which a file could not be fetched

@@ -70,7 +70,7 @@ def label(
 
     Parameters
     ----------
-    spectra : files, folders, globs or lists, see ``places.expand``
+    spectra : files, folders, globs or lists, see ``listing.expand``
     model : folder of a model bundle
     out : folder to make, a path or URL
     labels : table whose radial velocities are used where it has them; else the pipeline's redshifts

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raystellar import places
+from raystellar import listing
 from raystellar.errors import InputError, SpectrumError
 from raystellar.fetch import Fetcher
 from raystellar.fetched import Fetched
@@ -46,9 +46,9 @@ def make_manifest(spectra: Iterable[str]) -> pa.Table:
     InputError : a place does not exist or cannot be listed, or there are no spectra at all
     """
     spectra = list(spectra)
-    listing = places.expand(spectra)
+    found = listing.expand(spectra)
     chunks = []
-    while some := list(itertools.islice(listing, LISTED_AT_ONCE)):
+    while some := list(itertools.islice(found, LISTED_AT_ONCE)):
         path, size = zip(*some, strict=True)
         chunks.append(pa.table([path, size, pa.nulls(len(some), pa.int32())], schema=MANIFEST_SCHEMA))
     if not chunks:

@@ -7,11 +7,10 @@ in an object store it appears when its upload is complete.
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,20 +18,9 @@ from typing import Any
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
-from fsspec.utils import get_protocol, glob_translate
+from fsspec.utils import get_protocol
 
 from raystellar.errors import InputError, OutputError, RaystellarError, first_line
-from raystellar.remote import WEB_PROTOCOLS
-from raystellar.schema import REJECTS_DIR
-
-SPECTRA_SUFFIXES = (".fits", ".fit", ".fits.gz", ".fit.gz", ".parquet")
-"""What counts as spectra when a folder is named; a file that is named itself is always taken."""
-
-COMPANIONS = ("spZbest-", "spZall-", "spZline-")
-"""Files beside the spectra of a plate that hold none."""
-
-LIST_SUFFIXES = (".txt", ".lst", ".list")
-"""Files that hold one path a line."""
 
 TEMPORARY = ".tmp-"
 """Prefix of what is not whole yet; Parquet readers pass over names that begin with a dot."""
@@ -65,14 +53,14 @@ def filesystem(place: str) -> tuple[Any, str]:
     ------
     InputError : the protocol is not known, or its package is not installed
     """
-    with _in_one_sentence(InputError, f"{place} cannot be used"):
+    with in_one_sentence(InputError, f"{place} cannot be used"):
         remote, path = fsspec.core.url_to_fs(place if not is_local(place) else local_path(place))
     remote.invalidate_cache()  # others write to the same folders, so no listing is to be believed twice
     return remote, path
 
 
 @contextmanager
-def _in_one_sentence(kind: type[RaystellarError], text: str) -> Iterator[None]:
+def in_one_sentence(kind: type[RaystellarError], text: str) -> Iterator[None]:
     """Say what a file system refused; each has error classes of its own, and only programming errors pass."""
     try:
         yield
@@ -89,7 +77,7 @@ def exists(place: str) -> bool:
     if is_local(place):
         return os.path.exists(local_path(place))
     remote, path = filesystem(place)
-    with _in_one_sentence(InputError, f"{place} cannot be looked up"):
+    with in_one_sentence(InputError, f"{place} cannot be looked up"):
         return bool(remote.exists(path))
 
 
@@ -129,7 +117,7 @@ def names(place: str) -> set[str]:
         except FileNotFoundError:
             return set()
     remote, path = filesystem(place)
-    with _in_one_sentence(InputError, f"{place} cannot be listed"):
+    with in_one_sentence(InputError, f"{place} cannot be listed"):
         try:
             return {name.rsplit("/", 1)[-1] for name in remote.ls(path, detail=False)}
         except FileNotFoundError:
@@ -151,7 +139,7 @@ def write_bytes(place: str, content: bytes | memoryview, *, durable: bool = True
     ------
     OutputError : it cannot be written
     """
-    with _in_one_sentence(OutputError, f"{place} cannot be written"):
+    with in_one_sentence(OutputError, f"{place} cannot be written"):
         if not is_local(place):
             remote, path = filesystem(place)
             remote.pipe_file(path, bytes(content))
@@ -182,7 +170,7 @@ def whole_file(place: str) -> Iterator[Path]:
     temporary = Path(folder, f"{TEMPORARY}{name}-{uuid.uuid4().hex}")
     try:
         yield temporary
-        with _in_one_sentence(OutputError, f"{place} cannot be written"):
+        with in_one_sentence(OutputError, f"{place} cannot be written"):
             _take_place(temporary, place)
     except OSError as error:
         raise OutputError(f"{place} cannot be written: {error.strerror or first_line(error)}") from None
@@ -256,170 +244,8 @@ def read_bytes(place: str) -> bytes:
     ------
     InputError : it is not there or cannot be read
     """
-    with _in_one_sentence(InputError, f"{place} cannot be read"):
+    with in_one_sentence(InputError, f"{place} cannot be read"):
         if is_local(place):
             return Path(local_path(place)).read_bytes()
         remote, path = filesystem(place)
         return remote.cat_file(path)
-
-
-def expand(places: Iterable[str], *, listed: bool = False) -> Iterator[tuple[str, int]]:
-    """Yield (path, bytes) of every spectrum file that the user named.
-
-    A file on a web server, or one on any server that stands in a list, is taken at its word, with 0 bytes: to ask
-    for each of a million files would take hours. What is not there is found out when it is fetched.
-
-    Parameters
-    ----------
-    places : files, folders (searched to the bottom for FITS files), globs, and lists (``@FILE``, or a file whose
-        name ends in .txt, .lst or .list) with one such place a line; relative lines start at the list's folder
-    listed : the places stand in a list
-
-    Raises
-    ------
-    InputError : a file or folder does not exist or cannot be listed, a glob matches nothing
-    """
-    for place in places:
-        if place.startswith("@") or place.endswith(LIST_SUFFIXES):
-            yield from expand(_read_list(place.removeprefix("@")), listed=True)
-        elif is_local(place):
-            yield from _expand_local(local_path(place))
-        elif get_protocol(place) in WEB_PROTOCOLS:
-            yield _expand_web(place), 0
-        elif listed and _is_spectra(place):
-            yield place, 0
-        else:
-            yield from _expand_remote(place)
-
-
-def _read_list(place: str) -> Iterator[str]:
-    folder = place.rpartition("/")[0] or "."
-    for line in read_bytes(place).decode(errors="replace").splitlines():
-        line = line.strip()
-        if line and not line.startswith("#"):
-            absolute = "://" in line or line.startswith(("/", "~"))
-            yield line if absolute else join(folder, line)
-
-
-def _expand_local(path: str) -> Iterator[tuple[str, int]]:
-    if os.path.isdir(path):
-        yield from _walk(path, set())
-    elif os.path.exists(path):
-        yield path, _size(path)
-    elif any(sign in path for sign in "*?["):
-        yield from _expand_glob(path)
-    else:
-        raise InputError(f"no such file or folder: {path}")
-
-
-def _expand_glob(pattern: str) -> Iterator[tuple[str, int]]:
-    import glob
-
-    matches = sorted(glob.glob(pattern, recursive=True))
-    if not matches:
-        raise InputError(f"nothing matches {pattern}")
-    for match in matches:
-        yield from _expand_local(match)
-
-
-def _walk(folder: str, seen: set[str]) -> Iterator[tuple[str, int]]:
-    """Yield the FITS files below ``folder`` in order of their names; each real folder once, links or not."""
-    real = os.path.realpath(folder)
-    if real in seen:
-        return
-    seen.add(real)
-    try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except OSError as error:
-        raise InputError(f"folder {folder} cannot be read: {error.strerror}") from None
-    for entry in entries:
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir():
-            yield from _walk(entry.path, seen)
-        elif _is_spectra(entry.path):
-            yield entry.path, _size(entry.path)
-
-
-def _size(path: str) -> int:
-    """Return the bytes of a file; 0 where it is gone, or is none, as its reader will say."""
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        raise InputError(f"the name of {path!r} is not UTF-8; rename the file") from None
-    try:
-        return os.path.getsize(path) if os.path.isfile(path) else 0
-    except OSError:
-        return 0
-
-
-def _is_spectra(path: str) -> bool:
-    """Return whether the name is that of a file of spectra, as found in a folder."""
-    folder, _, name = path.rpartition("/")
-    if name.startswith("part-") and folder.rpartition("/")[2] == REJECTS_DIR:
-        return False
-    return name.lower().endswith(SPECTRA_SUFFIXES) and not name.startswith((*COMPANIONS, "_"))
-
-
-def _expand_web(place: str) -> str:
-    """Return the address of a file; a folder is refused, for what a web server shows of one is for humans."""
-    path = place.partition("?")[0]
-    if "." in path.split("://", 1)[1].partition("/")[2].rpartition("/")[2] and "*" not in path:
-        return place
-    raise InputError(
-        f"{place} is no file, and a web server cannot be asked for a list of its files; "
-        "give their addresses, one a line, in a text file (@paths.txt)"
-    )
-
-
-def _expand_remote(place: str) -> Iterator[tuple[str, int]]:
-    remote, path = filesystem(place)
-    protocol = place.split("://", 1)[0]
-    pattern = any(sign in path for sign in "*?[")
-    none = True
-    with _in_one_sentence(InputError, f"{place} cannot be listed"):
-        if _is_spectra(path) and not pattern:
-            found = iter([(path, int(remote.info(path).get("size") or 0))])
-        else:
-            found = _matching(remote, path) if pattern else _below(remote, path)
-        for name, size in found:
-            none = False
-            yield name if "://" in name else f"{protocol}://{name}", size
-    if none:
-        raise InputError(f"no spectra at {place}")
-
-
-def _matching(remote: Any, pattern: str) -> Iterator[tuple[str, int]]:
-    """Yield the files that match a glob, and those below the folders that do."""
-    fixed = re.split(r"[*?[]", pattern, maxsplit=1)[0]
-    matches = re.compile(glob_translate(pattern)).match
-    for name, size in _files(remote, fixed):
-        parts = name.split("/")
-        folders = ("/".join(parts[:end]) for end in range(fixed.count("/") + 1, len(parts)))
-        if matches(name) or (_is_spectra(name) and any(map(matches, folders))):
-            yield name, size
-
-
-def _below(remote: Any, folder: str) -> Iterator[tuple[str, int]]:
-    """Yield the files of spectra below a folder."""
-    start = folder.rstrip("/") + "/"
-    for name, size in _files(remote, start):
-        if _is_spectra(name) and "/." not in name[len(start) - 1 :]:
-            yield name, size
-
-
-def _files(remote: Any, start: str) -> Iterator[tuple[str, int]]:
-    """Yield name and bytes of all files whose names begin with ``start``, page by page: there may be millions."""
-    if hasattr(remote, "call_s3"):  # its own walk holds a whole folder at once, and some have no other
-        bucket, key, _ = remote.split_path(start)
-        wanted = {"Bucket": bucket, "Prefix": key, **remote.req_kw}
-        while True:
-            page = remote.call_s3("list_objects_v2", **wanted)
-            yield from ((f"{bucket}/{entry['Key']}", entry["Size"]) for entry in page.get("Contents", []))
-            if not page.get("IsTruncated"):
-                return
-            wanted["ContinuationToken"] = page["NextContinuationToken"]
-    for _, _, files in remote.walk(start.rpartition("/")[0] or "/", detail=True, on_error="raise"):
-        for info in sorted(files.values(), key=lambda info: info["name"]):
-            if info["name"].startswith(start):
-                yield info["name"], int(info.get("size") or 0)

@@ -77,7 +77,7 @@ def plan(
 
     Parameters
     ----------
-    spectra : files, folders, globs or lists, see ``places.expand``
+    spectra : files, folders, globs or lists, see ``listing.expand``
     model : bundle to label with; None to estimate preprocessing into Parquet
     sample : spectra to time, evenly taken
 

@@ -23,7 +23,7 @@ import pyarrow.parquet
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from raystellar import places
+from raystellar import listing, places
 from raystellar.errors import InputError, LabelTableError, first_line
 from raystellar.sspp import KEY, choose
 
@@ -61,7 +61,7 @@ def _files(path: str) -> list[str]:
     ):
         return [path]
     try:
-        found = [name for name, _ in places.expand([path]) if name.endswith(".parquet")]
+        found = [name for name, _ in listing.expand([path]) if name.endswith(".parquet")]
     except InputError as error:
         raise LabelTableError(f"label table: {error}") from None
     if not found:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from labeltables import CAS, OWN, SSPP, one, rows, save
 
-from raystellar import places
+from raystellar import listing, places
 from raystellar.addresses import address, read_run2d, run2d_of_plate, write_addresses
 from raystellar.catalog import CatalogConfig, read_labels
 from raystellar.errors import ConfigError, LabelTableError, OutputError
@@ -134,9 +134,9 @@ def test_the_stages_take_the_list(tmp_path):
     """Of a mirror on disk: the paths are found, and a file that is not there is an error of the job."""
     path = save(stars((266, 51602), (266, 51630)), tmp_path / "labels.csv")
     write_addresses(path, f"{tmp_path}/paths.txt", catalog=SURE)
-    assert [found for found, _ in places.expand([f"@{tmp_path}/paths.txt"])] == lines(tmp_path / "paths.txt")
+    assert [found for found, _ in listing.expand([f"@{tmp_path}/paths.txt"])] == lines(tmp_path / "paths.txt")
     write_addresses(path, f"{tmp_path}/local.txt", catalog=SURE, base=f"{tmp_path}/sas")
     for line in lines(tmp_path / "local.txt"):
         os.makedirs(os.path.dirname(line), exist_ok=True)
         open(line, "wb").close()
-    assert [found for found, _ in places.expand([f"{tmp_path}/local.txt"])] == lines(tmp_path / "local.txt")
+    assert [found for found, _ in listing.expand([f"{tmp_path}/local.txt"])] == lines(tmp_path / "local.txt")

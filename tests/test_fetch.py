@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from servers import Archive, s3_server, use_s3
 
-from raystellar import fetch, fetched, places
+from raystellar import fetch, fetched, listing, places
 from raystellar.errors import InputError, OutputError, SpectrumError
 from raystellar.fetch import FetchConfig, Fetcher
 from raystellar.fetched import Fetched
@@ -426,7 +426,7 @@ def test_limits_are_checked(value):
 def test_objects_come_from_s3(s3, fetcher):
     for n in range(30):
         places.write_bytes(f"{s3}/26/spec-{n:02d}.fits", FULL[n:])
-    paths = sorted(path for path, _ in places.expand([f"{s3}/26"]))
+    paths = sorted(path for path, _ in listing.expand([f"{s3}/26"]))
     assert len(paths) == 30
     for n, (_, item) in enumerate(fetcher.stream(paths)):
         assert item.head == FULL[n : n + QUICK.head_bytes]
@@ -446,17 +446,17 @@ def test_a_long_listing_of_s3_comes_page_by_page(s3, monkeypatch):
         return call(self, method, MaxKeys=10, **wanted)
 
     monkeypatch.setattr(type(remote), "call_s3", small_pages)
-    listing = places.expand([f"{s3}/lite"])
-    assert next(listing) == (f"{s3}/lite/0000/spec-00.fits", 0)
+    found = listing.expand([f"{s3}/lite"])
+    assert next(found) == (f"{s3}/lite/0000/spec-00.fits", 0)
     assert pages == ["list_objects_v2"]  # the others are not asked for before they are needed
-    assert len(list(listing)) == 24
+    assert len(list(found)) == 24
     assert len(pages) == 3
-    assert [size for _, size in places.expand([f"{s3}/lite/*/spec-*2.fits"])] == [2, 12, 22]
-    assert next(places.expand([f"{s3}/lite/0000/spec-03.fits"])) == (f"{s3}/lite/0000/spec-03.fits", 3)
+    assert [size for _, size in listing.expand([f"{s3}/lite/*/spec-*2.fits"])] == [2, 12, 22]
+    assert next(listing.expand([f"{s3}/lite/0000/spec-03.fits"])) == (f"{s3}/lite/0000/spec-03.fits", 3)
     with pytest.raises(InputError, match="no spectra at"):
-        list(places.expand([f"{s3}/none"]))
+        list(listing.expand([f"{s3}/none"]))
     with pytest.raises(InputError, match="cannot be listed"):
-        list(places.expand(["s3://no-such-bucket/lite"]))
+        list(listing.expand(["s3://no-such-bucket/lite"]))
 
 
 def test_what_others_write_to_s3_is_seen_at_once(s3):

@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "raystellar"
 
 FLOORS = [
     {"errors", "config", "schema", "targets", "quality", "votable"},
-    {"places", "growth", "runs", "remote", "fetched", "fetch", "progress", "stars", "sspp", "tables"},
+    {"places", "listing", "growth", "runs", "remote", "fetched", "fetch", "progress", "stars", "sspp", "tables"},
     {"catalog", "repeats", "splits", "spectra", "simulate", "preprocess"},
     {
         "ingest",
