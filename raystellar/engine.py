@@ -23,7 +23,7 @@ NO_PROGRESS_TIMEOUT_S = 1800
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
-    """Where and how widely a job runs. Nothing here changes a result."""
+    """Where and how widely a job runs. Nothing here changes a result, but for the rounding of a GPU."""
 
     local: bool = False
     """Run in this process, without Ray."""

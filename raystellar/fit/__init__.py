@@ -8,7 +8,10 @@
     metrics       errors per target, in the units of the targets
     checkpoints   the state after each epoch on disk, and how a fit resumes
     loop          ``fit``: one network, one or many workers, the same result
+    part          one trial of a search, fitted part by part
     calibrate     the errors of its predictions, learnt on validation stars
+    novelty       the score of what it has not learnt from, learnt on the training spectra
+    threads       how many threads torch has, for a while
 
 Nothing here knows Ray: a worker is (rank, world) and an optional process group of torch.
 """
