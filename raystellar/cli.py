@@ -133,7 +133,7 @@ def parser() -> argparse.ArgumentParser:
     export = _command(
         commands, "export", run_export, "a finished catalogue -> FITS, Parquet, CSV; a model -> ONNX, pt2"
     )
-    export.add_argument("catalog", metavar="FOLDER", help="catalogue written by label, or model written by train")
+    export.add_argument("folder", metavar="FOLDER", help="catalogue written by label, or model written by train")
     export.add_argument(
         "--out",
         required=True,

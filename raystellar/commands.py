@@ -77,10 +77,7 @@ def run_train(options: argparse.Namespace) -> int:
 
 
 def _train(options: argparse.Namespace, out: str, settings: Any, overwrite: bool = False) -> int:
-    from raystellar import places
     from raystellar.engine import session
-    from raystellar.pages import try_page
-    from raystellar.report.page import REPORT_NAME
     from raystellar.train import train
 
     with session(replace(settings.resources, local=settings.training.workers == 0)):
@@ -94,8 +91,7 @@ def _train(options: argparse.Namespace, out: str, settings: Any, overwrite: bool
             overwrite=overwrite,
         )
     print(summary)
-    if not (options.no_report or (summary.reused and places.exists(places.join(out, REPORT_NAME)))):
-        _print_page(try_page(out, dataset=options.dataset))
+    _page_at_end(options, out, not summary.reused, dataset=options.dataset)
     return 0
 
 
@@ -128,10 +124,7 @@ def run_label(options: argparse.Namespace) -> int:
     settings = _settings(options)
     if settings is None:
         return 0
-    from raystellar import places
     from raystellar.label import label
-    from raystellar.pages import try_page
-    from raystellar.report.page import REPORT_NAME
 
     summary = label(
         options.spectra,
@@ -150,11 +143,20 @@ def run_label(options: argparse.Namespace) -> int:
     for note in summary.notes:
         print(f"note: {note}")
     print(f"model: {summary.model_id}")
-    done = summary.job.accounting.rows_in > summary.job.resumed_rows
-    if not options.no_report and (done or not places.exists(places.join(summary.out, REPORT_NAME))):
-        _print_page(try_page(summary.out, fetch=settings.fetch))
+    something_done = summary.job.accounting.rows_in > summary.job.resumed_rows
+    _page_at_end(options, summary.out, something_done, fetch=settings.fetch)
     _print_end(summary.out, summary.seconds)
     return 0
+
+
+def _page_at_end(options: argparse.Namespace, out: str, something_done: bool, **known: Any) -> None:
+    """Write the page of a folder, unless it is not wanted, or is there and nothing was done."""
+    from raystellar import places
+    from raystellar.pages import try_page
+    from raystellar.report.page import REPORT_NAME
+
+    if not options.no_report and (something_done or not places.exists(places.join(out, REPORT_NAME))):
+        _print_page(try_page(out, **known))
 
 
 def run_report(options: argparse.Namespace) -> int:
@@ -183,11 +185,11 @@ def run_export(options: argparse.Namespace) -> int:
         return 0
     from raystellar.model.bundle import is_bundle
 
-    if is_bundle(options.catalog):
+    if is_bundle(options.folder):
         return _export_model(options)
     from raystellar.export import export
 
-    summary = export(options.catalog, options.out, good=options.good, primary=options.primary)
+    summary = export(options.folder, options.out, good=options.good, primary=options.primary)
     print(f"{summary.rows} of {summary.accounting.rows_out} rows, {summary.accounting.rejected.total()} rejects")
     _print_end(summary.out, summary.seconds)
     return 0
@@ -199,8 +201,8 @@ def _export_model(options: argparse.Namespace) -> int:
 
     if options.good or options.primary:
         name = "--good" if options.good else "--primary"
-        raise ConfigError(f"{name} is for the rows of a catalogue, and {options.catalog} is a model")
-    summary = export_model(options.catalog, options.out)
+        raise ConfigError(f"{name} is for the rows of a catalogue, and {options.folder} is a model")
+    summary = export_model(options.folder, options.out)
     found = ", ".join(f"{target.name} {summary.difference[target.name]:.2g} {target.unit}" for target in TARGETS)
     print(f"model: {summary.model_id}")
     print(f"run on {summary.spectra} spectra, largest difference from the model: {found}")
