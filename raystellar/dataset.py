@@ -25,6 +25,7 @@ from raystellar.schema import DATASET, SPLITS
 from raystellar.shards import ShardedOutput
 from raystellar.spectra.record import Prepared, Spectrum
 from raystellar.splits import NOT_DRAWN, SplitConfig, assign_splits
+from raystellar.stars import FIBRES_PER_KEY
 from raystellar.targets import TARGET_NAMES
 from raystellar.votable import described_schema
 
@@ -33,9 +34,6 @@ SPEC_NAME = r"spec-(?P<plate>\d{3,6})-(?P<mjd>\d{5})-(?P<fiberid>\d{1,4})\.fits?
 
 PLATE_NAME = r"spPlate-(?P<plate>\d{3,6})-(?P<mjd>\d{5})\.fits?(?:\.gz)?$"
 """Name of an SDSS plate file."""
-
-FIBRES_PER_KEY = 10_000
-"""The last digits of ``catalog.pack_key`` are the fibre."""
 
 
 @dataclass(frozen=True)

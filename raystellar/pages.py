@@ -205,7 +205,7 @@ def examine(bundle: Bundle, dataset: str) -> Examined:
     ------
     DatasetError : it is none, or on another grid
     """
-    from raystellar.fit.calibrate import CALIBRATION_COLUMNS, SHARED, label_noise
+    from raystellar.fit.calibrate import CALIBRATION_COLUMNS, label_noise
     from raystellar.model.saliency import mean_response
     from raystellar.report.model import Examined
 
@@ -217,10 +217,9 @@ def examine(bundle: Bundle, dataset: str) -> Examined:
     predicted = bundle.predict(spectra.flux)
     table_errors = np.array([spectra.extra[f"e_{name}"] for name in TARGET_NAMES], dtype=np.float64).T
     noise = label_noise(table_errors / bundle.scale, (predicted - bundle.centre) / bundle.scale, sn) * bundle.scale
-    noise *= np.sqrt(1.0 - np.square(SHARED))  # the rest the predictions share, and their errors hold
     errors = np.zeros_like(noise)
     if bundle.errors is not None:
-        errors = bundle.predict_errors(spectra.flux, spectra.extra["ivar"], sn, predicted)
+        errors = bundle.predict_errors(spectra.flux, spectra.extra["ivar"], sn, predicted, floor=False)
     residuals = Residuals()
     residuals.add(predicted, spectra.targets, np.hypot(errors, noise), sn)
     some = spectra.flux[:: -(-len(spectra) // SALIENCY_SPECTRA)]

@@ -13,6 +13,9 @@ from raystellar.errors import LabelTableError
 NAMELESS = 1 << 62
 """From here on are the keys of spectra that have no plate, mjd and fibre."""
 
+FIBRES_PER_KEY = 10_000
+"""The last digits of ``catalog.pack_key`` are the fibre, those before them plate and night."""
+
 ZONE = 1 << 18
 """Positions searched for neighbours at a time: 30 MB."""
 
@@ -123,7 +126,8 @@ def _plate_centres(key: NDArray[np.int64], place: NDArray[np.intp], count: int) 
     many = np.flatnonzero((np.bincount(place, minlength=count)[place] > 1) & (key < NAMELESS))
     many = many[np.lexsort((key[many], place[many]))]
     key, place = key[many], place[many]
-    twice = (place[1:] == place[:-1]) & (key[1:] // 10**4 == key[:-1] // 10**4) & (key[1:] != key[:-1])
+    plate = key // FIBRES_PER_KEY
+    twice = (place[1:] == place[:-1]) & (plate[1:] == plate[:-1]) & (key[1:] != key[:-1])
     centre = np.zeros(count, dtype=bool)
     centre[place[1:][twice]] = True
     return centre
@@ -131,7 +135,7 @@ def _plate_centres(key: NDArray[np.int64], place: NDArray[np.intp], count: int) 
 
 def _check_positions(key: NDArray[np.int64], place: NDArray[np.intp], name: str) -> None:
     """Refuse plate centres, which primary headers of spectra give as RA and DEC."""
-    observation = np.column_stack([key // 10**4, place])
+    observation = np.column_stack([key // FIBRES_PER_KEY, place])
     fibres = len(key) - len(np.unique(observation, axis=0))
     if fibres > len(key) / 2:
         raise LabelTableError(

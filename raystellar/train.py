@@ -20,20 +20,24 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from raystellar import places
 from raystellar.config import digest, to_plain
 from raystellar.errors import BundleError, ConfigError, IncompleteError, OutputError, RaystellarError
-from raystellar.fit.checkpoints import Checkpoints
 from raystellar.fit.config import FitConfig
 from raystellar.fit.data import read_dataset
+from raystellar.fit.metrics import errors
 from raystellar.model.architecture import NetworkConfig
 from raystellar.model.bundle import Bundle, check_output, is_bundle, load_bundle, save_bundle
 from raystellar.targets import TARGETS
 
 if TYPE_CHECKING:  # torch is loaded by who fits, not by who reads the configuration
+    from raystellar.fit.data import SpectraSet
     from raystellar.fit.loop import EpochReport, FitResult
 
-Report = Callable[["EpochReport"], None]
+Report = Callable[[int, "EpochReport"], None]
+"""Told of the number of the network, from 0, and of its epoch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +72,8 @@ class TrainSummary:
     reused: bool
     """The output already held the bundle that was asked for, and nothing was done."""
     epochs: int
-    best_epoch: int
+    best_epochs: tuple[int, ...]
+    """Of each network, see ``FitConfig.members``."""
     validation: dict[str, dict[str, float]]
     """Errors on the validation set per target, see ``fit.metrics``."""
     calibration: dict[str, dict[str, Any]]
@@ -77,7 +82,8 @@ class TrainSummary:
 
     def __str__(self) -> str:
         found = [f"{target.symbol} {self.validation[target.name]['mae']:.4g} {target.unit}" for target in TARGETS]
-        how = "there already, nothing done" if self.reused else f"best epoch {self.best_epoch} of {self.epochs}"
+        best = ", ".join(map(str, self.best_epochs))
+        how = "there already, nothing done" if self.reused else f"best epoch {best} of {self.epochs}"
         return (
             f"validation errors (mean absolute): {', '.join(found)}\n{self._calibration_lines()}"
             f"model {self.model_id} in {self.out}: {how}, {self.seconds:.1f} s"
@@ -90,17 +96,17 @@ class TrainSummary:
             if found := self.calibration.get(target.name):
                 lines.append(
                     f"errors of {target.symbol}: std of z {found['std']:.3f}, {100 * found['within68']:.1f} % within 1 "
-                    f"(68.3) and {100 * found['within95']:.1f} % within 1.96 (95.0) of {found['stars']} stars\n"
+                    f"(68.3) and {100 * found['within95']:.1f} % within 2 (95.0) of {found['stars']} stars\n"
                 )
         return "".join(lines)
 
 
-def print_epoch(told: EpochReport) -> None:
-    """Print one line about an epoch to standard error."""
+def print_epoch(member: int, told: EpochReport) -> None:
+    """Print one line about an epoch of a network, counted from 0, to standard error."""
     found = ", ".join(f"{value:.4g} {target.unit}" for value, target in zip(told.mae, TARGETS, strict=True))
+    loss = f"loss {told.train_loss:.4f}, validation {told.validation_loss:.4f}"
     print(
-        f"train: epoch {told.epoch}/{told.epochs}, loss {told.train_loss:.4f}, validation {told.validation_loss:.4f} "
-        f"({found}), {told.seconds:.1f} s",
+        f"train: network {member + 1}, epoch {told.epoch}/{told.epochs}, {loss} ({found}), {told.seconds:.1f} s",
         file=sys.stderr,
         flush=True,
     )
@@ -117,7 +123,7 @@ def train(
     overwrite: bool = False,
     report: Report = print_epoch,
 ) -> TrainSummary:
-    """Fit ``network`` to the dataset and write the bundle to ``out``.
+    """Fit ``network``, or ``fit.members`` of its kind, to the dataset and write the bundle to ``out``.
 
     Parameters
     ----------
@@ -135,6 +141,7 @@ def train(
     IncompleteError : workers were lost more than ``max_failures`` times
     """
     from raystellar.fit.calibrate import CALIBRATION_COLUMNS, CALIBRATION_VERSION, calibrate
+    from raystellar.fit.members import parts_of
     from raystellar.fit.novelty import NOVELTY_VERSION, learn_novelty
 
     began, data = time.perf_counter(), read_dataset(dataset)
@@ -146,15 +153,16 @@ def train(
     bundle = _existing(place, fit_id, overwrite)
     reused = bundle is not None
     if bundle is None:
-        what = {"network": network, "config": fit, "checkpoints": Checkpoints(folder, fit_id)}
-        spectra = data.splits(("train", "validation"), CALIBRATION_COLUMNS)
-        validation = spectra["validation"]
+        spectra = data.splits(("train", "validation"), (*CALIBRATION_COLUMNS, "star_id"))
         novelty, found = learn_novelty(*(array for one in spectra.values() for array in (one.flux, one.extra["ivar"])))
-        spectra = {name: replace(one, extra={}) for name, one in spectra.items()}
-        result = _fit(spectra, what, resources, folder, report)
+        parts = parts_of(_stars(spectra["train"]), fit.members, fit.seed)
+        what = {"network": network, "config": fit, "parts": parts, "checkpoints": folder, "identity": fit_id}
+        results = _fit(spectra, what, resources, folder, report)
         settings = provenance or {"network": to_plain(network), "fit": to_plain(fit)}
-        bundle = replace(_bundle(result, data.about, fit, fit_id, settings), novelty=novelty, novelty_check=found)
-        bundle = calibrate(bundle, validation)
+        bundle = replace(_bundle(results, data.about, fit, fit_id, settings), novelty=novelty, novelty_check=found)
+        validation = spectra["validation"]
+        bundle = replace(bundle, validation=errors(bundle.predict(validation.flux), validation.targets))
+        bundle = calibrate(bundle, spectra["train"], validation, parts)
         save_bundle(place, bundle)
     places.remove_folder(folder)
     return TrainSummary(
@@ -162,7 +170,7 @@ def train(
         bundle.model_id,
         reused,
         fit.epochs,
-        bundle.best_epoch,
+        bundle.best_epochs,
         bundle.validation,
         bundle.calibration,
         time.perf_counter() - began,
@@ -189,19 +197,27 @@ def _existing(out: str, fit_id: str, overwrite: bool) -> Bundle | None:
     )
 
 
+def _stars(train: SpectraSet) -> np.ndarray:
+    """Return what star each training spectrum is of (n,) int64; of its own where the dataset does not know."""
+    known = train.extra["star_id"]
+    return np.array([key >> 1 if star is None else star for star, key in zip(known, train.keys.tolist(), strict=True)])
+
+
 def _bundle(
-    result: FitResult, about: dict[str, Any], config: FitConfig, fit_id: str, provenance: dict[str, Any]
+    results: list[FitResult], about: dict[str, Any], config: FitConfig, fit_id: str, provenance: dict[str, Any]
 ) -> Bundle:
+    from raystellar.model.network import joined
+
+    first = results[0]  # what they have in common
     return Bundle(
-        network=result.network,
-        weights=result.weights,
+        network=first.network,
+        weights=joined(result.weights for result in results),
         preprocess=about["preprocess"],
-        centre=tuple(result.scaler.centre.tolist()),
-        scale=tuple(result.scaler.scale.tolist()),
-        label_ranges=result.label_ranges,
-        validation=result.validation,
-        history=result.history,
-        best_epoch=result.best_epoch,
+        centre=tuple(first.scaler.centre.tolist()),
+        scale=tuple(first.scaler.scale.tolist()),
+        label_ranges=first.label_ranges,
+        history=[result.history for result in results],
+        best_epochs=tuple(result.best_epoch for result in results),
         config=provenance,
         data_hash=about["digest"],
         fit_id=fit_id,
@@ -210,17 +226,18 @@ def _bundle(
 
 
 def _fit(
-    splits: dict[str, Any], what: dict[str, Any], resources: TrainResources, folder: str, report: Report
-) -> FitResult:
-    """Fit ``what`` (arguments of ``fit.loop.fit``) to the splits, here or on Ray."""
-    from raystellar.fit.loop import check, fit
+    spectra: dict[str, SpectraSet], what: dict[str, Any], resources: TrainResources, folder: str, report: Report
+) -> list[FitResult]:
+    """Fit ``what`` (arguments of ``fit.members.fit_members``) to the spectra, here or on Ray."""
+    from raystellar.fit.loop import check
+    from raystellar.fit.members import fit_members
     from raystellar.fit.threads import threads
 
-    check(**splits, network=what["network"])
+    check(**spectra, network=what["network"])
     if resources.workers:
-        return _fit_on_ray(splits, what, resources, folder, report)
+        return _fit_on_ray(spectra, what, resources, folder, report)
     with threads(resources.cpus_per_worker):
-        return fit(**splits, **what, device=_device(resources), report=report)
+        return fit_members(spectra["train"], spectra["validation"], **what, device=_device(resources), report=report)
 
 
 def _device(resources: TrainResources) -> str:
@@ -232,9 +249,9 @@ def _device(resources: TrainResources) -> str:
 
 
 def _fit_on_ray(
-    splits: dict[str, Any], what: dict[str, Any], resources: TrainResources, folder: str, report: Report
-) -> FitResult:
-    """Fit by Ray Train; the workers read the spectra from the object store without a copy."""
+    spectra: dict[str, SpectraSet], what: dict[str, Any], resources: TrainResources, folder: str, report: Report
+) -> list[FitResult]:
+    """Fit by Ray Train; the workers read the spectra from the object store without a copy, and so do we thereafter."""
     import ray
     from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
@@ -247,7 +264,8 @@ def _fit_on_ray(
             f"training.workers = {resources.workers} of {resources.cpus_per_worker} CPUs need {needed} CPUs and the "
             f"cluster has {cpus:g}; lower them"
         )
-    spectra = {name: ray.put(splits.pop(name)) for name in list(splits)}
+    references = {name: ray.put(spectra.pop(name)) for name in list(spectra)}
+    spectra.update((name, ray.get(reference)) for name, reference in references.items())
     gpus = ray.cluster_resources().get("GPU", 0.0)
     use_gpu = resources.use_gpu == "yes" or (resources.use_gpu == "auto" and gpus >= resources.workers)
     queue = Queue(actor_options={"num_cpus": 0})
@@ -255,7 +273,7 @@ def _fit_on_ray(
     relay.start()
     trainer = TorchTrainer(
         _worker,  # type: ignore[arg-type]  # Ray's annotations know no worker that returns
-        train_loop_config={"what": what, "spectra": spectra, "queue": queue, "threads": resources.cpus_per_worker},
+        train_loop_config={"what": what, "spectra": references, "queue": queue, "threads": resources.cpus_per_worker},
         scaling_config=ScalingConfig(
             num_workers=resources.workers,
             use_gpu=use_gpu,
@@ -298,31 +316,31 @@ def _storage(place: str) -> dict[str, Any]:
 def _relay(queue: Any, report: Report) -> None:
     """Hand the workers' reports on until there is None."""
     while (told := queue.get()) is not None:
-        report(told)
+        report(*told)
 
 
-def _worker(settings: dict[str, Any]) -> FitResult | RaystellarError:
-    """Run one worker of Ray Train; rank 0's result is the fit's."""
+def _worker(settings: dict[str, Any]) -> list[FitResult] | RaystellarError:
+    """Run one worker of Ray Train; rank 0's results are the fit's."""
     import ray
     import ray.train
     import ray.train.torch
     import torch
 
-    from raystellar.fit.loop import fit
+    from raystellar.fit.members import fit_members
 
     torch.set_num_threads(settings["threads"])
     context = ray.train.get_context()
     rank = context.get_world_rank()
     spectra: dict[str, Any] = {name: ray.get(reference) for name, reference in settings["spectra"].items()}
     try:
-        return fit(
+        return fit_members(
             **spectra,
             **settings["what"],
             rank=rank,
             world=context.get_world_size(),
             device=ray.train.torch.get_device(),
             # not ray.train.report, which takes as long as an epoch
-            report=settings["queue"].put if rank == 0 else None,
+            report=(lambda *told: settings["queue"].put(told)) if rank == 0 else None,
         )
     except RaystellarError as error:  # returned, not raised: a replaced worker would meet it again
         return error

@@ -1,5 +1,6 @@
 """The stage ``train``."""
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -21,7 +22,7 @@ from raystellar.schema import BUNDLE_NAME, NOVELTY_NAME, WEIGHTS_NAME
 from raystellar.train import TrainResources, print_epoch, train
 
 NETWORK = NetworkConfig(stem=8, blocks=(8,))
-FIT = FitConfig(epochs=3, batch_size=16)
+FIT = FitConfig(epochs=3, batch_size=16, members=2)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,7 @@ def weights(path):
     return load_bundle(path).weights
 
 
-def quiet(told):
+def quiet(member, told):
     """Report nothing."""
 
 
@@ -47,13 +48,14 @@ def test_bundle_holds_all_that_made_it(dataset, tmp_path, capsys):
     assert bundle.grid == {"start": 3.5754, "stop": 3.967, "n": 4000}
     assert (bundle.data_hash, bundle.config, bundle.seed) == ("0123456789abcdef", {"network": {"stem": 8}}, 0)
     assert set(bundle.validation["teff"]) == {"mae", "rmse", "bias", "scatter"}
-    assert len(bundle.history) == 3
+    assert [len(history) for history in bundle.history] == [3, 3]
+    assert (bundle.members, len(summary.best_epochs), bundle.best_epochs) == (2, 2, summary.best_epochs)
     for symbol in ("Teff", "[Fe/H]", "log g"):
         assert f"errors of {symbol}: std of z" in str(summary)
     assert bundle.calibration == summary.calibration
     assert bundle.calibration["teff"]["stars"] == 30
     assert sum(quarter["stars"] for quarter in bundle.calibration["teff"]["quartiles"]) == 30
-    assert capsys.readouterr().err.count("train: epoch") == 3
+    assert capsys.readouterr().err.count("train: network 2, epoch") == 3
     assert [path.name for path in out.parent.iterdir()] == ["model"]  # checkpoints are gone
 
 
@@ -79,7 +81,7 @@ def test_the_same_again_does_nothing_and_another_is_refused(dataset, tmp_path):
     assert again.reused
     assert again.model_id == first.model_id
     assert (out / BUNDLE_NAME).read_bytes() == before
-    other = FitConfig(epochs=3, batch_size=16, seed=1)
+    other = dataclasses.replace(FIT, seed=1)
     with pytest.raises(OutputError, match=f"holds model {first.model_id}"):
         train(dataset, str(out), network=NETWORK, fit=other, report=quiet)
     assert train(dataset, str(out), network=NETWORK, fit=other, report=quiet, overwrite=True).model_id != first.model_id
@@ -108,8 +110,8 @@ def test_a_gpu_that_is_not_there(dataset, tmp_path, monkeypatch):
 def test_interrupted_and_given_again(dataset, tmp_path):
     train(dataset, str(tmp_path / "whole"), network=NETWORK, fit=FIT, report=quiet)
 
-    def interrupt(told):
-        if told.epoch == 2:
+    def interrupt(member, told):
+        if (member, told.epoch) == (1, 2):
             raise KeyboardInterrupt
 
     out = str(tmp_path / "model")
@@ -117,8 +119,8 @@ def test_interrupted_and_given_again(dataset, tmp_path):
         train(dataset, out, network=NETWORK, fit=FIT, report=interrupt)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.checkpoints", "whole"]
     told = []
-    train(dataset, out, network=NETWORK, fit=FIT, report=told.append)
-    assert [entry.epoch for entry in told] == [3]
+    train(dataset, out, network=NETWORK, fit=FIT, report=lambda member, entry: told.append((member, entry.epoch)))
+    assert told == [(1, 3)]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "whole"]
     assert load_bundle(out).model_id == load_bundle(tmp_path / "whole").model_id
 
@@ -153,13 +155,13 @@ def workers():
 @pytest.mark.ray
 @pytest.mark.timeout(300)
 def test_ray_workers_of_whom_one_is_killed_fit_the_same_network(dataset, tmp_path, cluster):
-    fit = FitConfig(epochs=30, batch_size=16)
+    fit = dataclasses.replace(FIT, epochs=15)
     train(dataset, str(tmp_path / "one"), network=NETWORK, fit=fit, report=quiet)
     told, killed = [], threading.Event()
 
-    def kill(report):
-        told.append(report.epoch)
-        print_epoch(report)
+    def kill(member, report):
+        told.append((member, report.epoch))
+        print_epoch(member, report)
         if report.epoch >= 3 and not killed.is_set():
             killed.set()
             os.kill(max(workers()), signal.SIGKILL)
@@ -168,7 +170,7 @@ def test_ray_workers_of_whom_one_is_killed_fit_the_same_network(dataset, tmp_pat
     train(dataset, str(tmp_path / "two"), network=NETWORK, fit=fit, resources=resources, report=kill)
     assert killed.is_set()
     assert told == sorted(set(told))  # no epoch is done twice: the fit went on from its checkpoint
-    assert told[-1] == 30
+    assert told[-1] == (1, 15)
     one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
     for name in one:
         np.testing.assert_allclose(one[name], two[name], atol=1e-3)
@@ -180,7 +182,7 @@ def test_ray_workers_of_whom_one_is_killed_fit_the_same_network(dataset, tmp_pat
 def test_dataset_and_model_on_s3(dataset, tmp_path, monkeypatch):
     """Fitted here and by a worker of Ray Train, on a real S3 server."""
     settings = ["--set", "network.stem=8", "--set", "network.blocks=[8]", "--set", "fit.epochs=3"]
-    settings += ["--set", "fit.batch_size=16"]
+    settings += ["--set", "fit.batch_size=16", "--set", "fit.members=2"]
     train(dataset, str(tmp_path / "model"), network=NETWORK, fit=FIT, report=quiet)
     with s3_server() as url:
         use_s3(monkeypatch, url)

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from raystellar.errors import InputError
 from raystellar.export import open_catalog
+from raystellar.model.errormodel import WITHIN
 from raystellar.targets import TARGET_NAMES
 
 KEYS = ("plate", "mjd", "fiberid")
@@ -31,7 +32,7 @@ STD_WANTED, STD_WANTED_BY_SN = (0.9, 1.1), (0.8, 1.2)
 """Least and greatest standard deviation of z of all stars, and of each quarter of them by S/N."""
 
 SHARES_WANTED = ((0.66, 0.70), (0.94, 0.96))
-"""Least and greatest shares of all stars within 1 and 1.96 errors; normal are 0.683 and 0.950."""
+"""Least and greatest shares of all stars within 1 and 2 errors, which should be 0.683 and 0.950."""
 
 FEWEST = 20
 """Stars that say anything; figures as good as what is wanted need thousands."""
@@ -51,8 +52,8 @@ class Bin(NamedTuple):
     """Of z about its mean."""
     bias: float
     """Mean of z."""
-    within: tuple[float, float]
-    """Shares of the stars with |z| below 1 and 1.96."""
+    within: tuple[float, ...]
+    """Shares of the stars with |z| below 1 and 2, see ``errormodel.WITHIN``."""
 
     @property
     def as_wanted(self) -> bool:
@@ -102,5 +103,5 @@ def bins(target: str, columns: dict[str, np.ndarray]) -> Iterator[Bin]:
 
 
 def _bin(target: str, what: str, ends: tuple[float, float], z: np.ndarray) -> Bin:
-    within = float((np.abs(z) < 1.0).mean()), float((np.abs(z) < 1.96).mean())
+    within = tuple(float((np.abs(z) < limit).mean()) for limit in WITHIN.values())
     return Bin(target, what, *ends, len(z), float(z.std()), float(z.mean()), within)

@@ -78,15 +78,14 @@ def predict_ratio(model: str) -> tuple[float, float]:
     bundle = load_bundle(model)
     flux = np.random.default_rng(0).standard_normal((PREDICTED, bundle.network.n_pixels), dtype=np.float32)
     layers = [module for module in bundle.module.modules() if isinstance(module, torch.nn.Linear)]
-    pairs = [(torch.randn(CPU_BATCH, layer.in_features), layer.weight.detach().t()) for layer in layers]
+    hidden = {layer.in_features: torch.randn(CPU_BATCH, layer.in_features) for layer in layers}
+    weights = [layer.weight.detach().t() for layer in layers]
     blocks = torch.from_numpy(flux).split(CPU_BATCH)
-    first = layers[0].weight.detach().t()
 
     def products() -> None:
         for block in blocks:
-            block @ first
-            for hidden, weight in pairs[1:]:
-                hidden @ weight
+            for weight in weights:
+                (block if len(weight) == block.shape[1] else hidden[len(weight)]) @ weight
 
     with threads(1), torch.inference_mode():
         return ms(lambda: bundle.predict(flux), len(flux), passes=7), ms(products, len(flux), passes=7)

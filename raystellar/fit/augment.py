@@ -29,24 +29,28 @@ def mix(values: np.ndarray) -> np.ndarray:
 
 
 class Augmenter:
-    """The training set with its copies: item ``i`` is copy ``i // n`` of spectrum ``i % n``; copy 0 has no noise.
+    """The training set with its copies: item ``i`` is copy ``i // n`` of the ``i % n``-th of n spectra that are chosen.
+
+    Copy 0 has no noise.
 
     Parameters
     ----------
     flux : (n, n_pixels) float32, C-contiguous; may be read-only
     keys : (n,) uint64, stable identities of the spectra
     config : copies, noise and seed
+    chosen : rows of ``flux`` to learn from; None for all
     """
 
-    def __init__(self, flux: np.ndarray, keys: np.ndarray, config: FitConfig) -> None:
+    def __init__(self, flux: np.ndarray, keys: np.ndarray, config: FitConfig, chosen: np.ndarray | None = None) -> None:
         self._flux, self._keys, self._config = flux, keys, config
+        self._chosen = np.arange(len(flux)) if chosen is None else chosen
         self._deviation = np.array([row.std() for row in flux], dtype=np.float32)
         self._seed = np.array([config.seed], dtype=np.uint64)
         width = max(POOL_SIZE, 4 * flux.shape[1])
         self._pool = np.random.default_rng(config.seed).standard_normal(width, dtype=np.float32)
 
     def __len__(self) -> int:
-        return len(self._flux) * (1 + self._config.copies)
+        return len(self._chosen) * (1 + self._config.copies)
 
     def order(self, epoch: int) -> np.ndarray:
         """Return the items in the order of ``epoch``, a function of (seed, epoch)."""
@@ -54,11 +58,11 @@ class Augmenter:
 
     def rows(self, items: np.ndarray) -> np.ndarray:
         """Return the spectrum of each item."""
-        return items % len(self._flux)
+        return self._chosen[items % len(self._chosen)]
 
     def fill(self, items: np.ndarray, epoch: int, out: np.ndarray) -> None:
         """Write the spectra of ``items`` (b,) in ``epoch`` to ``out`` (b, n_pixels) float32."""
-        rows, copies = self.rows(items), items // len(self._flux)
+        rows, copies = self.rows(items), items // len(self._chosen)
         amplitude, offset = self._noise(rows, copies, epoch)
         _add_noise(self._flux, rows, self._pool, offset, amplitude * self._deviation[rows], out)
 

@@ -77,6 +77,7 @@ def fit(
     report: Callable[[EpochReport], None] | None = None,
     until: int | None = None,
     items: Augmenter | None = None,
+    chosen: np.ndarray | None = None,
 ) -> FitResult:
     """Fit a network and return it with the best weights by validation loss.
 
@@ -90,11 +91,14 @@ def fit(
     report : called once an epoch on every worker
     until : the epoch after which to leave off, for a later call with the same ``checkpoints`` to go on; None for all
     items : of ``train``, where they were made before with the same seed, copies and noise
+    chosen : rows of ``train`` to learn from; None for all. The scale of the targets is that of all
 
     Raises
     ------
     DatasetError : the pixels do not fit the network, or a label does not vary
     """
+    check(train, validation, network)
+    items = items or Augmenter(train.flux, train.keys, config, chosen)
     run = _Fit(train, validation, network, config, _Workers(rank, world, torch.device(device)), items)
     saved = checkpoints.latest() if checkpoints and rank == 0 else None
     saved = run.workers.broadcast(saved) if checkpoints else None
@@ -149,15 +153,14 @@ class _Fit:
         network: NetworkConfig,
         config: FitConfig,
         workers: _Workers,
-        items: Augmenter | None = None,
+        items: Augmenter,
     ) -> None:
-        check(train, validation, network)
         self.train, self.validation, self.config, self.workers = train, validation, config, workers
         self.scaler = RobustScaler.fit(train.targets)
         scaled = self.scaler.transform(train.targets)
         self.task_weights = torch.tensor(1.0 / scaled.var(axis=0), dtype=torch.float32, device=workers.device)
         self.scaled = scaled.astype(np.float32)
-        self.items = items or Augmenter(train.flux, train.keys, config)
+        self.items = items
         self.network = StellarNet(network, seed=config.seed).to(workers.device)
         self.parameters = flatten(self.network)
         self.optimizer = torch.optim.AdamW(

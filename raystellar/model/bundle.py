@@ -36,9 +36,9 @@ from raystellar.schema import BUNDLE_NAME, NOVELTY_NAME, WEIGHTS_NAME
 from raystellar.targets import TARGETS
 
 if TYPE_CHECKING:
-    from raystellar.model.network import StellarNet
+    from raystellar.model.network import Ensemble
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 """Raised when a reader of the old format would go wrong."""
 
 Place = Union[str, "os.PathLike[str]"]
@@ -59,13 +59,13 @@ def _versions() -> dict[str, str]:
 
 @dataclass(frozen=True, kw_only=True)
 class Bundle:
-    """A fitted network with all that is needed to apply it; every field but ``ARRAYS`` is plain JSON."""
+    """Fitted networks with all that is needed to apply them; every field but ``ARRAYS`` is plain JSON."""
 
     network: NetworkConfig
-    """Architecture."""
+    """Architecture of each member."""
 
     weights: Mapping[str, np.ndarray] = field(repr=False)
-    """The network's state by name, float32."""
+    """The state of all members by name, float32, see ``network.joined``."""
 
     preprocess: dict[str, Any]
     """Settings of the preprocessing that made the training spectra, as plain values."""
@@ -80,7 +80,7 @@ class Bundle:
     """Least and greatest training label per target."""
 
     errors: ErrorModel | None = None
-    """What makes standard errors of predictions, as learnt on the validation set; None where that was not done."""
+    """What makes standard errors of predictions, see ``fit.calibrate``; None where that was not done."""
 
     calibration: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False)
     """How well these foretell the residuals on the validation set per target, see ``fit.calibrate.assess``."""
@@ -94,11 +94,11 @@ class Bundle:
     validation: dict[str, dict[str, float]] = field(default_factory=dict)
     """Errors on the validation set per target, see ``fit.metrics``."""
 
-    history: list[dict[str, Any]] = field(default_factory=list, repr=False)
-    """One entry per epoch."""
+    history: list[list[dict[str, Any]]] = field(default_factory=list, repr=False)
+    """For each member one entry per epoch."""
 
-    best_epoch: int = 0
-    """Epoch of the weights, from 1."""
+    best_epochs: tuple[int, ...] = ()
+    """Epoch of the weights of each member, from 1."""
 
     config: dict[str, Any] = field(default_factory=dict, repr=False)
     """The resolved configuration of the run."""
@@ -142,14 +142,19 @@ class Bundle:
         arrays = [self.weights_sha256, self.novelty_sha256]
         return digest([arrays, self.network, self.centre, self.scale, self.preprocess, self.errors])
 
+    @property
+    def members(self) -> int:
+        """Networks of which the model is the mean."""
+        return len({name.split(".")[1] for name in self.weights if name.startswith("members.")})
+
     @cached_property
-    def module(self) -> StellarNet:
-        """The network as a torch module on the CPU, in evaluation mode."""
+    def module(self) -> Ensemble:
+        """The networks as one torch module on the CPU, in evaluation mode."""
         import torch
 
-        from raystellar.model.network import StellarNet
+        from raystellar.model.network import Ensemble
 
-        module = StellarNet(self.network)
+        module = Ensemble(self.network, self.members)
         module.load_state_dict({name: torch.tensor(array) for name, array in self.weights.items()})
         return module.eval()
 
@@ -180,7 +185,9 @@ class Bundle:
             raise ValueError(f"flux has shape {flux.shape} and must be (n, {self.network.n_pixels})")
         return predict(self.module, flux).astype(np.float64) * self.scale + self.centre
 
-    def predict_errors(self, flux: np.ndarray, ivar: np.ndarray, sn: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    def predict_errors(
+        self, flux: np.ndarray, ivar: np.ndarray, sn: np.ndarray, targets: np.ndarray, *, floor: bool = True
+    ) -> np.ndarray:
         """Return the standard errors (n, 3) float64 of predicted ``targets`` (n, 3), in their units.
 
         Parameters
@@ -188,6 +195,8 @@ class Bundle:
         flux : (n, n_pixels) standardised
         ivar : (n, blocks) inverse variance of ``flux`` in blocks of pixels; 0 where no pixel is good
         sn : (n,) median S/N per pixel; NaN where it is unknown
+        floor : with what all labels that the networks learnt from have wrong; without, errors are those against labels
+            of the same table
 
         Raises
         ------
@@ -198,7 +207,8 @@ class Bundle:
         if self.errors is None:
             raise BundleError(f"model {self.model_id} was made without errors of its predictions; train it again")
         scaled = (targets - self.centre) / self.scale
-        return self.errors(variances(self.module, flux, ivar), scaled, sn) * self.scale
+        model = self.errors if floor else self.errors.scatter
+        return model(variances(self.module, flux, ivar), scaled, sn) * self.scale
 
     def ood_score(self, flux: np.ndarray, ivar: np.ndarray) -> np.ndarray:
         """Return how unlike the training spectra (n,) float32 each spectrum is, see ``novelty.Novelty.score``.
@@ -330,6 +340,7 @@ def _rebuild(path: str, found: dict[str, Any], weights: Mapping[str, np.ndarray]
         ranges = values["label_ranges"].items()
         if values["errors"] is not None:
             values["errors"] = build(ErrorModel, values["errors"], "errors")
+        values["best_epochs"] = tuple(int(epoch) for epoch in values["best_epochs"])
         values["label_ranges"] = {name: (float(low), float(high)) for name, (low, high) in ranges}
     except (ConfigError, TypeError, ValueError, AttributeError) as error:
         raise _damaged(path, f"{BUNDLE_NAME} holds what it should not ({error})") from None

@@ -23,6 +23,10 @@ N_LOGARITHMS = 2 * len(TARGET_NAMES)
 MIN_SN = 1e-3
 """Below this S/N its logarithm says nothing."""
 
+WITHIN = {"within68": 1.0, "within95": 2.0}
+"""What an error means: within how many of them are 68.3 % and 95 % of the stars. Their distribution has slightly longer
+tails than the normal one, of which 95 % are within 1.96 standard deviations."""
+
 LEAST_VARIANCE = 1e-12
 """What keeps logarithms finite."""
 
@@ -31,22 +35,27 @@ LEAST_VARIANCE = 1e-12
 class ErrorModel:
     r"""What makes standard errors of photon noise, of the weight on single units, of S/N and place among the stars.
 
-    .. math:: \ln \sigma_t^2 = w_t \cdot (p(u), l) + \max(0, \ln v_t - \ln v_t^\mathrm{high})
+    .. math::
+        \ln \sigma_t^2 &= w_t \cdot (p(u), l) + \max(0, \ln v_t - \ln v_t^\mathrm{high}) \\
+        e_t^2 &= \sigma_t^2 + f_t^2
 
     with :math:`p` the terms of a polynomial of the second degree, :math:`u` the place of the star, :math:`l` the
     logarithms of the variances of all targets by photons and by units, place and logarithms clipped to where there
     were stars to learn from, and :math:`v_t` the variance by photons: where the pixels are worse than those of any
-    star it was learnt from, the variance grows with theirs.
+    star it was learnt from, the variance grows with theirs. The floor :math:`f_t` is what predictions have wrong
+    because the labels that the network learnt from have it wrong, which no comparison with such labels shows.
 
     Attributes
     ----------
     low, high : (10,) ends of log10 of the S/N, of the scaled targets, and of the six logarithms
     weights : (3, 21) of the terms, in the order of ``terms``, then of the logarithms
+    floor : (3,) systematic errors of the scaled labels
     """
 
     low: tuple[float, ...]
     high: tuple[float, ...]
     weights: tuple[tuple[float, ...], ...]
+    floor: tuple[float, ...] = (0.0,) * len(TARGET_NAMES)
 
     def __post_init__(self) -> None:
         for name in ("low", "high"):
@@ -54,9 +63,15 @@ class ErrorModel:
                 raise ValueError(f"{name} has {len(getattr(self, name))} values and needs {N_PLACES + N_LOGARITHMS}")
         if [len(row) for row in self.weights] != [N_TERMS + N_LOGARITHMS] * len(TARGET_NAMES):
             raise ValueError(f"weights must be {len(TARGET_NAMES)} rows of {N_TERMS + N_LOGARITHMS}")
+        if len(self.floor) != len(TARGET_NAMES):
+            raise ValueError(f"floor has {len(self.floor)} values and needs {len(TARGET_NAMES)}")
 
     def __call__(self, variances: np.ndarray, targets: np.ndarray, sn: np.ndarray) -> np.ndarray:
-        """Return standard errors (n, 3) float64 of scaled targets.
+        """Return standard errors (n, 3) float64 of scaled targets; see ``scatter`` for the parameters."""
+        return np.sqrt(np.square(self.scatter(variances, targets, sn)) + np.square(self.floor))
+
+    def scatter(self, variances: np.ndarray, targets: np.ndarray, sn: np.ndarray) -> np.ndarray:
+        """Return the standard errors (n, 3) float64 without the floor: of scaled targets against labels without noise.
 
         Only sums and products of columns: a row's result is the same to the last bit whatever rows come with it.
 

@@ -1,11 +1,11 @@
-"""The residual multitask network. Source: Sec. 4.
+"""The residual multitask network (Source: Sec. 4), and the mean of several.
 
 Shapes: B spectra of a batch, P pixels, D units.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple, cast
 
@@ -164,8 +164,41 @@ class StellarNet(nn.Module):
         return self
 
 
+class Ensemble(nn.Module):
+    r"""The mean of networks of one shape, each fitted to other spectra: more accurate than any of them.
+
+    .. math:: y(x) = \frac{1}{M} \sum_{m=1}^{M} y_m(x)
+
+    Arguments:
+        config: of every member
+        members: how many, M
+    """
+
+    def __init__(self, config: NetworkConfig, members: int) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(StellarNet(config) for _ in range(members))
+
+    def forward(self, flux: Tensor) -> Tensor:
+        """Map standardised flux (B, P) to scaled targets (B, 3)."""
+        return torch.stack([member(flux) for member in self.members]).mean(0)
+
+    def each(self) -> list[StellarNet]:
+        """Return the members."""
+        return [cast(StellarNet, member) for member in self.members]
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return next(self.parameters()).device
+
+
+def joined(weights: Iterable[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Return the state of an ensemble by name, of those of its members."""
+    return {f"members.{m}.{name}": array for m, one in enumerate(weights) for name, array in one.items()}
+
+
 @torch.inference_mode()
-def predict(network: StellarNet, flux: np.ndarray) -> np.ndarray:
+def predict(network: StellarNet | Ensemble, flux: np.ndarray) -> np.ndarray:
     """Return the network's scaled targets (n, 3) float32 for ``flux`` (n, P), on the network's device.
 
     A row's result is the same to the last bit whatever rows come with it, see ``batches``; on a CPU one thread does

@@ -1,6 +1,6 @@
 """How unlike the training spectra is a spectrum? A score learnt from the spectra alone, and its arithmetic.
 
-Without torch. What it looks at, per spectrum (P pixels in bins of ``BIN``, K principal components):
+Without torch, but for products of matrices. What it looks at, per spectrum (P pixels in bins of ``BIN``, K principal components):
 
     a fit      of the components of the training spectra, every bin by its noise, so that bad pixels do not count
     what is left    its chi square on three scales, each in the worst of ``CHUNKS`` parts of the grid
@@ -14,8 +14,8 @@ no part.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import cache, cached_property
 
@@ -51,9 +51,25 @@ def _libraries() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-def one_thread() -> AbstractContextManager[object]:
-    """Keep numpy's matrix products to one thread for a while: on more they sum in another order."""
-    return _libraries().limit(limits=1, user_api="blas")
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Keep the matrix products of numpy and torch to one thread for a while: on more they sum in another order."""
+    from raystellar.fit.threads import threads
+
+    with _libraries().limit(limits=1, user_api="blas"), threads(1):
+        yield
+
+
+def product(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Return the products (n, N) of ``rows`` (n, K) with each of ``columns`` (N, K).
+
+    By torch: with numpy's OpenBLAS the last bits of a row depend, on some processors, on its place among the rows.
+    """
+    import torch
+    from torch.nn.functional import linear
+
+    with torch.inference_mode():
+        return linear(torch.from_numpy(rows), torch.from_numpy(columns.astype(rows.dtype, copy=False))).numpy()
 
 
 @dataclass(frozen=True)
@@ -182,9 +198,10 @@ class Fit:
         self._low, self._high = np.triu_indices(k)
         self._square = np.zeros((k, k), dtype=np.int64)
         self._square[self._low, self._high] = self._square[self._high, self._low] = np.arange(self._low.size)
-        self._grams = np.einsum("bpk,bpk->bk", blocks[:, :, self._low], blocks[:, :, self._high], dtype=np.float32)
-        self._scaled = np.ascontiguousarray(basis * scale, dtype=np.float32)
-        self._back = np.ascontiguousarray(self._scaled.T)
+        grams = np.einsum("bpk,bpk->kb", blocks[:, :, self._low], blocks[:, :, self._high], dtype=np.float32)
+        self._grams = np.ascontiguousarray(grams)
+        self._back = np.ascontiguousarray(basis * scale, dtype=np.float32)
+        self._scaled = np.ascontiguousarray(self._back.T)
 
     def __call__(self, flux: np.ndarray, ivar: np.ndarray) -> Seen:
         """Fit ``flux`` (n, P) with ``ivar`` (n, P / NOISE_BLOCK), both float32."""
@@ -194,11 +211,11 @@ class Fit:
         weight = noise / (1.0 + noise * self._scatter)
         weights = np.repeat(weight, per_block, axis=1)
         offset = values - self._mean
-        right = (offset * weights) @ self._scaled
-        grams = (weight @ self._grams)[:, self._square.ravel()].reshape(n, *self._square.shape)
+        right = product(offset * weights, self._scaled)
+        grams = product(weight, self._grams)[:, self._square.ravel()].reshape(n, *self._square.shape)
         grams += np.eye(len(self._square), dtype=np.float32)
         coefficients = np.linalg.solve(grams, right[:, :, None])[:, :, 0]
-        residual = offset - coefficients @ self._back
+        residual = offset - product(coefficients, self._back)
         z = residual * np.sqrt(weights)
         return Seen(
             coefficients=coefficients,
@@ -238,7 +255,7 @@ def log_density(y: np.ndarray, weights: np.ndarray, centres: np.ndarray, factors
     (e, m), d = weights.shape, y.shape[1]
     flat = factors.reshape(e * m, d, d)
     offsets = np.einsum("md,mdk->mk", centres.reshape(e * m, d), flat).ravel()
-    white = y @ np.ascontiguousarray(flat.transpose(1, 0, 2).reshape(d, e * m * d))
+    white = product(y, np.ascontiguousarray(flat.transpose(0, 2, 1).reshape(e * m * d, d)))
     white -= offsets
     parts = weights - 0.5 * np.einsum("nemd,nemd->nem", *[white.reshape(len(y), e, m, d)] * 2)
     most = parts.max(2)

@@ -14,7 +14,7 @@ from scipy.ndimage import gaussian_filter1d
 
 from raystellar.fit.threads import threads
 from raystellar.model.batches import CPU_BATCH
-from raystellar.model.network import StellarNet
+from raystellar.model.network import Ensemble, StellarNet
 from raystellar.targets import TARGET_NAMES
 
 LINE_SIGMA = 3.0
@@ -24,7 +24,7 @@ LINE_DEPTH = 0.1
 """Its depth, in standard deviations of the spectrum's flux."""
 
 
-def line_response(network: StellarNet, flux: np.ndarray) -> np.ndarray:
+def line_response(network: StellarNet | Ensemble, flux: np.ndarray) -> np.ndarray:
     r"""Return by how much each scaled target (n, 3, P) falls or rises for a weak absorption line at each pixel.
 
     .. math:: r_{tp} = -d \sum_q \frac{\partial y_t}{\partial x_q} \exp\left(-\frac{(q - p)^2}{2 \sigma^2}\right)
@@ -41,7 +41,7 @@ def line_response(network: StellarNet, flux: np.ndarray) -> np.ndarray:
     return out
 
 
-def mean_response(network: StellarNet, flux: np.ndarray) -> np.ndarray:
+def mean_response(network: StellarNet | Ensemble, flux: np.ndarray) -> np.ndarray:
     """Return the mean (3, P) of the size of ``line_response`` over spectra (n, P), n > 0, some at a time."""
     total = np.zeros((len(TARGET_NAMES), flux.shape[1]))
     for _, gradients in _gradients(network, flux):
@@ -54,7 +54,7 @@ def _answers(gradients: np.ndarray) -> np.ndarray:
     return -LINE_DEPTH * area * gaussian_filter1d(gradients, LINE_SIGMA, axis=-1, mode="constant")
 
 
-def _gradients(network: StellarNet, flux: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+def _gradients(network: StellarNet | Ensemble, flux: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     """Yield the first row and the gradients (m, 3, P) of some rows at a time."""
     network.eval()
     for start in range(0, len(flux), CPU_BATCH):
@@ -62,7 +62,7 @@ def _gradients(network: StellarNet, flux: np.ndarray) -> Iterator[tuple[int, np.
 
 
 @torch.enable_grad()
-def _gradient(network: StellarNet, flux: np.ndarray) -> np.ndarray:
+def _gradient(network: StellarNet | Ensemble, flux: np.ndarray) -> np.ndarray:
     """Return the gradient (m, 3, P) of each target by the pixels of spectra (m, P)."""
     with threads(1):
         batch = torch.tensor(flux, requires_grad=True)

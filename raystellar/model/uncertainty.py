@@ -18,10 +18,11 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from raystellar.fit.threads import threads
 from raystellar.model.batches import batches
-from raystellar.model.network import Residual, StellarNet
+from raystellar.model.network import Ensemble, Residual, StellarNet
 from raystellar.targets import TARGET_NAMES
 
 MOST_VARIANCE = 1.0
@@ -31,7 +32,7 @@ simulated stars, errors that knew these pixels by the greatest variance of the o
 
 PIXEL_STEP = 4
 """Every fourth pixel stands for its neighbours: weights of neighbours are alike, and noise is known in blocks of eight.
-It costs a quarter, and changes the photon noise by a tenth, errors by less."""
+It costs a quarter, and changes the photon noise by a tenth, errors by less. Members of an ensemble take turns."""
 
 
 def block_variance(ivar: np.ndarray) -> np.ndarray:
@@ -39,15 +40,16 @@ def block_variance(ivar: np.ndarray) -> np.ndarray:
     return np.reciprocal(np.fmax(ivar, 1.0 / MOST_VARIANCE), dtype=np.float32)
 
 
-def variances(network: StellarNet, flux: np.ndarray, ivar: np.ndarray) -> np.ndarray:
-    r"""Return the variances (n, 6) float32 of the scaled targets by photons, then by units.
+def variances(network: StellarNet | Ensemble, flux: np.ndarray, ivar: np.ndarray) -> np.ndarray:
+    r"""Return the variances (n, 6) float32 of the scaled targets by photons, then by units; of an ensemble, their mean.
 
     .. math:: \sigma_t^2 = \sum_p J_{tp}^2 \, v_p, \qquad J = G W_0, \qquad
         \kappa_t^2 = \sum_j \left( \frac{\partial y_t}{\partial x_j} \, x_j \right)^2
 
     with :math:`W_0` the weights of the first layer, :math:`G` the gradient of all that follows, :math:`p` every fourth
-    pixel, which stands for its neighbours, and :math:`x_j` what the units at the end of the blocks add. A row's result
-    is the same to the last bit whatever rows come with it, as in ``network.predict``.
+    pixel, which stands for its neighbours, and :math:`x_j` what the units at the end of the blocks add. Of M members
+    each looks at every 4M-th pixel, at others than the rest. A row's result is the same to the last bit whatever rows
+    come with it, as in ``network.predict``.
 
     Parameters
     ----------
@@ -56,12 +58,20 @@ def variances(network: StellarNet, flux: np.ndarray, ivar: np.ndarray) -> np.nda
     """
     network.eval()
     size = flux.shape[1] // ivar.shape[1]
-    pixels = np.arange((PIXEL_STEP - 1) // 2, flux.shape[1], PIXEL_STEP)
-    weights = [PIXEL_STEP**0.5 * first.weight.detach()[:, pixels] for first, _ in network.paths()]
-    deviation = np.sqrt(block_variance(ivar))[:, pixels // size]
+    members = network.each() if isinstance(network, Ensemble) else [network]
+    step = PIXEL_STEP * len(members)
+    pixels = [np.arange((PIXEL_STEP - 1) // 2 + PIXEL_STEP * m, flux.shape[1], step) for m in range(len(members))]
+    weights = [
+        [step**0.5 * first.weight.detach().t()[mine] for first, _ in member.paths()]
+        for member, mine in zip(members, pixels, strict=True)
+    ]
+    deviation = np.sqrt(block_variance(ivar))
+    arrays = [flux, *(deviation[:, mine // size] for mine in pixels)]
     found = [torch.empty(0, 2 * len(TARGET_NAMES), device=network.device)]
     with threads(1):
-        found += [_variances(network, weights, *tensors) for _, tensors in batches([flux, deviation], network.device)]
+        for _, (batch, *deviations) in batches(arrays, network.device):
+            each = zip(members, weights, deviations, strict=True)
+            found.append(torch.stack([_variances(member, mine, batch, noise) for member, mine, noise in each]).mean(0))
     return torch.cat(found)[: len(flux)].cpu().numpy()
 
 
@@ -71,13 +81,14 @@ def _variances(network: StellarNet, weights: list[Tensor], flux: Tensor, deviati
 
     Parameters
     ----------
-    weights : of each first layer, (D, P / 4), times the root of the pixels that each stands for
-    deviation : (B, P / 4) standard deviations of the flux
+    weights : (pixels, D) of each first layer, at some pixels, times the root of the pixels that each stands for
+    deviation : (B, pixels) standard deviations of the flux at these
     """
     photon, units = [], []
     for weight, (first, rest) in zip(weights, network.paths(), strict=True):
         for gradient, weighed in _gradients(network, rest, first(flux)):
-            photon.append(torch.mm(gradient, weight).mul_(deviation).square_().sum(1))
+            # not torch.mm, whose rows differ in their last bit by place for some numbers of pixels on some processors
+            photon.append(functional.linear(gradient, weight).mul_(deviation).square_().sum(1))
             units.append(weighed)
     return torch.stack([*photon, *units], dim=1)
 

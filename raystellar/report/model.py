@@ -22,6 +22,7 @@ from raystellar.report.svg import COLOURS, inline_svg
 from raystellar.targets import TARGETS
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 NO_DATASET = "It takes spectra to see this: name the dataset with --dataset."
@@ -74,7 +75,10 @@ def _head(place: str, bundle: Bundle) -> str:
         found = bundle.validation.get(target.name)
         if found:
             tiles.append(tile(in_units(found["mae"], target), f"mean absolute error of {target.symbol} on validation"))
-    tiles.append(tile(str(bundle.best_epoch), f"best epoch of {len(bundle.history)}"))
+    if bundle.history:
+        best = ", ".join(map(str, bundle.best_epochs))
+        words = f"best epochs of {len(bundle.history[0])}, of {len(bundle.history)} networks"
+        tiles.append(tile(best, words if len(bundle.history) > 1 else f"best epoch of {len(bundle.history[0])}"))
     words = (
         f"Model <code>{escape(bundle.model_id)}</code>, made {escape(bundle.created)} by raystellar "
         f"{escape(bundle.raystellar_version)} from the dataset <code>{escape(bundle.data_hash)}</code>, "
@@ -88,6 +92,7 @@ def _architecture(bundle: Bundle) -> str:
     heads = [f"{target.symbol}: {_widths(network.head(target.name)[0])}" for target in TARGETS]
     ends = [10.0 ** grid[end] for end in ("start", "stop")]
     rows = [
+        ["networks", str(bundle.members) + (", of which it is the mean" if bundle.members > 1 else "")],
         ["input", f"{count(network.n_pixels)} pixels, {ends[0]:.0f} to {ends[1]:.0f} Å in vacuum, even in log10"],
         ["stem", f"{network.stem} units, dropout {network.stem_dropout:g}"],
         ["residual blocks", f"{_widths(network.blocks)}, dropout {network.trunk_dropout:g}"],
@@ -113,32 +118,47 @@ def _curves(bundle: Bundle) -> str:
     caption = (
         "Loss by epoch (left) and mean absolute errors on the validation stars relative to their best (right). The "
         "loss of training is measured under noise and dropout. Where the validation loss rises again, the network "
-        "learns its stars by heart."
+        "learns its stars by heart. A line for each network."
     )
-    draw = partial(draw_curves, history=bundle.history, best=bundle.best_epoch)
+    draw = partial(draw_curves, histories=bundle.history, best=bundle.best_epochs)
     svg = inline_svg(draw, (10.6, 3.6), "curves", "Learning curves", caption)
     return figure("curves", "How it learnt", caption, svg)
 
 
-def draw_curves(figure: Figure, history: list[dict[str, Any]], best: int) -> None:
-    """Draw losses and errors by epoch into an empty figure."""
+def draw_curves(figure: Figure, histories: list[list[dict[str, Any]]], best: tuple[int, ...]) -> None:
+    """Draw losses and errors of each network by epoch into an empty figure."""
     left, right = figure.subplots(1, 2)
+    for number, history in enumerate(histories):
+        _draw_losses(left, history, named=number == 0)
+        _draw_errors(right, history, named=number == 0)
+    epochs = [entry for history in histories for entry in history]
+    loss_axis(left, [_loss(entry, key) for entry in epochs for key in ("train", "validation")])
+    right.set_ylim(0.97, min(3.0, right.get_ylim()[1]))
+    for axis, words in ((left, "loss"), (right, "error / least error")):
+        for epoch in best:
+            axis.axvline(epoch, color=COLOURS["muted"], linewidth=0.8, linestyle=(0, (3, 2)))
+        axis.set(xlabel="epoch (dashed: the one that was kept)", ylabel=words)
+        axis.legend()
+
+
+def _draw_losses(axis: Axes, history: list[dict[str, Any]], named: bool) -> None:
+    epochs, colours = [entry["epoch"] for entry in history], {"train": "muted", "validation": "accent"}
+    for key, words in (("train", "training"), ("validation", "validation")):
+        values, colour = [_loss(entry, key) for entry in history], COLOURS[colours[key]]
+        axis.plot(epochs, values, color=colour, linewidth=1.2, marker="o", markersize=2, label=words if named else None)
+
+
+def _draw_errors(axis: Axes, history: list[dict[str, Any]], named: bool) -> None:
     epochs = [entry["epoch"] for entry in history]
-    losses = {key: [_finite(entry.get(f"{key}_loss")) for entry in history] for key in ("train", "validation")}
-    colours = {"train": COLOURS["muted"], "validation": COLOURS["accent"]}
-    for key, values in losses.items():
-        words = "training" if key == "train" else key
-        left.plot(epochs, values, color=colours[key], linewidth=1.5, marker="o", markersize=2, label=words)
-    loss_axis(left, [value for values in losses.values() for value in values])
     for t, target in enumerate(TARGETS):
         errors = np.array([_finite((entry.get("mae") or [None] * len(TARGETS))[t]) for entry in history])
         least = np.nanmin(errors) if np.isfinite(errors).any() else 1.0
-        right.plot(epochs, errors / least, color=COLOURS[target.name], linewidth=1.5, label=target.symbol)
-    right.set_ylim(0.97, min(3.0, right.get_ylim()[1]))
-    for axis, words in ((left, "loss"), (right, "error / least error")):
-        axis.axvline(best, color=COLOURS["muted"], linewidth=0.8, linestyle=(0, (3, 2)))
-        axis.set(xlabel="epoch (dashed: the one that was kept)", ylabel=words)
-        axis.legend()
+        words = target.symbol if named else None
+        axis.plot(epochs, errors / least, color=COLOURS[target.name], linewidth=1.2, label=words)
+
+
+def _loss(entry: dict[str, Any], key: str) -> float:
+    return _finite(entry.get(f"{key}_loss"))
 
 
 def _finite(value: float | None) -> float:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from raystellar.model.errormodel import WITHIN
 from raystellar.targets import TARGET_NAMES
 
 LOG_SN_EDGES = np.linspace(0.0, 3.0, 601)
@@ -20,9 +21,6 @@ RESIDUAL_RANGES = {"teff": 800.0, "feh": 1.2, "logg": 1.6}
 """Ends of the histograms; what lies beyond counts in the sums alone."""
 
 LABEL_CELLS, RESIDUAL_CELLS = 80, 400
-
-WITHIN = {"within68": 1.0, "within95": 1.96}
-"""Shares of rows to count, and within how many errors a normal distribution has them."""
 
 
 class Residuals:

@@ -30,7 +30,7 @@ def test_the_figures_are_those_of_z():
         assert (whole.what, whole.stars) == ("all", 4000)
         assert whole.std == pytest.approx(z[:, t].std())
         assert whole.bias == pytest.approx(z[:, t].mean())
-        assert whole.within == pytest.approx((np.mean(np.abs(z[:, t]) < 1.0), np.mean(np.abs(z[:, t]) < 1.96)))
+        assert whole.within == pytest.approx((np.mean(np.abs(z[:, t]) < 1.0), np.mean(np.abs(z[:, t]) < 2.0)))
         assert [part.what for part in parts] == ["sn"] * 4 + [name for name in TARGET_NAMES for _ in range(3)]
         for part in parts:
             mine = (found[part.what] >= part.low) & (found[part.what] <= part.high)

@@ -18,6 +18,7 @@ from raystellar.fit.config import FitConfig
 from raystellar.fit.loop import fit, flatten, huber
 from raystellar.model.architecture import NetworkConfig
 from raystellar.model.bundle import Bundle
+from raystellar.model.network import joined
 
 NETWORK = NetworkConfig(n_pixels=40, stem=32, blocks=(16,), trunk_dropout=0.2, dropout_teff=0.1)
 CONFIG = FitConfig(epochs=4, batch_size=64, learning_rate=5e-3)
@@ -62,7 +63,7 @@ def test_it_learns():
 def test_the_result_has_the_weights_of_its_best_epoch():
     result = fit(TRAIN, VALIDATION, NETWORK, dataclasses.replace(CONFIG, epochs=8, learning_rate=0.1))
     bundle = Bundle(
-        network=NETWORK, weights=result.weights, preprocess={}, label_ranges={},
+        network=NETWORK, weights=joined([result.weights]), preprocess={}, label_ranges={},
         centre=tuple(result.scaler.centre), scale=tuple(result.scaler.scale),
     )  # fmt: skip
     mae = np.abs(bundle.predict(VALIDATION.flux) - VALIDATION.targets).mean(0)

@@ -11,7 +11,7 @@ from raystellar.errors import BundleError, OutputError
 from raystellar.model.architecture import NetworkConfig
 from raystellar.model.bundle import Bundle, describe, load_bundle, save_bundle
 from raystellar.model.errormodel import ErrorModel
-from raystellar.model.network import StellarNet
+from raystellar.model.network import StellarNet, joined
 from raystellar.schema import BUNDLE_NAME, NOVELTY_NAME, WEIGHTS_NAME
 
 NETWORK = NetworkConfig(n_pixels=40, stem=16, blocks=(8,))
@@ -19,21 +19,26 @@ ERRORS = ErrorModel(
     low=(1.0, -1.0, -2.0, -2.0, *(-9.0,) * 6),
     high=(2.0, 2.0, 1.0, 1.0, *(-3.0,) * 6),
     weights=tuple(tuple(-3.0 - t + 0.01 * k for k in range(21)) for t in range(3)),
+    floor=(0.02, 0.03, 0.05),
 )
 
 
 def make(seed=0, **changes):
-    weights = {name: tensor.numpy().copy() for name, tensor in StellarNet(NETWORK, seed).state_dict().items()}
+    members = [
+        {name: tensor.numpy().copy() for name, tensor in StellarNet(NETWORK, seed + m).state_dict().items()}
+        for m in range(2)
+    ]
     values = {
         "network": NETWORK,
-        "weights": weights,
+        "weights": joined(members),
         "preprocess": {"loglam_start": 3.5754, "loglam_stop": 3.967, "passes": "two"},
         "centre": (5800.0, -0.7, 4.1),
         "scale": (900.0, 0.8, 0.6),
         "errors": ERRORS,
         "calibration": {"teff": {"std": 1.0, "quartiles": [{"sn": [10.0, 20.0], "std": None}]}},
         "label_ranges": {"teff": (4003.5, 9186.6), "feh": (-4.38, 0.74), "logg": (0.18, 4.93)},
-        "history": [{"epoch": 1, "train_loss": float("nan"), "validation_loss": 0.1}],
+        "history": [[{"epoch": 1, "train_loss": float("nan"), "validation_loss": 0.1}]] * 2,
+        "best_epochs": (1, 1),
         "data_hash": "0123456789abcdef",
         "seed": seed,
     }
@@ -57,10 +62,10 @@ def test_round_trip(saved):
     assert sorted(entry.name for entry in saved.iterdir()) == [BUNDLE_NAME, WEIGHTS_NAME]
     assert list(saved.parent.iterdir()) == [saved]  # nothing temporary is left
     names = ("network", "preprocess", "centre", "scale", "label_ranges", "data_hash", "versions", "seed")
-    for name in (*names, "errors", "calibration"):
+    for name in (*names, "errors", "calibration", "best_epochs", "members"):
         assert getattr(again, name) == getattr(bundle, name)
     assert again.grid == {"start": 3.5754, "stop": 3.967, "n": 40}
-    assert again.history[0]["train_loss"] is None
+    assert again.history[0][0]["train_loss"] is None
     flux = np.random.default_rng(0).standard_normal((20, 40), dtype=np.float32)
     assert np.array_equal(again.predict(flux), bundle.predict(flux))
     np.testing.assert_allclose(again.predict(flux[:3]), bundle.predict(flux)[:3], rtol=1e-6)
@@ -138,8 +143,8 @@ def test_describe_needs_no_weights(saved):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": 99}, "format 99 .* reads format 3"),
-        ({"format": 2}, "format 2 .* reads format 3; train the model again"),
+        ({"format": 99}, "format 99 .* reads format 4"),
+        ({"format": 3}, "format 3 .* reads format 4; train the model again"),
         ({"errors": {"low": [1.0]}}, "holds what it should not"),
         ({"targets": [{"name": "teff", "unit": "K"}]}, "train it again"),
         ({"grid": {"start": 3.5, "stop": 3.967, "n": 40}}, "names the grid"),
@@ -215,7 +220,7 @@ def test_a_score_that_is_missing_or_another_model_s_is_refused(scored, tmp_path)
 
 def test_weights_of_another_shape(tmp_path):
     bundle = make()
-    weights = {**bundle.weights, "trunks.0.0.weight": np.zeros((16, 41), np.float32)}
+    weights = {**bundle.weights, "members.0.trunks.0.0.weight": np.zeros((16, 41), np.float32)}
     save_bundle(tmp_path / "model", make(weights=weights))
     with pytest.raises(BundleError, match=r"do not fit its architecture .*16, 41"):
         load_bundle(tmp_path / "model")

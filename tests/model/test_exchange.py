@@ -15,7 +15,7 @@ from raystellar.errors import OutputError
 from raystellar.model import exchange
 from raystellar.model.architecture import NetworkConfig
 from raystellar.model.bundle import load_bundle
-from raystellar.model.network import StellarNet
+from raystellar.model.network import StellarNet, joined
 from raystellar.model.recipe import describe, readable
 
 NEEDED = {".pt2": (), ".onnx": ("onnx", "onnxscript", "onnxruntime")}
@@ -90,7 +90,7 @@ def test_the_same_bundle_makes_the_same_file(exported, model, tmp_path):
 )
 def test_every_architecture(bundle, config):
     weights = {name: value.numpy() for name, value in StellarNet(config, seed=3).state_dict().items()}
-    other = dataclasses.replace(bundle, network=config, weights=weights)
+    other = dataclasses.replace(bundle, network=config, weights=joined([weights]))
     program = exchange._load_pt2(exchange._pt2(exchange._trace(other), describe(other)))
     assert (exchange.differences(other, program) < exchange.TOLERANCE * np.array(other.scale)).all()
 

@@ -1,15 +1,17 @@
 """What the network says of its errors, and the errors made of it."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
 from raystellar.model.architecture import NetworkConfig
 from raystellar.model.errormodel import N_LOGARITHMS, N_TERMS, ErrorModel
-from raystellar.model.network import KeyedDropout, Residual, StellarNet, predict
+from raystellar.model.network import Ensemble, KeyedDropout, Residual, StellarNet, predict
 from raystellar.model.uncertainty import MOST_VARIANCE, PIXEL_STEP, block_variance, variances
 
-SHAPE = {"n_pixels": 40, "stem": 16, "blocks": (8, 8), "head_teff": (6, 4), "head_feh": (3,), "head_logg": ()}
+SHAPE = {"n_pixels": 40, "stem": 16, "blocks": (8, 8), "head_teff": (8, 4), "head_feh": (3,), "head_logg": ()}
 ABLATIONS = [{}, {"multitask": False}, {"skip": False, "layer_norm": False}]
 RNG = np.random.default_rng(0)
 FLUX = RNG.standard_normal((300, 40), dtype=np.float32)
@@ -54,6 +56,22 @@ def test_that_by_units_is_the_scatter_when_units_of_the_blocks_are_dropped(ablat
     for row in range(4):
         copies = np.repeat(FLUX[row : row + 1], 20_000, axis=0)
         np.testing.assert_allclose(predict(network, copies).var(axis=0) / rate, expected[row], rtol=0.06)
+
+
+@pytest.mark.parametrize("ablation", ABLATIONS)
+def test_those_of_an_ensemble_are_the_mean_of_its_members_at_pixels_of_their_own(ablation):
+    ensemble = Ensemble(NetworkConfig(**SHAPE, **ablation), 2).eval()
+    found, variance = variances(ensemble, FLUX[:9], IVAR[:9]), np.repeat(block_variance(IVAR), 8, axis=1)
+    by_units = np.mean([variances(member, FLUX[:9], IVAR[:9])[:, 3:] for member in ensemble.each()], axis=0)
+    np.testing.assert_allclose(found[:, 3:], by_units, rtol=1e-5)
+    for row in range(9):
+        flux, expected = torch.from_numpy(FLUX[row : row + 1]), np.zeros(3)
+        for start, member in zip((1, 1 + PIXEL_STEP), ensemble.each(), strict=True):
+            jacobian = torch.autograd.functional.jacobian(member, flux)[0, :, 0].numpy()
+            expected += PIXEL_STEP * (jacobian**2 * variance[row])[:, start :: 2 * PIXEL_STEP].sum(axis=1)
+        np.testing.assert_allclose(found[row, :3], expected, rtol=1e-4)
+    for rows in ([0], [299, 3], list(RNG.permutation(300))):
+        assert np.array_equal(variances(ensemble, FLUX[rows], IVAR[rows]), variances(ensemble, FLUX, IVAR)[rows])
 
 
 @pytest.mark.parametrize("ablation", ABLATIONS)
@@ -117,8 +135,21 @@ def test_where_pixels_are_worse_than_those_of_any_star_errors_grow_with_their_no
     np.testing.assert_allclose(model(found, np.zeros((2, 3)), np.array([50.0, 50.0]))[1], 10.0 * errors[0], rtol=1e-9)
 
 
+def test_the_floor_is_added_in_squares(model):
+    found, targets, sn = np.exp(RNG.uniform(-6, -2, (9, 6))), RNG.uniform(-1, 1, (9, 3)), RNG.uniform(10, 100, 9)
+    whole = dataclasses.replace(model, floor=(0.1, 0.0, 3.0))
+    assert np.array_equal(whole.scatter(found, targets, sn), model(found, targets, sn))
+    expected = np.hypot(model(found, targets, sn), (0.1, 0.0, 3.0))
+    np.testing.assert_allclose(whole(found, targets, sn), expected, rtol=1e-12)
+
+
 @pytest.mark.parametrize(
-    ("changes", "message"), [({"low": (1.0,)}, "low has 1 values"), ({"weights": ((1.0,),)}, "3 rows of 21")]
+    ("changes", "message"),
+    [
+        ({"low": (1.0,)}, "low has 1 values"),
+        ({"weights": ((1.0,),)}, "3 rows of 21"),
+        ({"floor": (1.0,)}, "floor has 1"),
+    ],
 )
 def test_parameters_of_another_shape_are_refused(changes, message):
     good = {"low": (0.0,) * 10, "high": (1.0,) * 10, "weights": ((0.0,) * (N_TERMS + N_LOGARITHMS),) * 3}
