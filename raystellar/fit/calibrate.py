@@ -102,8 +102,9 @@ def calibrate(bundle: Bundle, train: SpectraSet, validation: SpectraSet, parts: 
         apart, new = _apart(bundle, ensemble, validation, seen.predicted), slice(len(validation), None)
         known[new] = np.hypot(noise, apart.scatter(stars.variances, stars.predicted, stars.sn))[new]
     model = fit_errors(stars.predicted, stars.labels, known, stars.variances, stars.sn)
-    errors = np.hypot(model.scatter(seen.variances, seen.predicted, seen.sn), noise[: len(validation)])
-    told = assess(seen.predicted - seen.labels, errors, seen.sn)
+    own = model.scatter(seen.variances, seen.predicted, seen.sn)
+    theirs = label_noise(seen.label_errors, seen.predicted, seen.sn)
+    told = assess(seen.predicted - seen.labels, np.hypot(own, theirs), seen.sn)
     return replace(bundle, errors=replace(model, floor=tuple(floor.tolist())), calibration=told)
 
 

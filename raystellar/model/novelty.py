@@ -1,6 +1,6 @@
 """How unlike the training spectra is a spectrum? A score learnt from the spectra alone, and its arithmetic.
 
-Without torch, but for products of matrices. What it looks at, per spectrum (P pixels in bins of ``BIN``, K principal components):
+Without torch, but for products of matrices. What it looks at, per spectrum (P pixels in bins of ``BIN``, K components):
 
     a fit      of the components of the training spectra, every bin by its noise, so that bad pixels do not count
     what is left    its chi square on three scales, each in the worst of ``CHUNKS`` parts of the grid

@@ -1,11 +1,30 @@
 """The error model learnt on stars whose errors are known."""
 
+import dataclasses
+import tempfile
+
 import numpy as np
 import pytest
+from fitdata import spectra
 from scipy.stats import t
 
-from raystellar.fit.calibrate import DEGREES_OF_FREEDOM, SLOPES, _loss, assess, fit_errors, label_noise
+from raystellar.fit.calibrate import (
+    DEGREES_OF_FREEDOM,
+    SLOPES,
+    SYSTEMATIC,
+    _loss,
+    assess,
+    calibrate,
+    fit_errors,
+    label_noise,
+)
+from raystellar.fit.config import FitConfig
+from raystellar.fit.members import fit_members, parts_of
+from raystellar.model.architecture import NetworkConfig
+from raystellar.model.bundle import Bundle
 from raystellar.model.errormodel import N_TERMS
+from raystellar.model.network import joined, predict
+from raystellar.targets import TARGET_NAMES
 
 POWERS = np.array([[0.5, 0.3], [0.3, 0.6], [0.4, 0.5]])
 """Of the variances by photons and by units, in those of the errors of ``stars``."""
@@ -129,3 +148,61 @@ def test_the_table_has_shares_of_all_and_of_each_quarter():
     assert [quarter["stars"] for quarter in found["quartiles"]] == [25] * 4
     assert found["quartiles"][0]["sn"] == pytest.approx([10.0, 34.75])
     assert assess(z, np.ones((100, 3)), np.full(100, np.nan))["teff"]["quartiles"][0]["std"] is None
+
+
+NOISE = (150.0, 0.12, 0.14)
+"""Of labels."""
+
+
+@pytest.fixture(scope="module")
+def ensemble():
+    """Return a calibrated model of four networks, and stars that none has seen, with their true labels."""
+    train, validation, fresh = (spectra(n, seed) for n, seed in ((1200, 0), (150, 1), (3000, 2)))
+    rng = np.random.default_rng(0)
+    noisy = [
+        dataclasses.replace(
+            one,
+            targets=(one.targets + NOISE * rng.standard_normal(one.targets.shape)).astype(np.float32),
+            extra=columns(len(one))
+            | {f"e_{name}": [e] * len(one) for name, e in zip(TARGET_NAMES, NOISE, strict=True)},
+        )
+        for one in (train, validation)
+    ]
+    network, parts = (
+        NetworkConfig(n_pixels=40, stem=32, blocks=(16,), trunk_dropout=0.0),
+        parts_of(np.arange(1200), 4, 0),
+    )
+    config = FitConfig(epochs=15, batch_size=32, copies=0, learning_rate=5e-3)
+    with tempfile.TemporaryDirectory() as folder:
+        found = fit_members(*noisy, network, config, parts=parts, checkpoints=folder, identity="", device="cpu")
+    bundle = Bundle(
+        network=network, weights=joined(one.weights for one in found), preprocess={}, label_ranges={},
+        centre=tuple(found[0].scaler.centre), scale=tuple(found[0].scaler.scale),
+    )  # fmt: skip
+    return calibrate(bundle, *noisy, parts), fresh
+
+
+def columns(n):
+    return {"ivar": np.full((n, 5), 2500.0, np.float32), "sn": [30.0] * n}
+
+
+def test_errors_of_an_ensemble_are_true_though_labels_are_as_uncertain(ensemble):
+    bundle, fresh = ensemble
+    given = fresh.flux, columns(3000)["ivar"], np.full(3000, 30.0)
+    predicted = bundle.predict(fresh.flux)
+    off = predicted - fresh.targets
+    assert (np.sqrt((off**2).mean(0)) < 1.2 * np.array(NOISE)).all()
+    ratio = np.sqrt((bundle.predict_errors(*given, predicted, floor=False) ** 2).mean(0) / (off**2).mean(0))
+    assert (np.abs(np.log(ratio)) < 0.2).all()
+
+
+def test_the_mean_of_an_ensemble_is_better_than_its_members(ensemble):
+    bundle, fresh = ensemble
+    scaled = (fresh.targets - bundle.centre) / bundle.scale
+    of_members = [np.square(predict(member, fresh.flux) - scaled).mean(0) for member in bundle.module.each()]
+    assert (np.square(predict(bundle.module, fresh.flux) - scaled).mean(0) < 0.95 * np.mean(of_members, axis=0)).all()
+
+
+def test_the_floor_is_a_share_of_the_errors_of_the_labels(ensemble):
+    bundle, _ = ensemble
+    np.testing.assert_allclose(bundle.errors.floor, np.multiply(SYSTEMATIC, NOISE) / bundle.scale, rtol=1e-6)
