@@ -171,8 +171,7 @@ class Labeller:
 
     def rows(self, batch: Batch) -> pa.Table:
         """Return the columns ``schema.CATALOG`` of a batch; those of ``REPEATS`` are still to be decided."""
-        labels = self.bundle.predict(batch.flux)
-        errors = self.bundle.predict_errors(batch.flux, batch.ivar, batch.identity["sn"].to_numpy(), labels)
+        labels, errors = self.bundle.predict_with_errors(batch.flux, batch.ivar, batch.identity["sn"].to_numpy())
         scores = self.bundle.ood_score(batch.flux, batch.ivar)
         bits = self._judge(batch, labels, scores)
         table = batch.identity

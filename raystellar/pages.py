@@ -214,12 +214,12 @@ def examine(bundle: Bundle, dataset: str) -> Examined:
         raise DatasetError(f"dataset {dataset} was preprocessed in another way than that of model {bundle.model_id}")
     spectra = data.split("validation", CALIBRATION_COLUMNS)
     sn = np.array(spectra.extra["sn"], dtype=np.float64)
-    predicted = bundle.predict(spectra.flux)
+    if bundle.errors is None:
+        predicted, errors = bundle.predict(spectra.flux), np.zeros(spectra.targets.shape)
+    else:
+        predicted, errors = bundle.predict_with_errors(spectra.flux, spectra.extra["ivar"], sn, floor=False)
     table_errors = np.array([spectra.extra[f"e_{name}"] for name in TARGET_NAMES], dtype=np.float64).T
     noise = label_noise(table_errors / bundle.scale, (predicted - bundle.centre) / bundle.scale, sn) * bundle.scale
-    errors = np.zeros_like(noise)
-    if bundle.errors is not None:
-        errors = bundle.predict_errors(spectra.flux, spectra.extra["ivar"], sn, predicted, floor=False)
     residuals = Residuals()
     residuals.add(predicted, spectra.targets, np.hypot(errors, noise), sn)
     some = spectra.flux[:: -(-len(spectra) // SALIENCY_SPECTRA)]

@@ -172,10 +172,11 @@ def test_the_winner_as_settings(dataset, done, tmp_path, capsys):
     assert settings.fit == summary.settings["fit"]
     assert settings.fit.learning_rate == summary.best.choice["learning_rate"]  # to the last bit
     model = tmp_path / "model"
-    assert main(["train", dataset, "--config", str(out / BEST_NAME), "--out", str(model), "--local"]) == 0
+    words = ["train", dataset, "--config", str(out / BEST_NAME), "--out", str(model), "--local"]
+    assert main([*words, "--set", "fit.members=1"]) == 0
     bundle = load_bundle(model)
     assert bundle.network == summary.settings["network"]
-    assert [past["validation_loss"] for past in bundle.history] == summary.best.validation
+    assert [[past["validation_loss"] for past in history] for history in bundle.history] == [summary.best.validation]
     capsys.readouterr()
 
 

@@ -79,7 +79,7 @@ class Stars(NamedTuple):
     label_errors: np.ndarray
     """(n, 3), as the label table has them, scaled."""
     variances: np.ndarray
-    """(n, 6), see ``uncertainty.variances``."""
+    """(n, 6), see ``uncertainty.predict_with_variances``."""
     sn: np.ndarray
     """(n,) median S/N per pixel."""
 
@@ -114,16 +114,16 @@ def _together(parts: list[Stars]) -> Stars:
 
 def _stars(bundle: Bundle, network: Ensemble | StellarNet, spectra: SpectraSet, rows: Any) -> Stars:
     """Return what ``network`` predicts of some spectra, and what it says of its errors."""
-    from raystellar.model.network import predict
-    from raystellar.model.uncertainty import variances
+    from raystellar.model.uncertainty import predict_with_variances
 
     columns, flux = spectra.extra, spectra.flux[rows]
     told = np.array([columns[f"e_{name}"] for name in TARGET_NAMES], dtype=np.float64).T  # None becomes NaN
+    predicted, variances = predict_with_variances(network, flux, columns["ivar"][rows])
     return Stars(
-        predict(network, flux).astype(np.float64),
+        predicted.astype(np.float64),
         (spectra.targets[rows].astype(np.float64) - bundle.centre) / bundle.scale,
         told[rows] / bundle.scale,
-        variances(network, flux, columns["ivar"][rows]),
+        variances,
         np.array(columns["sn"], dtype=np.float64)[rows],
     )
 

@@ -25,7 +25,7 @@ from raystellar.fit.config import FitConfig
 from raystellar.fit.data import SpectraSet
 from raystellar.fit.metrics import errors
 from raystellar.fit.scaler import RobustScaler
-from raystellar.fit.schedule import learning_rate
+from raystellar.fit.schedule import learning_rate, memory
 from raystellar.model.architecture import NetworkConfig
 from raystellar.model.network import DropoutKey, StellarNet, predict
 from raystellar.targets import TARGET_NAMES
@@ -166,6 +166,7 @@ class _Fit:
         self.optimizer = torch.optim.AdamW(
             [self.parameters], weight_decay=config.weight_decay, eps=ADAM_EPSILON, fused=True
         )
+        self.average = self.parameters.detach().clone()
         self.best = self.parameters.detach().clone()
         self.best_errors: dict[str, dict[str, float]] = {}
         self.state = State({}, epoch=0, step=0, best_epoch=0)
@@ -194,10 +195,11 @@ class _Fit:
         self.parameters.grad.zero_()
         (loss / len(items)).backward()
         self.workers.sum(self.parameters.grad)
-        steps = self.config.epochs * -(-len(self.items) // self.config.batch_size)
-        self.optimizer.param_groups[0]["lr"] = learning_rate(self.state.step, steps, self.config)
+        steps = -(-len(self.items) // self.config.batch_size)
+        self.optimizer.param_groups[0]["lr"] = learning_rate(self.state.step, self.config.epochs * steps, self.config)
         self.optimizer.step()
         self.state.step += 1
+        self.average.lerp_(self.parameters.detach(), 1.0 - memory(self.state.step, self.config.averaging * steps))
         return loss.detach()
 
     def _batch(self, items: np.ndarray) -> tuple[Tensor, Tensor]:
@@ -213,7 +215,10 @@ class _Fit:
     def _validate(self, train_loss: float, began: float) -> EpochReport:
         device, mine = self.workers.device, self.workers.share(len(self.validation))
         scaled = np.zeros((len(self.validation), len(TARGET_NAMES)), dtype=np.float32)
+        latest = self.parameters.detach().clone()
+        self.parameters.data.copy_(self.average)
         scaled[mine] = predict(self.network, self.validation.flux[mine])
+        self.parameters.data.copy_(latest)
         predicted = self.workers.sum(torch.from_numpy(scaled).to(device))
         truth = torch.from_numpy(self.scaler.transform(self.validation.targets)).float().to(device)
         loss = float(huber(predicted, truth, self.task_weights, self.config.huber_delta)) / len(truth)
@@ -222,15 +227,15 @@ class _Fit:
         seconds = time.perf_counter() - began
         told = EpochReport(self.state.epoch, self.config.epochs, train_loss, loss, mae, seconds)
         if loss < min((past["validation_loss"] for past in self.state.history), default=float("inf")):
-            self.best.copy_(self.parameters.detach())
+            self.best.copy_(self.average)
             self.state.best_epoch = self.state.epoch
         self.state.history.append({**asdict(told), "mae": list(mae), "errors": found})
         return told
 
     def capture(self) -> None:
-        """Copy parameters, moments and best parameters to the state."""
+        """Copy parameters, their average, moments and best parameters to the state."""
         moments = self.optimizer.state[self.parameters]
-        tensors = {"parameters": self.parameters, "best": self.best}
+        tensors = {"parameters": self.parameters, "average": self.average, "best": self.best}
         tensors |= {name: moments[name] for name in ("exp_avg", "exp_avg_sq")}
         self.state.tensors = {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
 
@@ -239,6 +244,7 @@ class _Fit:
         self.state = state
         tensors = {name: torch.from_numpy(array.copy()) for name, array in state.tensors.items()}
         self.parameters.data.copy_(tensors["parameters"])
+        self.average.copy_(tensors["average"])
         self.best.copy_(tensors["best"])
         moments = {name: tensors[name].to(self.workers.device) for name in ("exp_avg", "exp_avg_sq")}
         step = torch.tensor(float(state.step), device=self.workers.device)

@@ -1,4 +1,4 @@
-"""Learning rate over the steps of a fit. Source: Sec. 5."""
+"""What changes over the steps of a fit: the learning rate (Source: Sec. 5), and the memory of the average weights."""
 
 from __future__ import annotations
 
@@ -20,3 +20,13 @@ def learning_rate(step: int, steps: int, config: FitConfig) -> float:
     t = (step - warmup) / max(steps - 1 - warmup, 1)
     cosine = 0.5 * (1.0 + math.cos(math.pi * t))
     return config.learning_rate * (config.final_fraction + (1.0 - config.final_fraction) * cosine)
+
+
+def memory(step: int, horizon: float) -> float:
+    """Return the share of the average that stays in ``step`` = 1, 2, ...: less in the first, whose weights mean little.
+
+    Parameters
+    ----------
+    horizon : steps after which a share of 1 / e is left; 0 for no average at all
+    """
+    return min(math.exp(-1.0 / horizon), (1.0 + step) / (10.0 + step)) if horizon > 0.0 else 0.0

@@ -185,10 +185,10 @@ class Bundle:
             raise ValueError(f"flux has shape {flux.shape} and must be (n, {self.network.n_pixels})")
         return predict(self.module, flux).astype(np.float64) * self.scale + self.centre
 
-    def predict_errors(
-        self, flux: np.ndarray, ivar: np.ndarray, sn: np.ndarray, targets: np.ndarray, *, floor: bool = True
-    ) -> np.ndarray:
-        """Return the standard errors (n, 3) float64 of predicted ``targets`` (n, 3), in their units.
+    def predict_with_errors(
+        self, flux: np.ndarray, ivar: np.ndarray, sn: np.ndarray, *, floor: bool = True
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return targets (n, 3) float64 as ``predict`` does, and their standard errors (n, 3), in their units.
 
         Parameters
         ----------
@@ -202,13 +202,13 @@ class Bundle:
         ------
         BundleError : the bundle was made without errors
         """
-        from raystellar.model.uncertainty import variances
+        from raystellar.model.uncertainty import predict_with_variances
 
         if self.errors is None:
             raise BundleError(f"model {self.model_id} was made without errors of its predictions; train it again")
-        scaled = (targets - self.centre) / self.scale
-        model = self.errors if floor else self.errors.scatter
-        return model(variances(self.module, flux, ivar), scaled, sn) * self.scale
+        predicted, variances = predict_with_variances(self.module, flux, ivar)
+        scaled, model = predicted.astype(np.float64), self.errors if floor else self.errors.scatter
+        return scaled * self.scale + self.centre, model(variances, scaled, sn) * self.scale
 
     def ood_score(self, flux: np.ndarray, ivar: np.ndarray) -> np.ndarray:
         """Return how unlike the training spectra (n,) float32 each spectrum is, see ``novelty.Novelty.score``.

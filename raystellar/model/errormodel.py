@@ -18,7 +18,7 @@ N_TERMS = (N_PLACES + 1) * (N_PLACES + 2) // 2
 """Terms of a polynomial of the second degree in them."""
 
 N_LOGARITHMS = 2 * len(TARGET_NAMES)
-"""Logarithms of the variances by photons and by units, see ``uncertainty.variances``."""
+"""Logarithms of the variances by photons and by units, see ``uncertainty.predict_with_variances``."""
 
 MIN_SN = 1e-3
 """Below this S/N its logarithm says nothing."""
@@ -77,7 +77,7 @@ class ErrorModel:
 
         Parameters
         ----------
-        variances : (n, 6) of the scaled targets by photons and by units, see ``uncertainty.variances``
+        variances : (n, 6) of the scaled targets by photons and by units, see ``uncertainty.predict_with_variances``
         targets : (n, 3) predicted, scaled
         sn : (n,) median S/N per pixel; NaN counts as the least
         """

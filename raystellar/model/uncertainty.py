@@ -13,7 +13,7 @@ Shapes: B spectra of a batch, P pixels, K blocks of pixels with one inverse vari
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -40,16 +40,18 @@ def block_variance(ivar: np.ndarray) -> np.ndarray:
     return np.reciprocal(np.fmax(ivar, 1.0 / MOST_VARIANCE), dtype=np.float32)
 
 
-def variances(network: StellarNet | Ensemble, flux: np.ndarray, ivar: np.ndarray) -> np.ndarray:
-    r"""Return the variances (n, 6) float32 of the scaled targets by photons, then by units; of an ensemble, their mean.
+def predict_with_variances(
+    network: StellarNet | Ensemble, flux: np.ndarray, ivar: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    r"""Return scaled targets (n, 3) and variances (n, 6) by photons, then by units, float32; of members, their means.
 
     .. math:: \sigma_t^2 = \sum_p J_{tp}^2 \, v_p, \qquad J = G W_0, \qquad
         \kappa_t^2 = \sum_j \left( \frac{\partial y_t}{\partial x_j} \, x_j \right)^2
 
     with :math:`W_0` the weights of the first layer, :math:`G` the gradient of all that follows, :math:`p` every fourth
     pixel, which stands for its neighbours, and :math:`x_j` what the units at the end of the blocks add. Of M members
-    each looks at every 4M-th pixel, at others than the rest. A row's result is the same to the last bit whatever rows
-    come with it, as in ``network.predict``.
+    each looks at every 4M-th pixel, at others than the rest. The targets are those of ``network.predict`` to the last
+    bit, and no row depends on the rows that come with it.
 
     Parameters
     ----------
@@ -57,7 +59,7 @@ def variances(network: StellarNet | Ensemble, flux: np.ndarray, ivar: np.ndarray
     ivar : (n, K) mean inverse variance of ``flux`` in blocks of P / K pixels; 0 where no pixel is good
     """
     network.eval()
-    size = flux.shape[1] // ivar.shape[1]
+    size, targets = flux.shape[1] // ivar.shape[1], len(TARGET_NAMES)
     members = network.each() if isinstance(network, Ensemble) else [network]
     step = PIXEL_STEP * len(members)
     pixels = [np.arange((PIXEL_STEP - 1) // 2 + PIXEL_STEP * m, flux.shape[1], step) for m in range(len(members))]
@@ -67,35 +69,39 @@ def variances(network: StellarNet | Ensemble, flux: np.ndarray, ivar: np.ndarray
     ]
     deviation = np.sqrt(block_variance(ivar))
     arrays = [flux, *(deviation[:, mine // size] for mine in pixels)]
-    found = [torch.empty(0, 2 * len(TARGET_NAMES), device=network.device)]
+    found = [torch.empty(0, 3 * targets, device=network.device)]
     with threads(1):
         for _, (batch, *deviations) in batches(arrays, network.device):
             each = zip(members, weights, deviations, strict=True)
-            found.append(torch.stack([_variances(member, mine, batch, noise) for member, mine, noise in each]).mean(0))
-    return torch.cat(found)[: len(flux)].cpu().numpy()
+            found.append(torch.stack([_one(member, mine, batch, noise) for member, mine, noise in each]).mean(0))
+    both = torch.cat(found)[: len(flux)].cpu().numpy()
+    return both[:, :targets], both[:, targets:]
 
 
 @torch.no_grad()
-def _variances(network: StellarNet, weights: list[Tensor], flux: Tensor, deviation: Tensor) -> Tensor:
-    """Return the variances (B, 6) for ``flux`` (B, P).
+def _one(network: StellarNet, weights: list[Tensor], flux: Tensor, deviation: Tensor) -> Tensor:
+    """Return the targets and variances (B, 9) of one network for ``flux`` (B, P).
 
     Parameters
     ----------
     weights : (pixels, D) of each first layer, at some pixels, times the root of the pixels that each stands for
     deviation : (B, pixels) standard deviations of the flux at these
     """
-    photon, units = [], []
+    targets, photon, units = [], [], []
     for weight, (first, rest) in zip(weights, network.paths(), strict=True):
-        for gradient, weighed in _gradients(network, rest, first(flux)):
+        for target, gradient, weighed in _gradients(network, rest, first(flux)):
+            targets.append(target)
             # not torch.mm, whose rows differ in their last bit by place for some numbers of pixels on some processors
             photon.append(functional.linear(gradient, weight).mul_(deviation).square_().sum(1))
             units.append(weighed)
-    return torch.stack([*photon, *units], dim=1)
+    return torch.stack([*targets, *photon, *units], dim=1)
 
 
 @torch.enable_grad()
-def _gradients(network: StellarNet, rest: Callable[[Tensor], Tensor], hidden: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Return for each target that ``rest`` makes of ``hidden`` (B, D) its gradient (B, D), and its variance by units.
+def _gradients(
+    network: StellarNet, rest: Callable[[Tensor], Tensor], hidden: Tensor
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Yield each target (B,) that ``rest`` makes of ``hidden`` (B, D), its gradient (B, D) and its variance by units.
 
     The blocks are those that ``rest`` runs through.
     """
@@ -106,13 +112,13 @@ def _gradients(network: StellarNet, rest: Callable[[Tensor], Tensor], hidden: Te
         if isinstance(block, Residual)
     ]
     try:
-        totals = rest(hidden.requires_grad_()).sum(0)  # a row's targets depend on that row alone
+        targets = rest(hidden.requires_grad_())
     finally:
         for hook in hooks:
             hook.remove()
-    found = []
-    for total in totals:
+    for target, total in zip(
+        targets.unbind(1), targets.sum(0), strict=True
+    ):  # a row's targets depend on that row alone
         gradient, *slopes = torch.autograd.grad(total, [hidden, *added], retain_graph=True)
         parts = [(slope * x).square_().sum(1) for slope, x in zip(slopes, added, strict=True)]
-        found.append((gradient, torch.stack(parts).sum(0)))
-    return found
+        yield target, gradient, torch.stack(parts).sum(0)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import math
 import socket
 
 import numpy as np
@@ -15,7 +16,8 @@ from raystellar.errors import DatasetError
 from raystellar.fit.augment import Augmenter
 from raystellar.fit.checkpoints import Checkpoints, State
 from raystellar.fit.config import FitConfig
-from raystellar.fit.loop import fit, flatten, huber
+from raystellar.fit.loop import _Fit, _Workers, fit, flatten, huber
+from raystellar.fit.schedule import memory
 from raystellar.model.architecture import NetworkConfig
 from raystellar.model.bundle import Bundle
 from raystellar.model.network import joined
@@ -23,6 +25,7 @@ from raystellar.model.network import joined
 NETWORK = NetworkConfig(n_pixels=40, stem=32, blocks=(16,), trunk_dropout=0.2, dropout_teff=0.1)
 CONFIG = FitConfig(epochs=4, batch_size=64, learning_rate=5e-3)
 TRAIN, VALIDATION = spectra(301, seed=1), spectra(100, seed=2)
+ITEMS = (TRAIN.flux, TRAIN.keys)
 
 
 def same(first, second):
@@ -68,6 +71,36 @@ def test_the_result_has_the_weights_of_its_best_epoch():
     )  # fmt: skip
     mae = np.abs(bundle.predict(VALIDATION.flux) - VALIDATION.targets).mean(0)
     np.testing.assert_allclose(mae, result.history[result.best_epoch - 1]["mae"], rtol=1e-5)
+
+
+def test_weights_are_averaged_over_the_steps():
+    """Compare with the sum of the weights after each step, each by what all later steps have kept of it."""
+    config = dataclasses.replace(CONFIG, epochs=2, averaging=0.3)
+    run = _Fit(TRAIN, VALIDATION, NETWORK, config, _Workers(0, 1, torch.device("cpu")), Augmenter(*ITEMS, config))
+    order, steps = run.items.order(0), -(-len(run.items) // config.batch_size)
+    snapshots = [run.parameters.detach().double().clone()]
+    run.network.train()
+    for start in range(0, len(order), config.batch_size):
+        run.step(order[start : start + config.batch_size])
+        snapshots.append(run.parameters.detach().double().clone())
+    kept = [memory(step, 0.3 * steps) for step in range(1, len(snapshots))]
+    shares = [1.0, *(1.0 - share for share in kept)]
+    expected = sum(
+        share * math.prod(kept[k:]) * snapshot
+        for k, (share, snapshot) in enumerate(zip(shares, snapshots, strict=True))
+    )
+    np.testing.assert_allclose(run.average.numpy(), expected.numpy(), atol=1e-6)
+    latest = run.parameters.detach().clone()
+    run._validate(0.0, 0.0)
+    assert torch.equal(run.parameters.detach(), latest)  # the fit goes on with the weights themselves
+    assert torch.equal(run.best, run.average)
+
+
+def test_without_averaging_weights_are_those_of_the_last_step():
+    config = dataclasses.replace(CONFIG, averaging=0.0)
+    run = _Fit(TRAIN, VALIDATION, NETWORK, config, _Workers(0, 1, torch.device("cpu")), Augmenter(*ITEMS, config))
+    run.epoch()
+    assert torch.equal(run.average, run.parameters.detach())
 
 
 def test_a_fit_is_a_function_of_data_settings_and_seed():

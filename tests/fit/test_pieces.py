@@ -11,7 +11,7 @@ from raystellar.errors import ConfigError
 from raystellar.fit.config import FitConfig
 from raystellar.fit.metrics import errors
 from raystellar.fit.scaler import RobustScaler
-from raystellar.fit.schedule import learning_rate
+from raystellar.fit.schedule import learning_rate, memory
 
 
 def test_scaler_is_scikit_learns():
@@ -22,6 +22,14 @@ def test_scaler_is_scikit_learns():
     np.testing.assert_allclose(ours.scale, theirs.scale_, rtol=1e-12)
     np.testing.assert_allclose(ours.transform(targets), theirs.transform(targets), atol=1e-12)
     np.testing.assert_allclose(ours.inverse(ours.transform(targets)), targets, rtol=1e-12)
+
+
+def test_memory():
+    assert memory(1, 0.0) == 0.0  # no average
+    kept = [memory(step, 50.0) for step in range(1, 2000)]
+    assert kept == sorted(kept)
+    assert kept[0] == 2 / 11
+    assert math.prod(kept[1000:1050]) == pytest.approx(1 / math.e)
 
 
 def test_errors():

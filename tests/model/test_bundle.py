@@ -69,15 +69,19 @@ def test_round_trip(saved):
     flux = np.random.default_rng(0).standard_normal((20, 40), dtype=np.float32)
     assert np.array_equal(again.predict(flux), bundle.predict(flux))
     np.testing.assert_allclose(again.predict(flux[:3]), bundle.predict(flux)[:3], rtol=1e-6)
-    given = (flux, np.full((20, 5), 50.0), np.full(20, 30.0), bundle.predict(flux))
-    assert np.array_equal(again.predict_errors(*given), bundle.predict_errors(*given))
+    given = (flux, np.full((20, 5), 50.0), np.full(20, 30.0))
+    (labels, errors), expected = again.predict_with_errors(*given), bundle.predict_with_errors(*given)
+    assert np.array_equal(labels, again.predict(flux))
+    assert np.array_equal(errors, expected[1])
+    apart = again.predict_with_errors(*given, floor=False)[1]
+    np.testing.assert_allclose(errors, np.hypot(apart, np.multiply(ERRORS.floor, again.scale)), rtol=1e-12)
 
 
 def test_a_bundle_without_errors_says_so(tmp_path):
     save_bundle(tmp_path / "model", make(errors=None))
     again = load_bundle(tmp_path / "model")
     with pytest.raises(BundleError, match="without errors of its predictions; train it again"):
-        again.predict_errors(np.zeros((1, 40)), np.zeros((1, 5)), np.zeros(1), np.zeros((1, 3)))
+        again.predict_with_errors(np.zeros((1, 40)), np.zeros((1, 5)), np.zeros(1))
 
 
 def test_predictions_are_physical():

@@ -9,7 +9,7 @@ import torch
 from raystellar.model.architecture import NetworkConfig
 from raystellar.model.errormodel import N_LOGARITHMS, N_TERMS, ErrorModel
 from raystellar.model.network import Ensemble, KeyedDropout, Residual, StellarNet, predict
-from raystellar.model.uncertainty import MOST_VARIANCE, PIXEL_STEP, block_variance, variances
+from raystellar.model.uncertainty import MOST_VARIANCE, PIXEL_STEP, block_variance, predict_with_variances
 
 SHAPE = {"n_pixels": 40, "stem": 16, "blocks": (8, 8), "head_teff": (8, 4), "head_feh": (3,), "head_logg": ()}
 ABLATIONS = [{}, {"multitask": False}, {"skip": False, "layer_norm": False}]
@@ -17,6 +17,10 @@ RNG = np.random.default_rng(0)
 FLUX = RNG.standard_normal((300, 40), dtype=np.float32)
 IVAR = RNG.uniform(50.0, 500.0, (300, 5)).astype(np.float32)
 IVAR[::7, 2] = 0.0
+
+
+def variances(network, flux, ivar):
+    return predict_with_variances(network, flux, ivar)[1]
 
 
 def make(**ablation):
@@ -72,6 +76,12 @@ def test_those_of_an_ensemble_are_the_mean_of_its_members_at_pixels_of_their_own
         np.testing.assert_allclose(found[row, :3], expected, rtol=1e-4)
     for rows in ([0], [299, 3], list(RNG.permutation(300))):
         assert np.array_equal(variances(ensemble, FLUX[rows], IVAR[rows]), variances(ensemble, FLUX, IVAR)[rows])
+
+
+@pytest.mark.parametrize("ablation", ABLATIONS)
+def test_predictions_are_those_of_the_network_alone(ablation):
+    for network in (make(**ablation), Ensemble(NetworkConfig(**SHAPE, **ablation), 3)):
+        assert np.array_equal(predict_with_variances(network, FLUX, IVAR)[0], predict(network, FLUX))
 
 
 @pytest.mark.parametrize("ablation", ABLATIONS)
