@@ -206,7 +206,9 @@ def examine(bundle: Bundle, dataset: str) -> Examined:
     DatasetError : it is none, or on another grid
     """
     from raystellar.fit.calibrate import CALIBRATION_COLUMNS, label_noise
+    from raystellar.model.errormodel import half_68
     from raystellar.model.saliency import mean_response
+    from raystellar.model.uncertainty import predict_with_variances
     from raystellar.report.model import Examined
 
     data = read_dataset(dataset)
@@ -214,14 +216,13 @@ def examine(bundle: Bundle, dataset: str) -> Examined:
         raise DatasetError(f"dataset {dataset} was preprocessed in another way than that of model {bundle.model_id}")
     spectra = data.split("validation", CALIBRATION_COLUMNS)
     sn = np.array(spectra.extra["sn"], dtype=np.float64)
-    if bundle.errors is None:
-        predicted, errors = bundle.predict(spectra.flux), np.zeros(spectra.targets.shape)
-    else:
-        predicted, errors = bundle.predict_with_errors(spectra.flux, spectra.extra["ivar"], sn, floor=False)
+    scaled, variances = predict_with_variances(bundle.module, spectra.flux, spectra.extra["ivar"])
     table_errors = np.array([spectra.extra[f"e_{name}"] for name in TARGET_NAMES], dtype=np.float64).T
-    noise = label_noise(table_errors / bundle.scale, (predicted - bundle.centre) / bundle.scale, sn) * bundle.scale
+    noise = label_noise(table_errors / bundle.scale, scaled, sn)
+    scatter = bundle.errors.scatter(variances, scaled, sn) if bundle.errors else np.zeros_like(noise)
+    predicted, errors = scaled * bundle.scale + bundle.centre, half_68(scatter, noise) * bundle.scale
     residuals = Residuals()
-    residuals.add(predicted, spectra.targets, np.hypot(errors, noise), sn)
+    residuals.add(predicted, spectra.targets, errors, sn)
     some = spectra.flux[:: -(-len(spectra) // SALIENCY_SPECTRA)]
     response = mean_response(bundle.module, some) * np.array(bundle.scale)[:, None]
     return Examined(dataset, data.about["digest"] == bundle.data_hash, residuals, response, len(some))

@@ -157,7 +157,7 @@ ESTIMATES = tuple(
     for t, label in zip(TARGETS, LABELS, strict=True)
     for column in (
         label,
-        Column(f"e_{t.name}", pa.float32(), t.unit, f"standard error of {t.name}, calibrated", error_ucd(t.ucd)),
+        Column(f"e_{t.name}", pa.float32(), t.unit, f"error of {t.name}: half of the 68 % interval", error_ucd(t.ucd)),
     )
 )
 

@@ -24,7 +24,18 @@ from scipy.optimize import minimize
 
 from raystellar.fit.data import SpectraSet
 from raystellar.model.bundle import Bundle
-from raystellar.model.errormodel import LEAST_VARIANCE, N_TERMS, WITHIN, ErrorModel, clipped, logarithms, place, terms
+from raystellar.model.errormodel import (
+    DEGREES_OF_FREEDOM,
+    LEAST_VARIANCE,
+    N_TERMS,
+    WITHIN,
+    ErrorModel,
+    clipped,
+    half_68,
+    logarithms,
+    place,
+    terms,
+)
 from raystellar.targets import TARGET_NAMES
 
 if TYPE_CHECKING:
@@ -46,12 +57,8 @@ LEAST_NOISE = 10.0
 CHUNK = 8192
 """Spectra predicted at a time: 130 MB."""
 
-DEGREES_OF_FREEDOM = 20.0
-"""Of Student's t for the residuals: nearly normal, but stars that are off by more than a normal distribution allows
-must not make the errors of all others."""
-
 BLUNDER, ROUNDS = 5.0, 3
-"""So many standard errors off is a blunder, of the label or of the network, and left out; and how often to look."""
+"""So many standard deviations off is a blunder, of the label or of the network, and left out; and how often to look."""
 
 SLOPES = (0.35, 0.55)
 """Powers of the target's own variances, by photons and by units, in that of its error where nothing else is learnt."""
@@ -104,7 +111,7 @@ def calibrate(bundle: Bundle, train: SpectraSet, validation: SpectraSet, parts: 
     model = fit_errors(stars.predicted, stars.labels, known, stars.variances, stars.sn)
     own = model.scatter(seen.variances, seen.predicted, seen.sn)
     theirs = label_noise(seen.label_errors, seen.predicted, seen.sn)
-    told = assess(seen.predicted - seen.labels, np.hypot(own, theirs), seen.sn)
+    told = assess(seen.predicted - seen.labels, half_68(own, theirs), seen.sn)
     return replace(bundle, errors=replace(model, floor=tuple(floor.tolist())), calibration=told)
 
 
@@ -247,7 +254,7 @@ def _smooth(errors: np.ndarray, known: np.ndarray, matrix: np.ndarray) -> np.nda
 def assess(residuals: np.ndarray, errors: np.ndarray, sn: np.ndarray) -> dict[str, dict[str, Any]]:
     """Return how well ``errors`` (n, 3) foretell ``residuals`` (n, 3), per target by its name.
 
-    ``std``: root mean square of z = residual / error; ``within68``, ``within95``: shares with |z| below 1 and 2;
+    ``std``: root mean square of z = residual / error; ``within68``, ``within95``: shares with |z| below 1 and 2.03;
     ``stars``; and ``quartiles``: the same of each quarter of the stars by S/N, with its ``sn`` from and to.
     """
     z = np.abs(residuals / errors)

@@ -80,7 +80,7 @@ class Bundle:
     """Least and greatest training label per target."""
 
     errors: ErrorModel | None = None
-    """What makes standard errors of predictions, see ``fit.calibrate``; None where that was not done."""
+    """What makes errors of predictions, see ``fit.calibrate``; None where that was not done."""
 
     calibration: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False)
     """How well these foretell the residuals on the validation set per target, see ``fit.calibrate.assess``."""
@@ -185,18 +185,14 @@ class Bundle:
             raise ValueError(f"flux has shape {flux.shape} and must be (n, {self.network.n_pixels})")
         return predict(self.module, flux).astype(np.float64) * self.scale + self.centre
 
-    def predict_with_errors(
-        self, flux: np.ndarray, ivar: np.ndarray, sn: np.ndarray, *, floor: bool = True
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return targets (n, 3) float64 as ``predict`` does, and their standard errors (n, 3), in their units.
+    def predict_with_errors(self, flux: np.ndarray, ivar: np.ndarray, sn: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return targets (n, 3) float64 as ``predict`` does, and their errors (n, 3), in their units.
 
         Parameters
         ----------
         flux : (n, n_pixels) standardised
         ivar : (n, blocks) inverse variance of ``flux`` in blocks of pixels; 0 where no pixel is good
         sn : (n,) median S/N per pixel; NaN where it is unknown
-        floor : with what all labels that the networks learnt from have wrong; without, errors are those against labels
-            of the same table
 
         Raises
         ------
@@ -207,8 +203,8 @@ class Bundle:
         if self.errors is None:
             raise BundleError(f"model {self.model_id} was made without errors of its predictions; train it again")
         predicted, variances = predict_with_variances(self.module, flux, ivar)
-        scaled, model = predicted.astype(np.float64), self.errors if floor else self.errors.scatter
-        return scaled * self.scale + self.centre, model(variances, scaled, sn) * self.scale
+        scaled = predicted.astype(np.float64)
+        return scaled * self.scale + self.centre, self.errors(variances, scaled, sn) * self.scale
 
     def ood_score(self, flux: np.ndarray, ivar: np.ndarray) -> np.ndarray:
         """Return how unlike the training spectra (n,) float32 each spectrum is, see ``novelty.Novelty.score``.

@@ -23,9 +23,14 @@ N_LOGARITHMS = 2 * len(TARGET_NAMES)
 MIN_SN = 1e-3
 """Below this S/N its logarithm says nothing."""
 
-WITHIN = {"within68": 1.0, "within95": 2.0}
-"""What an error means: within how many of them are 68.3 % and 95 % of the stars. Their distribution has slightly longer
-tails than the normal one, of which 95 % are within 1.96 standard deviations."""
+DEGREES_OF_FREEDOM = 20.0
+"""Of Student's t for residuals: nearly normal, but some stars are off by more than a normal distribution allows."""
+
+HALF_68 = 0.973
+"""Half of the interval that has 68.3 % of that distribution, in its standard deviations."""
+
+WITHIN = {"within68": 1.0, "within95": 2.03}
+"""What an error means: within how many of them are 68.3 % and 95 % of the stars."""
 
 LEAST_VARIANCE = 1e-12
 """What keeps logarithms finite."""
@@ -33,17 +38,18 @@ LEAST_VARIANCE = 1e-12
 
 @dataclass(frozen=True)
 class ErrorModel:
-    r"""What makes standard errors of photon noise, of the weight on single units, of S/N and place among the stars.
+    r"""What makes errors of photon noise, of the weight on single units, of S/N and place among the stars.
 
     .. math::
         \ln \sigma_t^2 &= w_t \cdot (p(u), l) + \max(0, \ln v_t - \ln v_t^\mathrm{high}) \\
-        e_t^2 &= \sigma_t^2 + f_t^2
+        e_t^2 &= h^2 (\sigma_t^2 + f_t^2)
 
     with :math:`p` the terms of a polynomial of the second degree, :math:`u` the place of the star, :math:`l` the
     logarithms of the variances of all targets by photons and by units, place and logarithms clipped to where there
     were stars to learn from, and :math:`v_t` the variance by photons: where the pixels are worse than those of any
     star it was learnt from, the variance grows with theirs. The floor :math:`f_t` is what predictions have wrong
-    because the labels that the network learnt from have it wrong, which no comparison with such labels shows.
+    because the labels that the network learnt from have it wrong, which no comparison with such labels shows; and
+    :math:`h` is ``HALF_68``.
 
     Attributes
     ----------
@@ -67,11 +73,11 @@ class ErrorModel:
             raise ValueError(f"floor has {len(self.floor)} values and needs {len(TARGET_NAMES)}")
 
     def __call__(self, variances: np.ndarray, targets: np.ndarray, sn: np.ndarray) -> np.ndarray:
-        """Return standard errors (n, 3) float64 of scaled targets; see ``scatter`` for the parameters."""
-        return np.sqrt(np.square(self.scatter(variances, targets, sn)) + np.square(self.floor))
+        """Return errors (n, 3) float64 of scaled targets, see ``WITHIN``; see ``scatter`` for the parameters."""
+        return half_68(self.scatter(variances, targets, sn), np.array(self.floor))
 
     def scatter(self, variances: np.ndarray, targets: np.ndarray, sn: np.ndarray) -> np.ndarray:
-        """Return the standard errors (n, 3) float64 without the floor: of scaled targets against labels without noise.
+        """Return the standard deviations (n, 3) float64 of scaled targets from labels of the same table without noise.
 
         Only sums and products of columns: a row's result is the same to the last bit whatever rows come with it.
 
@@ -90,6 +96,11 @@ class ErrorModel:
                 total += weight * column
             out[:, t] = np.exp(0.5 * total)
         return out
+
+
+def half_68(*deviations: np.ndarray) -> np.ndarray:
+    """Return half of the interval that has 68.3 % of the stars, for standard deviations of several causes."""
+    return HALF_68 * np.sqrt(sum(np.square(deviation) for deviation in deviations))
 
 
 def place(targets: np.ndarray, sn: np.ndarray) -> np.ndarray:

@@ -6,10 +6,9 @@ import tempfile
 import numpy as np
 import pytest
 from fitdata import spectra
-from scipy.stats import t
+from scipy.stats import norm, t
 
 from raystellar.fit.calibrate import (
-    DEGREES_OF_FREEDOM,
     SLOPES,
     SYSTEMATIC,
     _loss,
@@ -22,7 +21,7 @@ from raystellar.fit.config import FitConfig
 from raystellar.fit.members import fit_members, parts_of
 from raystellar.model.architecture import NetworkConfig
 from raystellar.model.bundle import Bundle
-from raystellar.model.errormodel import N_TERMS
+from raystellar.model.errormodel import DEGREES_OF_FREEDOM, HALF_68, N_TERMS, WITHIN
 from raystellar.model.network import joined, predict
 from raystellar.targets import TARGET_NAMES
 
@@ -131,6 +130,13 @@ def test_the_loss_is_that_of_students_t():
     assert found == pytest.approx(expected.sum() + constant, rel=1e-6)
 
 
+def test_an_error_is_half_of_an_interval_of_that_distribution():
+    deviation = np.sqrt((DEGREES_OF_FREEDOM - 2) / DEGREES_OF_FREEDOM)
+    half, wide = (deviation * t.ppf(share, DEGREES_OF_FREEDOM) for share in (norm.cdf(1.0), 0.975))
+    assert pytest.approx(half, abs=1e-3) == HALF_68
+    assert {"within68": 1.0, "within95": pytest.approx(wide / half, abs=0.005)} == WITHIN
+
+
 def test_where_nothing_can_be_learnt_the_powers_are_the_usual_ones():
     predicted, labels, told, variances, sn, _, _ = stars(2)
     model = fit_errors(predicted, labels, label_noise(told, predicted, sn), variances, sn)
@@ -189,10 +195,11 @@ def columns(n):
 def test_errors_of_an_ensemble_are_true_though_labels_are_as_uncertain(ensemble):
     bundle, fresh = ensemble
     given = fresh.flux, columns(3000)["ivar"], np.full(3000, 30.0)
-    predicted, errors = bundle.predict_with_errors(*given, floor=False)
+    predicted, errors = bundle.predict_with_errors(*given)
     off = predicted - fresh.targets
     assert (np.sqrt((off**2).mean(0)) < 1.2 * np.array(NOISE)).all()
-    ratio = np.sqrt((errors**2).mean(0) / (off**2).mean(0))
+    floor = bundle.errors.floor * np.array(bundle.scale)
+    ratio = np.sqrt(((errors / HALF_68) ** 2 - floor**2).mean(0) / (off**2).mean(0))
     assert (np.abs(np.log(ratio)) < 0.2).all()
 
 

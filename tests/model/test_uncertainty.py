@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from raystellar.model.architecture import NetworkConfig
-from raystellar.model.errormodel import N_LOGARITHMS, N_TERMS, ErrorModel
+from raystellar.model.errormodel import HALF_68, N_LOGARITHMS, N_TERMS, ErrorModel
 from raystellar.model.network import Ensemble, KeyedDropout, Residual, StellarNet, predict
 from raystellar.model.uncertainty import MOST_VARIANCE, PIXEL_STEP, block_variance, predict_with_variances
 
@@ -118,7 +118,7 @@ def test_errors_are_those_of_the_equation(model):
         place = np.array([np.log10(sn[row]), *targets[row]])
         u = 2 * (place - model.low[:4]) / np.subtract(model.high[:4], model.low[:4]) - 1
         columns = [1, *u, *(u[i] * u[j] for i in range(4) for j in range(i, 4)), *np.log(found[row])]
-        np.testing.assert_allclose(errors, np.exp(0.5 * np.array(model.weights) @ columns), rtol=1e-6)
+        np.testing.assert_allclose(errors, HALF_68 * np.exp(0.5 * np.array(model.weights) @ columns), rtol=1e-6)
 
 
 def test_errors_of_a_row_do_not_depend_on_the_rows_with_it(model):
@@ -148,8 +148,8 @@ def test_where_pixels_are_worse_than_those_of_any_star_errors_grow_with_their_no
 def test_the_floor_is_added_in_squares(model):
     found, targets, sn = np.exp(RNG.uniform(-6, -2, (9, 6))), RNG.uniform(-1, 1, (9, 3)), RNG.uniform(10, 100, 9)
     whole = dataclasses.replace(model, floor=(0.1, 0.0, 3.0))
-    assert np.array_equal(whole.scatter(found, targets, sn), model(found, targets, sn))
-    expected = np.hypot(model(found, targets, sn), (0.1, 0.0, 3.0))
+    assert np.array_equal(whole.scatter(found, targets, sn), model.scatter(found, targets, sn))
+    expected = HALF_68 * np.hypot(model.scatter(found, targets, sn), (0.1, 0.0, 3.0))
     np.testing.assert_allclose(whole(found, targets, sn), expected, rtol=1e-12)
 
 
