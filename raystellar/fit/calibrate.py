@@ -47,7 +47,7 @@ CALIBRATION_COLUMNS = ("ivar", "sn", *(f"e_{name}" for name in TARGET_NAMES))
 CALIBRATION_VERSION = 3
 """Raised when the same network and validation stars would get other errors: an older bundle is not taken for this."""
 
-SYSTEMATIC = (0.4, 0.3, 0.45)
+SYSTEMATIC = (0.42, 0.26, 0.42)
 """Systematic errors of labels per target, in units of their own errors where these are least. No comparison with
 labels can tell them: of simulated labels they are 0.42, 0.34 and 0.41 on average; for others it is an assumption."""
 
@@ -224,8 +224,9 @@ def label_noise(errors: np.ndarray, predicted: np.ndarray, sn: np.ndarray) -> np
     """Return the typical standard errors (n, 3) of the labels of such stars at such S/N.
 
     The errors of a table are the scatter of a handful of methods, and scatter themselves by a third: star by star they
-    would say little. So they are smoothed, and keep their mean square, which is right on average for such a scatter.
-    Where a table has none, labels count as exact, and their noise goes into the errors of predictions.
+    would say little. So they are smoothed. Whether their mean is right or their mean square, which is a tenth more,
+    depends on how they were made; they keep what lies in the middle. Where a table has none, labels count as exact, and
+    their noise goes into the errors of predictions.
 
     Parameters
     ----------
@@ -248,7 +249,8 @@ def _smooth(errors: np.ndarray, known: np.ndarray, matrix: np.ndarray) -> np.nda
     middle = np.log(errors).mean()
     ridge = known.T @ known + SMOOTHNESS * np.eye(known.shape[1])
     weights = np.linalg.solve(ridge, known.T @ (np.log(errors) - middle))
-    return np.exp(matrix @ weights) * np.sqrt(np.mean((errors / np.exp(known @ weights)) ** 2))
+    scatter = errors / np.exp(known @ weights)
+    return np.exp(matrix @ weights) * np.sqrt(scatter.mean() * np.sqrt(np.mean(scatter**2)))
 
 
 def assess(residuals: np.ndarray, errors: np.ndarray, sn: np.ndarray) -> dict[str, dict[str, Any]]:

@@ -89,13 +89,14 @@ def test_perfect_predictions_and_noiseless_pixels_make_small_errors():
     assert ((found > 0) & (found < 1e-2)).all()
 
 
-def test_label_noise_is_smooth_and_keeps_its_mean_square():
+def test_label_noise_is_smooth_and_between_its_mean_and_its_mean_square():
     predicted, _, told, _, sn, _, _ = stars(3000)
     told[::5] = np.nan
     told[1::5, 1] = 0.0
     found = label_noise(told, predicted, sn)
     known = told[:, 0] > 0
-    assert (found[known, 0] ** 2).mean() == pytest.approx((told[known, 0] ** 2).mean(), rel=0.03)
+    assert told[known, 0].mean() < found[known, 0].mean()
+    assert (found[known, 0] ** 2).mean() < (told[known, 0] ** 2).mean()
     np.testing.assert_allclose(found, np.broadcast_to(0.06 + 0.8 / sn[:, None], (3000, 3)), rtol=0.25)
 
 
