@@ -96,7 +96,7 @@ class TrainSummary:
             if found := self.calibration.get(target.name):
                 lines.append(
                     f"errors of {target.symbol}: std of z {found['std']:.3f}, {100 * found['within68']:.1f} % within 1 "
-                    f"(68.3) and {100 * found['within95']:.1f} % within 2.03 (95.0) of {found['stars']} stars\n"
+                    f"(68.3) and {100 * found['within95']:.1f} % within 2.09 (95.0) of {found['stars']} stars\n"
                 )
         return "".join(lines)
 

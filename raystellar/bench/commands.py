@@ -36,7 +36,7 @@ def run_bench_errors(options: argparse.Namespace) -> int:
 
     table = errors_table(options.catalog, options.truth)
     print(f"{'z of':6s} {'stars by':8s} {'from':>9s} {'to':>9s} {'stars':>7s} {'std':>6s} {'bias':>6s}", end="")
-    print(f" {'within 1':>9s} {'2.03':>6s}")
+    print(f" {'within 1':>9s} {'2.09':>6s}")
     for line in table:
         ends = " " * 19 if line.what == "all" else f"{line.low:9.5g} {line.high:9.5g}"
         shares = f"{100 * line.within[0]:7.1f} % {100 * line.within[1]:4.1f} %"

@@ -32,7 +32,7 @@ STD_WANTED, STD_WANTED_BY_SN = (0.9, 1.1), (0.8, 1.2)
 """Least and greatest standard deviation of z of all stars, and of each quarter of them by S/N."""
 
 SHARES_WANTED = ((0.66, 0.70), (0.94, 0.96))
-"""Least and greatest shares of all stars within 1 and 2.03 errors, which should be 0.683 and 0.950."""
+"""Least and greatest shares of all stars within 1 and 2.09 errors, which should be 0.683 and 0.950."""
 
 FEWEST = 20
 """Stars that say anything; figures as good as what is wanted need thousands."""
@@ -53,7 +53,7 @@ class Bin(NamedTuple):
     bias: float
     """Mean of z."""
     within: tuple[float, ...]
-    """Shares of the stars with |z| below 1 and 2.03, see ``errormodel.WITHIN``."""
+    """Shares of the stars with |z| below 1 and 2.09, see ``errormodel.WITHIN``."""
 
     @property
     def as_wanted(self) -> bool:

@@ -23,13 +23,13 @@ N_LOGARITHMS = 2 * len(TARGET_NAMES)
 MIN_SN = 1e-3
 """Below this S/N its logarithm says nothing."""
 
-DEGREES_OF_FREEDOM = 20.0
-"""Of Student's t for residuals: nearly normal, but some stars are off by more than a normal distribution allows."""
+DEGREES_OF_FREEDOM = 12.0
+"""Of Student's t for predicted minus true labels: some stars are off by more than a normal distribution allows."""
 
-HALF_68 = 0.973
+HALF_68 = 0.953
 """Half of the interval that has 68.3 % of that distribution, in its standard deviations."""
 
-WITHIN = {"within68": 1.0, "within95": 2.03}
+WITHIN = {"within68": 1.0, "within95": 2.09}
 """What an error means: within how many of them are 68.3 % and 95 % of the stars."""
 
 LEAST_VARIANCE = 1e-12

@@ -30,7 +30,7 @@ KINDS = {
 }
 """Of the gallery: what they are called, and by what they stand out."""
 
-CALIBRATION_HEAD = ["S/N", "rows", "std of z", "|z| < 1", "|z| < 2.03"]
+CALIBRATION_HEAD = ["S/N", "rows", "std of z", "|z| < 1", "|z| < 2.09"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,7 +237,7 @@ def calibration_table(calibration: Mapping[str, Any]) -> str:
                 low, high = quarter["sn"]
                 rows.append([f"{low:.0f} to {high:.0f}", *_shares(quarter)])
             tables.append(f"<div><b>{target.symbol}</b>{table(CALIBRATION_HEAD, rows, numbers=range(1, 5))}</div>")
-    note = "z is (predicted - given) / error. Its std should be 1.03, with 68.3 % below 1 and 95 % below 2.03."
+    note = "z is (predicted - given) / error. Its std should be 1.05, with 68.3 % below 1 and 95 % below 2.09."
     return f'<div class="columns close">{"".join(tables)}</div>\n<p class="muted">{note}</p>'
 
 

@@ -9,6 +9,7 @@ from fitdata import spectra
 from scipy.stats import norm, t
 
 from raystellar.fit.calibrate import (
+    DEGREES_OF_FREEDOM,
     SLOPES,
     SYSTEMATIC,
     _loss,
@@ -19,9 +20,10 @@ from raystellar.fit.calibrate import (
 )
 from raystellar.fit.config import FitConfig
 from raystellar.fit.members import fit_members, parts_of
+from raystellar.model import errormodel
 from raystellar.model.architecture import NetworkConfig
 from raystellar.model.bundle import Bundle
-from raystellar.model.errormodel import DEGREES_OF_FREEDOM, HALF_68, N_TERMS, WITHIN
+from raystellar.model.errormodel import HALF_68, N_TERMS, WITHIN
 from raystellar.model.network import joined, predict
 from raystellar.targets import TARGET_NAMES
 
@@ -132,8 +134,8 @@ def test_the_loss_is_that_of_students_t():
 
 
 def test_an_error_is_half_of_an_interval_of_that_distribution():
-    deviation = np.sqrt((DEGREES_OF_FREEDOM - 2) / DEGREES_OF_FREEDOM)
-    half, wide = (deviation * t.ppf(share, DEGREES_OF_FREEDOM) for share in (norm.cdf(1.0), 0.975))
+    nu = errormodel.DEGREES_OF_FREEDOM
+    half, wide = (np.sqrt((nu - 2) / nu) * t.ppf(share, nu) for share in (norm.cdf(1.0), 0.975))
     assert pytest.approx(half, abs=1e-3) == HALF_68
     assert {"within68": 1.0, "within95": pytest.approx(wide / half, abs=0.005)} == WITHIN
 
