@@ -65,7 +65,7 @@ def test_groups_and_missing_labels():
         for line in comparison(rows(ours, np.ones((6, 3)), bad), np.array(theirs), RANGES)
     }
     counts = {group: found[group, "teff"].n for group, _ in found}
-    assert counts == {"all": 6, "flag_bad": 1, "usable": 5, "usable, in range": 3}
+    assert counts == {"all": 6, "in range": 4, "flag_bad": 1, "usable": 5, "usable, in range": 3}
     assert found["all", "feh"].n == 5
     assert found["usable", "teff"].mae == pytest.approx(100.0)
     assert found["flag_bad", "teff"].bias == pytest.approx(1100.0)

@@ -114,12 +114,12 @@ def comparison(found: Table, theirs: np.ndarray, ranges: np.ndarray) -> Iterator
     """
     bad = np.asarray(found["flag_bad"], bool)
     inside = ((theirs >= ranges[:, 0]) & (theirs <= ranges[:, 1])).all(axis=1)
-    groups = {"all": np.ones(len(bad), bool), "flag_bad": bad, "usable": ~bad, "usable, in range": ~bad & inside}
-    before = np.zeros(len(bad), bool)
+    every = np.ones(len(bad), bool)
+    groups = {"all": every, "in range": inside, "flag_bad": bad, "usable": ~bad, "usable, in range": ~bad & inside}
+    wider = {"in range": "all", "usable": "all", "usable, in range": "usable"}
     for group, chosen in groups.items():
-        if (chosen == before).all():
+        if group in wider and (chosen == groups[wider[group]]).all():
             continue
-        before = chosen if group != "flag_bad" else groups["all"]
         for t, name in enumerate(TARGET_NAMES):
             rows = chosen & np.isfinite(theirs[:, t])
             if rows.any():
