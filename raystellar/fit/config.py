@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class FitConfig:
-    """How a network is fitted; the defaults are the paper's."""
+    """How networks are fitted; the defaults are the paper's but for ``members`` and ``averaging``."""
 
     epochs: int = 30
     """Passes over the augmented training set. Source: Sec. 5."""
