@@ -4,7 +4,7 @@
     batches        rows as batches of one size, on the device of the network
     network        the residual multitask network and its dropout, and the mean of several
     uncertainty    what the network itself says of its errors: noise of the pixels, weight on single units
-    errormodel     standard errors made of that, S/N and place, as learnt on stars with labels
+    errormodel     errors made of that, S/N and place, as learnt on stars with labels
     novelty        how unlike the training spectra a spectrum is; without torch
     saliency       which wavelengths the network looks at, for pages
     baselines      ordinary least squares and ridge regression, the paper's linear comparisons
