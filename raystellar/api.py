@@ -20,18 +20,19 @@ import pyarrow as pa
 from astropy import units
 from astropy.table import Column, Table
 
+from raystellar.catalog.labeller import Labeller
+from raystellar.catalog.repeats import find_stars
 from raystellar.config import nearest
 from raystellar.errors import InputError, SpectrumError
-from raystellar.fetch import FetchConfig, Fetcher
-from raystellar.ingest import Admitted, Batch, choose_rv, gather, ingest, take_prepared
-from raystellar.label import Labeller, preprocess_of
-from raystellar.manifest import cut, make_manifest, slices_of
-from raystellar.model.bundle import load_bundle
+from raystellar.files.fetcher import FetchConfig, Fetcher
+from raystellar.model.bundle_files import load_bundle
+from raystellar.output.folder import rejects_table
+from raystellar.output.manifest import cut, slices_of
+from raystellar.preprocess.ingest import Admitted, Batch, choose_rv, gather, ingest, take_prepared
 from raystellar.preprocess.pixels import Preprocessor
 from raystellar.quality import QualityConfig
-from raystellar.repeats import find_stars
 from raystellar.schema import CATALOG, arrow_schema
-from raystellar.shards import rejects_table
+from raystellar.spectra.inputs import make_manifest
 from raystellar.spectra.record import Prepared, Spectrum, check_loglam, median_sn
 from raystellar.votable import about_field
 
@@ -80,7 +81,7 @@ class Model:
     def __init__(self, bundle: str | os.PathLike[str], quality: QualityConfig | None = None) -> None:
         self.bundle = load_bundle(os.fspath(bundle))
         self._labeller = Labeller(self.bundle, quality or QualityConfig())
-        self._preprocessor = Preprocessor(preprocess_of(self.bundle))
+        self._preprocessor = Preprocessor(self.bundle.preprocess)
         self._fetcher = Fetcher(FetchConfig())
 
     def __repr__(self) -> str:

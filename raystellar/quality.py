@@ -25,7 +25,7 @@ class Flag(IntFlag):
     TEFF_RANGE = 1 << 6  # teff outside the labels the model was trained on
     FEH_RANGE = 1 << 7  # feh outside the labels the model was trained on
     LOGG_RANGE = 1 << 8  # logg outside the labels the model was trained on
-    UNUSUAL = 1 << 9  # ood_score above QualityConfig.max_ood_score: unlike the training spectra
+    OOD = 1 << 9  # ood_score above QualityConfig.max_ood_score: unlike the training spectra
     RV_UNCERTAIN = 1 << 10  # error of the pipeline's velocity above QualityConfig.max_rv_error
 
 
@@ -39,12 +39,12 @@ MEANINGS = {
     Flag.TEFF_RANGE: "teff outside the labels the model was trained on",
     Flag.FEH_RANGE: "feh outside the labels the model was trained on",
     Flag.LOGG_RANGE: "logg outside the labels the model was trained on",
-    Flag.UNUSUAL: "unlike the spectra the model was trained on",
+    Flag.OOD: "unlike the spectra the model was trained on",
     Flag.RV_UNCERTAIN: "the pipeline's velocity has too large an error",
 }
 """What each bit says, for a page; one that is missing here is called by its name."""
 
-BAD = Flag.SKY | Flag.NOT_STAR | Flag.NO_RV | Flag.UNUSUAL
+BAD = Flag.SKY | Flag.NOT_STAR | Flag.NO_RV | Flag.OOD
 """Bits that forbid use."""
 
 WARN = (
@@ -76,7 +76,7 @@ class QualityConfig:
     """Share of good grid pixels below which FEW_GOOD_PIXELS is set."""
 
     max_ood_score: float = 1.0
-    """``ood_score`` above which UNUSUAL is set; at 1 about one ordinary star in a hundred has it."""
+    """``ood_score`` above which OOD is set; at 1 about one ordinary star in a hundred has it."""
 
     max_rv_error: float = 30.0
     """Error of a pipeline's velocity [km/s] above which RV_UNCERTAIN is set: half a pixel of the spectrograph."""
@@ -123,7 +123,7 @@ def flag_rows(
     bits[~(sn >= config.min_sn)] |= Flag.LOW_SN
     bits[~(good_fraction >= config.min_good_fraction)] |= Flag.FEW_GOOD_PIXELS
     bits[~has_rv] |= Flag.NO_RV
-    bits[ood_score > config.max_ood_score] |= Flag.UNUSUAL
+    bits[ood_score > config.max_ood_score] |= Flag.OOD
     bits[(rv_error > config.max_rv_error) | (rv_error < 0.0)] |= Flag.RV_UNCERTAIN
     inside = (labels >= label_ranges[:, 0]) & (labels <= label_ranges[:, 1])
     for k, bit in enumerate(RANGE_BITS):

@@ -27,7 +27,7 @@ SUMMARY_NAME = "_summary.json"
 
 # Files in a model bundle
 WEIGHTS_NAME = "weights.safetensors"
-NOVELTY_NAME = "novelty.safetensors"
+OOD_NAME = "ood.safetensors"
 BUNDLE_NAME = "bundle.json"
 
 REJECT_STAGES = ("fetch", "read", "class", "labels", "rv", "preprocess", "predict")

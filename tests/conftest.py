@@ -22,9 +22,9 @@ def real_data() -> Path:
 @pytest.fixture(scope="session")
 def survey(tmp_path_factory) -> Path:
     """A simulated survey of 40 stars and 4 sky fibres on 4 plates, 3 of them with labels."""
-    from raystellar.engine import Resources
-    from raystellar.mocksurvey import simulate
+    from raystellar.engine.session import Resources
     from raystellar.simulate.survey import SimulateConfig
+    from raystellar.stages.simulate import simulate
 
     out = tmp_path_factory.mktemp("survey")
     config = SimulateConfig(stars=40, stars_per_plate=10, sky_fibres=1, labelled_fraction=0.75, repeat_fraction=0.1)
@@ -35,11 +35,11 @@ def survey(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def model(survey, tmp_path_factory) -> Path:
     """A bundle fitted to that survey for two epochs: whole, though it has learnt little."""
-    from raystellar.dataset import preprocess
-    from raystellar.engine import Resources
+    from raystellar.engine.session import Resources
     from raystellar.fit.config import FitConfig
-    from raystellar.splits import SplitConfig
-    from raystellar.train import train
+    from raystellar.labels.splits import SplitConfig
+    from raystellar.stages.preprocess import preprocess
+    from raystellar.stages.train import train
 
     folder = tmp_path_factory.mktemp("model")
     preprocess(
@@ -56,8 +56,8 @@ def model(survey, tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def labelled(survey, model, tmp_path_factory) -> Path:
     """The catalogue of that survey, and of two files that hold no spectrum, in shards of 7 rows."""
-    from raystellar.engine import Resources
-    from raystellar.label import label
+    from raystellar.engine.session import Resources
+    from raystellar.stages.label import label
 
     folder = tmp_path_factory.mktemp("labelled")
     (folder / "bad").mkdir()
@@ -73,7 +73,7 @@ def ray_session():
     """The one Ray session of the suite."""
     import ray
 
-    from raystellar.engine import Resources, session
+    from raystellar.engine.session import Resources, session
 
     with session(Resources()):
         yield ray

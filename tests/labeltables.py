@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from astropy.table import Table
 
-from raystellar.catalog import LabelTable
+from raystellar.labels.table import LabelTable
 
 SSPP = {
     "plate": "PLATE",

@@ -30,7 +30,7 @@ def test_each_fault_sets_its_own_bit():
     assert bits(sn=np.nan) == Flag.LOW_SN
     assert bits(good_fraction=0.5) == Flag.FEW_GOOD_PIXELS
     assert bits(has_rv=False) == Flag.NO_RV
-    assert bits(ood_score=1.1) == Flag.UNUSUAL
+    assert bits(ood_score=1.1) == Flag.OOD
     assert bits(ood_score=np.nan) == 0  # not known
     assert bits(rv_error=31.0) == Flag.RV_UNCERTAIN
     assert bits(rv_error=-1.0) == Flag.RV_UNCERTAIN  # the fit of the redshift failed

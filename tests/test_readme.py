@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from raystellar.cli import main, parser
+from raystellar.cli.parser import main, parser
+from raystellar.cli.settings import Settings
 from raystellar.quality import BAD, Flag
 from raystellar.schema import CATALOG
-from raystellar.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()

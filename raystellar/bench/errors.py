@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from raystellar.catalog.finished import open_catalog
 from raystellar.errors import InputError
-from raystellar.export import open_catalog
 from raystellar.model.errormodel import WITHIN
 from raystellar.targets import TARGET_NAMES
 

@@ -25,16 +25,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from raystellar.bench.kernels import admit_by_pipeline, plain_read, plain_resample
-from raystellar.engine import Resources, run_shards, session
+from raystellar.engine.session import Resources, session
+from raystellar.engine.shards import run_shards
 from raystellar.errors import InputError
-from raystellar.fetch import Fetcher
-from raystellar.ingest import Batch, ingest, matrix_column
-from raystellar.manifest import make_manifest
+from raystellar.files.fetcher import Fetcher
+from raystellar.output.folder import ShardedOutput
+from raystellar.preprocess.ingest import Batch, ingest, matrix_column
 from raystellar.preprocess.pixels import SPEED_OF_LIGHT_KM_S, PreprocessConfig, Preprocessor
 from raystellar.schema import IDENTITY, SPECTRA, arrow_schema
-from raystellar.shards import ShardedOutput
 from raystellar.spectra import Slice, read_spectrum
 from raystellar.spectra.content import HEAD_BYTES
+from raystellar.spectra.inputs import make_manifest
 
 SLOW_FILES = 300
 """Files for the loops, which take tens of milliseconds each."""

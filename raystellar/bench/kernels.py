@@ -16,12 +16,12 @@ from astropy.io import fits
 from scipy.interpolate import CubicSpline
 
 from raystellar.errors import InputError, SpectrumError
-from raystellar.ingest import Admitted, choose_rv, ingest
-from raystellar.label import preprocess_of
-from raystellar.manifest import make_manifest
-from raystellar.model.bundle import Bundle, load_bundle
+from raystellar.model.bundle import Bundle
+from raystellar.model.bundle_files import load_bundle
+from raystellar.preprocess.ingest import Admitted, choose_rv, ingest
 from raystellar.preprocess.pixels import SPEED_OF_LIGHT_KM_S, PreprocessConfig, Preprocessor, doppler_shift
 from raystellar.spectra import Slice, Spectrum, read_spectrum
+from raystellar.spectra.inputs import make_manifest
 
 TOLERANCE = 2e-6
 """Largest difference of standardised flux between the two programs: float32 rounding of values up to 20."""
@@ -58,7 +58,7 @@ def kernel_table(spectra: list[str], model: str | None, count: int = 400) -> lis
     """
     torch.set_num_threads(1)
     bundle = load_bundle(model) if model else None
-    config = preprocess_of(bundle) if bundle else PreprocessConfig()
+    config = bundle.preprocess if bundle else PreprocessConfig()
     preprocessor, grid = Preprocessor(config), config.grid()
     paths = _usable(spectra, preprocessor, count)
     plain_raw, plain_read_ms = _time(lambda: [plain_read(path) for path in paths], len(paths))

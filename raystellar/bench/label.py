@@ -23,19 +23,21 @@ import torch
 
 from raystellar.bench.ingest import SLOW_FILES, Line, ms, ray_job, touch
 from raystellar.bench.kernels import admit_by_pipeline, plain_read, plain_resample
+from raystellar.catalog.labeller import Labeller
 from raystellar.errors import InputError
-from raystellar.fetch import FetchConfig
-from raystellar.fit.threads import threads
-from raystellar.ingest import ingest
-from raystellar.label import Labeller, LabelShard, preprocess_of
-from raystellar.manifest import make_manifest
+from raystellar.files.fetcher import FetchConfig
 from raystellar.model.batches import CPU_BATCH
-from raystellar.model.bundle import Bundle, load_bundle
+from raystellar.model.bundle import Bundle
+from raystellar.model.bundle_files import load_bundle
+from raystellar.model.threads import threads
+from raystellar.output.folder import ShardedOutput
+from raystellar.preprocess.ingest import ingest
 from raystellar.preprocess.pixels import Preprocessor
 from raystellar.quality import QualityConfig
 from raystellar.schema import CATALOG, arrow_schema
-from raystellar.shards import ShardedOutput
 from raystellar.spectra import Slice, read_spectrum
+from raystellar.spectra.inputs import make_manifest
+from raystellar.stages.label import LabelShard
 from raystellar.targets import TARGET_NAMES
 
 ROWS_PER_SHARD = 1024
@@ -93,7 +95,7 @@ def predict_ratio(model: str) -> tuple[float, float]:
 
 def _plain(paths: list[str], bundle: Bundle) -> tuple[np.ndarray, Line]:
     """Run the loop of a user over ``paths``; return the labels (n, 3) and how long it took."""
-    grid, network = preprocess_of(bundle).grid(), bundle.module
+    grid, network = bundle.preprocess.grid(), bundle.module
     scale, centre = np.array(bundle.scale), np.array(bundle.centre)
     took, labels = dict.fromkeys(("read", "resample", "label", "write"), 0.0), []
     for path in paths:
@@ -119,7 +121,7 @@ def _plain(paths: list[str], bundle: Bundle) -> tuple[np.ndarray, Line]:
 
 def _bare(paths: list[str], few: list[str], expected: np.ndarray, bundle: Bundle) -> Line:
     """Time raystellar's parts on a few files, then all together on all, in this process."""
-    preprocessor, labeller = Preprocessor(preprocess_of(bundle)), Labeller(bundle, QualityConfig())
+    preprocessor, labeller = Preprocessor(bundle.preprocess), Labeller(bundle, QualityConfig())
     batch = ingest([Slice(path) for path in few], preprocessor, admit_by_pipeline)
     found = labeller.rows(batch)
     labels = np.column_stack([found[name].to_numpy() for name in TARGET_NAMES])

@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 from raystellar.bench.ingest import SCHEMA, BenchShard
 from raystellar.errors import InputError
-from raystellar.fetch import Fetcher
-from raystellar.manifest import make_manifest
-from raystellar.shards import ShardedOutput
+from raystellar.files.fetcher import Fetcher
+from raystellar.output.folder import ShardedOutput
+from raystellar.spectra.inputs import make_manifest
 
 ROWS_PER_SHARD = 2048
 """As in a survey of more than a hundred thousand spectra."""

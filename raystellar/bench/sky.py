@@ -20,7 +20,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 from scipy.stats import spearmanr
 
-from raystellar.simulate.synthesis import LIMITS, LOGLAM, synthesize
+from raystellar.simulate.photosphere.synthesis import LIMITS, LOGLAM, synthesize
 
 Bands = tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
 

@@ -25,8 +25,8 @@ from raystellar.api import Labels, Model
 from raystellar.bench.sky import air_to_vacuum
 from raystellar.errors import InputError, LabelTableError, first_line
 from raystellar.fit.metrics import NORMAL_MAD
-from raystellar.manifest import make_manifest
-from raystellar.sspp import KEY, choose
+from raystellar.labels.sspp import KEY, choose
+from raystellar.spectra.inputs import make_manifest
 from raystellar.targets import TARGET_NAMES
 
 ELODIE, MILES = "elodie", ".npz"

@@ -11,7 +11,7 @@
     members       the networks whose mean is the model, and which spectra each of them does not see
     part          one trial of a search, fitted part by part
     calibrate     the errors of predictions, learnt on stars that are new to who predicts them
-    novelty       the score of what it has not learnt from, learnt on the training spectra
+    ood       the score of what it has not learnt from, learnt on the training spectra
     threads       how many threads torch has, for a while
 
 Nothing here knows Ray: a worker is (rank, world) and an optional process group of torch.

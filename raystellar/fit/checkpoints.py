@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 
-from raystellar import places
+from raystellar.files import places
 
 logger = logging.getLogger(__name__)
 

@@ -19,9 +19,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from raystellar import places
 from raystellar.errors import DatasetError
-from raystellar.runs import read_run
+from raystellar.files import places
+from raystellar.files.facts import read_run
 from raystellar.schema import MANIFEST_NAME, N_PIXELS, RUN_NAME
 from raystellar.targets import TARGET_NAMES
 

@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 
 from raystellar.config import digest
+from raystellar.files.places import join
 from raystellar.fit.checkpoints import Checkpoints
 from raystellar.fit.config import FitConfig
 from raystellar.fit.data import SpectraSet
 from raystellar.fit.loop import EpochReport, FitResult, fit
+from raystellar.labels.splits import hash_place
+from raystellar.labels.stars import FIBRES_PER_KEY
 from raystellar.model.architecture import NetworkConfig
-from raystellar.places import join
-from raystellar.splits import hash_place
-from raystellar.stars import FIBRES_PER_KEY
 
 PLATES_PER_PART = 3
 """Below this, parts are of stars: what a network lacks of two plates is too different from one to the other."""

@@ -5,7 +5,7 @@
     network        the residual multitask network and its dropout, and the mean of several
     uncertainty    what the network itself says of its errors: noise of the pixels, weight on single units
     errormodel     errors made of that, S/N and place, as learnt on stars with labels
-    novelty        how unlike the training spectra a spectrum is; without torch
+    ood        how unlike the training spectra a spectrum is; without torch
     saliency       which wavelengths the network looks at, for pages
     baselines      ordinary least squares and ridge regression, the paper's linear comparisons
     bundle         a folder that describes itself: weights, grid, scaler, provenance; never a pickle

@@ -26,9 +26,10 @@ import torch
 from torch import Tensor, nn
 
 import raystellar
-from raystellar import places
 from raystellar.errors import ConfigError, OutputError
-from raystellar.model.bundle import Bundle, load_bundle
+from raystellar.files import places
+from raystellar.model.bundle import Bundle
+from raystellar.model.bundle_files import load_bundle
 from raystellar.model.recipe import INPUT, OUTPUT, describe, readable
 from raystellar.targets import TARGETS
 

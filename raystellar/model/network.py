@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from raystellar.fit.threads import threads
 from raystellar.model.architecture import NetworkConfig
 from raystellar.model.batches import batches
+from raystellar.model.threads import threads
 from raystellar.targets import TARGET_NAMES
 
 LAYER_NORM_EPSILON = 1e-3

@@ -10,7 +10,6 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from raystellar.config import build
 from raystellar.model.bundle import Bundle
 from raystellar.preprocess.pixels import MIN_PIXELS, SPEED_OF_LIGHT_KM_S, PreprocessConfig
 from raystellar.targets import TARGETS
@@ -68,7 +67,7 @@ def describe(bundle: Bundle) -> dict[str, Any]:
 
 
 def _preprocess(bundle: Bundle) -> dict[str, Any]:
-    config = build(PreprocessConfig, bundle.preprocess, "preprocess")
+    config = bundle.preprocess
     start, stop, n = (bundle.grid[key] for key in ("start", "stop", "n"))
     return {
         "grid": {

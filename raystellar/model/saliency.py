@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter1d
 
-from raystellar.fit.threads import threads
 from raystellar.model.batches import CPU_BATCH
 from raystellar.model.network import Ensemble, StellarNet
+from raystellar.model.threads import threads
 from raystellar.targets import TARGET_NAMES
 
 LINE_SIGMA = 3.0

@@ -20,9 +20,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from raystellar.fit.threads import threads
 from raystellar.model.batches import batches
 from raystellar.model.network import Ensemble, Residual, StellarNet
+from raystellar.model.threads import threads
 from raystellar.targets import TARGET_NAMES
 
 MOST_VARIANCE = 1.0

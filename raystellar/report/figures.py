@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from raystellar import places
+from raystellar.files import places
 from raystellar.targets import TARGETS
 
 

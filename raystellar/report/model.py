@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from raystellar.config import to_plain
 from raystellar.model.bundle import Bundle
-from raystellar.report.catalog import calibration_table, in_units, residual_figures
-from raystellar.report.catalog_figures import draw_response
+from raystellar.report.catalog.figures import draw_response
+from raystellar.report.catalog.page import calibration_table, in_units, residual_figures
 from raystellar.report.page import count, figure, header, html_page, listed, section, table, tile
 from raystellar.report.residuals import Residuals
-from raystellar.report.search_figures import loss_axis
+from raystellar.report.search.figures import loss_axis
 from raystellar.report.spectral_lines import mark_lines, wavelength_axis
 from raystellar.report.svg import COLOURS, inline_svg
 from raystellar.targets import TARGETS
@@ -62,7 +63,7 @@ def model_page(place: str, bundle: Bundle, examined: Examined | None) -> str:
         _calibration(bundle),
         _residuals(examined),
         _saliency(bundle, examined),
-        _novelty(bundle),
+        _ood(bundle),
         _provenance(bundle),
     ]
     return html_page(f"Model: {place}", parts)
@@ -100,7 +101,7 @@ def _architecture(bundle: Bundle) -> str:
         ["shared trunk", "yes" if network.multitask else "no: a network for each label"],
         ["shortcuts, layer normalisation", f"{_yes(network.skip)}, {_yes(network.layer_norm)}"],
     ]
-    rows += [[f"preprocess.{name}", escape(str(value))] for name, value in bundle.preprocess.items()]
+    rows += [[f"preprocess.{name}", escape(str(value))] for name, value in to_plain(bundle.preprocess).items()]
     return section("architecture", "What it is", table(["", ""], rows))
 
 
@@ -228,19 +229,19 @@ def _draw_saliency(figure: Figure, loglam: np.ndarray, response: np.ndarray) -> 
     wavelength_axis(axis, loglam)
 
 
-def _novelty(bundle: Bundle) -> str:
-    title, found = "What it knows", bundle.novelty_check
+def _ood(bundle: Bundle) -> str:
+    title, found = "What it knows", bundle.ood_check
     if not found:
-        words = "The bundle holds no novelty score: it does not say which spectra are unlike those it learnt from."
-        return section("novelty", title, f'<p class="muted">{words}</p>')
+        words = "The bundle holds no OOD score: it does not say which spectra are unlike those it learnt from."
+        return section("ood", title, f'<p class="muted">{words}</p>')
     words = (
-        f"Share of {found['stars']} validation stars with a novelty score above 1, the limit of the flag UNUSUAL. It "
+        f"Share of {found['stars']} validation stars with a OOD score above 1, the limit of the flag OOD. It "
         "should be about one in a hundred, whatever the S/N."
     )
     shares = [found["above"], *found["above_by_sn_quartile"]]
     head = ["of all", *(f"quarter {number} by S/N" for number in range(1, 5))]
     row = ["" if share is None else f"{100 * share:.2f} %" for share in shares]
-    return section("novelty", title, f"<p>{words}</p>\n{table(head, [row])}")
+    return section("ood", title, f"<p>{words}</p>\n{table(head, [row])}")
 
 
 def _provenance(bundle: Bundle) -> str:

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from raystellar import places
 from raystellar.errors import InputError
+from raystellar.files import places
 from raystellar.search.space import Choice
 
 TRIALS_NAME = "trials.json"

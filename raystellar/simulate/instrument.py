@@ -15,8 +15,8 @@ from importlib import resources
 
 import numpy as np
 
-from raystellar.simulate.constants import LIGHT_CM_S, LIGHT_KM_S
 from raystellar.simulate.optics import add_sky_lines, shift_and_blur
+from raystellar.simulate.photosphere.constants import LIGHT_CM_S, LIGHT_KM_S
 from raystellar.simulate.population import STREAM_PLATE, Star, generator
 
 K_FIRST, N_LATTICE = 35780, 3881

@@ -24,10 +24,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from raystellar.simulate.constants import HC_OVER_K_ANGSTROM_K, LIGHT_KM_S
 from raystellar.simulate.instrument import Conditions, Spectrum, draw_conditions, observe
+from raystellar.simulate.photosphere.constants import HC_OVER_K_ANGSTROM_K, LIGHT_KM_S
+from raystellar.simulate.photosphere.synthesis import LOGLAM, synthesize, white_dwarf
 from raystellar.simulate.population import Population, Star, draw_sn, draw_star, generator
-from raystellar.simulate.synthesis import LOGLAM, synthesize, white_dwarf
 
 STREAM_OTHER = 64
 """Streams of random numbers from here on, one a kind; those of the survey are below."""

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from astropy.io import fits
 
-from raystellar import places
+from raystellar.files import places
 from raystellar.simulate.instrument import Spectrum
 from raystellar.simulate.specobj import array_type, dtype, layout, specobj_row, spzline_rows
 from raystellar.simulate.spectro1d import Target, specobj_id

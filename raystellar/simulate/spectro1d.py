@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from raystellar.simulate.constants import LIGHT_KM_S
+from raystellar.simulate.photosphere.constants import LIGHT_KM_S
 from raystellar.simulate.population import Star
 
 VELOCITY_OFFSET_KM_S = -7.3

@@ -24,9 +24,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from raystellar import places
 from raystellar.config import digest
 from raystellar.errors import IncompleteError, OutputError
+from raystellar.files import places
 from raystellar.schema import Column
 from raystellar.simulate.instrument import Conditions, Spectrum, draw_conditions, observe
 from raystellar.simulate.labels import SSPP_COLUMNS, label_row, write_sspp_table
@@ -251,7 +251,7 @@ def finish(config: SimulateConfig, out: str) -> SurveySummary:
 
 def rest_spectrum(star: Star) -> tuple[np.ndarray, np.ndarray]:
     """Return log10 wavelength [A] and flux of a star at rest."""
-    from raystellar.simulate.synthesis import LOGLAM, synthesize  # its tables take a second to load
+    from raystellar.simulate.photosphere.synthesis import LOGLAM, synthesize  # its tables take a second to load
 
     return LOGLAM, synthesize(star.teff, star.logg, star.feh, alpha=star.alpha, vmicro=star.vmicro)
 

@@ -35,7 +35,7 @@ _REFUSALS = (
 
 
 class Partial(Protocol):
-    """A file on a server of which the head is here, such as ``fetched.Fetched``."""
+    """A file on a server of which the head is here, such as ``fetched.RemoteFile``."""
 
     path: str
     head: bytes

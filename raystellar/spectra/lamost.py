@@ -31,15 +31,7 @@ from raystellar.errors import SpectrumError
 from raystellar.spectra.content import Content
 from raystellar.spectra.fits_bytes import NotStandard, read_table
 from raystellar.spectra.fits_image import Hdu, axes, find_cards, hdus, image, read_at
-from raystellar.spectra.record import (
-    LATTICE_STEP,
-    MAX_PIXELS,
-    ZWARNING_SKY,
-    Spectrum,
-    check_loglam,
-    lattice,
-    median_sn,
-)
+from raystellar.spectra.record import LATTICE_STEP, MAX_PIXELS, ZWARNING_SKY, Spectrum, check_loglam, lattice, median_sn
 from raystellar.spectra.source import Source
 from raystellar.spectra.values import integer, real, string
 

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from raystellar.errors import InputError, SpectrumError
-from raystellar.runs import read_run
+from raystellar.files.facts import read_run
 from raystellar.schema import IDENTITY, N_NOISE, N_PIXELS, SPECTRA
 from raystellar.spectra.record import ZWARNING_SKY, Prepared
 from raystellar.spectra.source import Item

@@ -27,18 +27,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from raystellar.errors import SpectrumError, first_line
+from raystellar.labels.sspp import SPELLINGS
 from raystellar.spectra import prepared
 from raystellar.spectra.content import Content
-from raystellar.spectra.record import (
-    MAX_PIXELS,
-    SPEED_OF_LIGHT_KM_S,
-    ZWARNING_SKY,
-    Spectrum,
-    check_loglam,
-    median_sn,
-)
+from raystellar.spectra.record import MAX_PIXELS, SPEED_OF_LIGHT_KM_S, ZWARNING_SKY, Spectrum, check_loglam, median_sn
 from raystellar.spectra.source import Item, Source
-from raystellar.sspp import SPELLINGS
 
 COLUMNS: Mapping[str, Sequence[str]] = {
     "flux": ("flux", "native_flux"),

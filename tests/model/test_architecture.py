@@ -34,6 +34,6 @@ def test_lists_of_toml_become_widths():
 
 
 def test_configuration_loads_no_torch():
-    modules = "raystellar.model.architecture, raystellar.model.bundle, raystellar.fit.config, raystellar.train"
+    modules = "raystellar.model.architecture, raystellar.model.bundle, raystellar.fit.config, raystellar.stages.train"
     code = f"import sys, {modules}; print('torch' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"

@@ -2,17 +2,20 @@
 
 import dataclasses
 import json
+from dataclasses import replace
 
-import noveltydata
 import numpy as np
+import ooddata
 import pytest
 
 from raystellar.errors import BundleError, OutputError
 from raystellar.model.architecture import NetworkConfig
-from raystellar.model.bundle import Bundle, describe, load_bundle, save_bundle
+from raystellar.model.bundle import Bundle
+from raystellar.model.bundle_files import describe, load_bundle, save_bundle
 from raystellar.model.errormodel import ErrorModel
 from raystellar.model.network import StellarNet, joined
-from raystellar.schema import BUNDLE_NAME, NOVELTY_NAME, WEIGHTS_NAME
+from raystellar.preprocess.pixels import PreprocessConfig
+from raystellar.schema import BUNDLE_NAME, OOD_NAME, WEIGHTS_NAME
 
 NETWORK = NetworkConfig(n_pixels=40, stem=16, blocks=(8,))
 ERRORS = ErrorModel(
@@ -31,7 +34,7 @@ def make(seed=0, **changes):
     values = {
         "network": NETWORK,
         "weights": joined(members),
-        "preprocess": {"loglam_start": 3.5754, "loglam_stop": 3.967, "passes": "two"},
+        "preprocess": PreprocessConfig(passes="two"),
         "centre": (5800.0, -0.7, 4.1),
         "scale": (900.0, 0.8, 0.6),
         "errors": ERRORS,
@@ -93,7 +96,7 @@ def test_identity_is_what_decides_predictions():
     bundle = make()
     assert make(created="2020-01-01T00:00:00+00:00", history=[], config={"a": 1}).model_id == bundle.model_id
     noisier = dataclasses.replace(ERRORS, low=(1.1, *ERRORS.low[1:]))
-    others = make(seed=1), make(scale=(901.0, 0.8, 0.6)), make(preprocess={**bundle.preprocess, "passes": "one"})
+    others = make(seed=1), make(scale=(901.0, 0.8, 0.6)), make(preprocess=replace(bundle.preprocess, passes="one"))
     for other in (*others, make(errors=noisier)):
         assert other.model_id != bundle.model_id
     assert dataclasses.replace(bundle, weights=dict(reversed(bundle.weights.items()))).model_id == bundle.model_id
@@ -150,7 +153,7 @@ def test_describe_needs_no_weights(saved):
         ({"errors": {"low": [1.0]}}, "holds what it should not"),
         ({"targets": [{"name": "teff", "unit": "K"}]}, "train it again"),
         ({"grid": {"start": 3.5, "stop": 3.967, "n": 40}}, "names the grid"),
-        ({"preprocess": {}}, "preprocess without loglam_start"),
+        ({"preprocess": {"future": 1}}, "unknown key preprocess.future"),
         ({"scale": [1.0, 1.0]}, "scaler has 2 targets"),
         ({"scale": [1.0, 1.0, 2.0]}, "changed after it was written"),
         ({"scale": None}, "holds what it should not"),
@@ -189,34 +192,34 @@ def test_damaged_weights(saved, damage):
 
 @pytest.fixture
 def scored(tmp_path):
-    novelty = noveltydata.make(pixels=NETWORK.n_pixels)
-    save_bundle(tmp_path / "scored", make(novelty=novelty, novelty_check={"above": 0.01}))
+    ood = ooddata.make(pixels=NETWORK.n_pixels)
+    save_bundle(tmp_path / "scored", make(ood=ood, ood_check={"above": 0.01}))
     return tmp_path / "scored"
 
 
-def test_the_score_of_novelty_comes_back_and_is_part_of_the_identity(scored):
-    again, before = load_bundle(scored), noveltydata.make(pixels=NETWORK.n_pixels)
-    assert all(np.array_equal(array, getattr(before, name)) for name, array in again.novelty.arrays().items())
-    assert again.novelty_check == {"above": 0.01}
-    assert again.model_id == make(novelty=before).model_id != make().model_id
-    assert make(novelty=noveltydata.make(1, pixels=NETWORK.n_pixels)).model_id != again.model_id
+def test_the_score_of_ood_comes_back_and_is_part_of_the_identity(scored):
+    again, before = load_bundle(scored), ooddata.make(pixels=NETWORK.n_pixels)
+    assert all(np.array_equal(array, getattr(before, name)) for name, array in again.ood.arrays().items())
+    assert again.ood_check == {"above": 0.01}
+    assert again.model_id == make(ood=before).model_id != make().model_id
+    assert make(ood=ooddata.make(1, pixels=NETWORK.n_pixels)).model_id != again.model_id
     assert np.isnan(make().ood_score(np.zeros((2, 40)), np.ones((2, 5)))).all()
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[:-100], lambda data: data[:-4] + b"\0\0\0\1", lambda data: b""])
 def test_a_damaged_score_is_refused(scored, damage):
-    data = (scored / NOVELTY_NAME).read_bytes()
-    (scored / NOVELTY_NAME).write_bytes(damage(data))
+    data = (scored / OOD_NAME).read_bytes()
+    (scored / OOD_NAME).write_bytes(damage(data))
     with pytest.raises(BundleError, match="damaged"):
         load_bundle(scored)
 
 
 def test_a_score_that_is_missing_or_another_model_s_is_refused(scored, tmp_path):
-    save_bundle(tmp_path / "wide", make(novelty=noveltydata.make()))
+    save_bundle(tmp_path / "wide", make(ood=ooddata.make()))
     with pytest.raises(BundleError, match="is for 4000 pixels, not 40"):
         load_bundle(tmp_path / "wide")
-    (scored / NOVELTY_NAME).unlink()
-    with pytest.raises(BundleError, match=f"{NOVELTY_NAME} is not in it"):
+    (scored / OOD_NAME).unlink()
+    with pytest.raises(BundleError, match=f"{OOD_NAME} is not in it"):
         load_bundle(scored)
 
 

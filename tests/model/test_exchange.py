@@ -14,7 +14,7 @@ from raystellar.cli import main
 from raystellar.errors import OutputError
 from raystellar.model import exchange
 from raystellar.model.architecture import NetworkConfig
-from raystellar.model.bundle import load_bundle
+from raystellar.model.bundle_files import load_bundle
 from raystellar.model.network import StellarNet, joined
 from raystellar.model.recipe import describe, readable
 

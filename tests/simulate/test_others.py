@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from raystellar.simulate.others import KINDS, LOGLAM, OBSERVED, m_dwarf_flux, observe_kind
-from raystellar.simulate.synthesis import white_dwarf
+from raystellar.simulate.photosphere.synthesis import white_dwarf
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -113,7 +113,7 @@ def test_urls_are_read_as_files_are():
 
 
 def test_ingest_takes_files_of_one_and_of_many(tmp_path):
-    from raystellar.ingest import Admitted, ingest
+    from raystellar.preprocess.ingest import Admitted, ingest
     from raystellar.preprocess.pixels import PreprocessConfig, Preprocessor
 
     def admit(spectrum):
@@ -165,7 +165,7 @@ def test_any_bytes_give_one_reason(head, tail):
 
 
 def test_a_file_of_many_spectra_that_was_not_counted_is_refused_and_not_cut_short(tmp_path):
-    from raystellar.ingest import Admitted, ingest
+    from raystellar.preprocess.ingest import Admitted, ingest
     from raystellar.preprocess.pixels import PreprocessConfig, Preprocessor
 
     (tmp_path / "renamed.fits").write_bytes(plate_file())

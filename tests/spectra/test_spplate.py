@@ -16,7 +16,7 @@ from source_files import FIBRES, N, assert_record, assert_sound, pixels, plate_f
 from spec_files import damage
 
 from raystellar.errors import SpectrumError
-from raystellar.fetch import FetchConfig, Fetcher
+from raystellar.files.fetcher import FetchConfig, Fetcher
 from raystellar.spectra import Spectrum, count_spectra, read_spectra, read_spectrum, spplate
 
 NAME, ZBEST = "spPlate-0266-51602.fits", "spZbest-0266-51602.fits"
@@ -25,9 +25,9 @@ NAME, ZBEST = "spPlate-0266-51602.fits", "spZbest-0266-51602.fits"
 @pytest.fixture(scope="module")
 def plates(tmp_path_factory):
     """Two simulated plates, with the spec files of their fibres."""
-    from raystellar.engine import Resources
-    from raystellar.mocksurvey import simulate
+    from raystellar.engine.session import Resources
     from raystellar.simulate.survey import SimulateConfig
+    from raystellar.stages.simulate import simulate
 
     out = tmp_path_factory.mktemp("plates")
     simulate(str(out), SimulateConfig(stars=24, stars_per_plate=12, sky_fibres=2, spplate=True), Resources(local=True))

@@ -1,0 +1,57 @@
+"""TODO."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from raystellar.catalog.repeats import undecided
+from raystellar.preprocess.ingest import Batch
+from raystellar.quality import BAD, WARN, QualityConfig, flag_rows
+from raystellar.targets import TARGET_NAMES
+
+if TYPE_CHECKING:
+    from raystellar.model.bundle import Bundle
+
+
+class Labeller:
+    """Turn preprocessed spectra into rows of the catalogue: predict and judge."""
+
+    def __init__(self, bundle: Bundle, quality: QualityConfig) -> None:
+        self.bundle, self._quality = bundle, quality
+
+    def rows(self, batch: Batch) -> pa.Table:
+        """Return the columns ``schema.CATALOG`` of a batch; those of ``REPEATS`` are still to be decided."""
+        labels, errors = self.bundle.predict_with_errors(batch.flux, batch.ivar, batch.identity["sn"].to_numpy())
+        scores = self.bundle.ood_score(batch.flux, batch.ivar)
+        bits = self._judge(batch, labels, scores)
+        table = batch.identity
+        for k, name in enumerate(TARGET_NAMES):
+            table = table.append_column(name, pa.array(labels[:, k], type=pa.float32()))
+            table = table.append_column(f"e_{name}", pa.array(errors[:, k], type=pa.float32()))
+        table = table.append_column("ood_score", pa.array(scores, from_pandas=True))
+        table = table.append_column("flags", pa.array(bits))
+        table = table.append_column("flag_warn", pa.array((bits & WARN) != 0))
+        table = table.append_column("flag_bad", pa.array((bits & BAD) != 0))
+        table = table.append_column("model_id", pa.array([self.bundle.model_id] * len(bits), type=pa.string()))
+        return undecided(table)
+
+    def _judge(self, batch: Batch, labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
+        def column(name: str) -> np.ndarray:
+            return batch.identity[name].to_numpy()
+
+        return flag_rows(
+            self._quality,
+            is_sky=batch.is_sky,
+            object_class=column("object_class").astype(str),
+            zwarning=column("zwarning"),
+            sn=column("sn"),
+            good_fraction=column("good_fraction"),
+            has_rv=column("rv_source") != "none",
+            rv_error=batch.rv_error,
+            ood_score=scores,
+            labels=labels,
+            label_ranges=np.array([self.bundle.label_ranges[name] for name in TARGET_NAMES]),
+        )

@@ -1,0 +1,5 @@
+"""The program ``raystellar``."""
+
+from raystellar.cli.parser import main
+
+__all__ = ["main"]

@@ -1,0 +1,271 @@
+"""How the trials of a search run: Ray Tune, or this process.
+
+Ray Tune places a worker for each task of the conductor's (CPUs, a share of a GPU), replaces those that are lost, and
+uses each for one task after the other. What is to be done next is the conductor's to say, in its ``Searcher``; the
+spectra lie in the object store of each node once, and no worker copies them. Tune's own files are thrown away: all
+that a search needs to go on is in its folder.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from raystellar.config import digest
+from raystellar.errors import ConfigError, IncompleteError, first_line
+from raystellar.files import places
+from raystellar.fit.checkpoints import Checkpoints
+from raystellar.fit.config import FitConfig
+from raystellar.fit.data import SpectraSet
+from raystellar.model.architecture import NetworkConfig
+from raystellar.search.conductor import Conductor
+from raystellar.search.schedule import Task
+from raystellar.search.space import Space
+
+NAP_S = 0.3
+"""How long a worker sleeps before it asks again [s]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuneResources:
+    """Where trials run and how widely; never changes a result beyond the rounding of sums."""
+
+    cpus_per_trial: float = 1.0
+    """CPUs that Ray sets aside for each trial; torch gets as many threads."""
+
+    use_gpu: Literal["auto", "yes", "no"] = "auto"
+    """``auto`` takes GPUs where the cluster has some."""
+
+    trials_per_gpu: int = 4
+    """So many trials share a GPU: one small network does not fill it."""
+
+    max_failures: int = 3
+    """How often a lost worker is replaced before the search gives up."""
+
+    def __post_init__(self) -> None:
+        if self.cpus_per_trial <= 0 or self.trials_per_gpu < 1 or self.max_failures < 0:
+            raise ValueError(
+                f"cpus_per_trial = {self.cpus_per_trial:g} must be positive, trials_per_gpu = {self.trials_per_gpu} at "
+                f"least 1 and max_failures = {self.max_failures} at least 0"
+            )
+
+
+@dataclass(frozen=True)
+class Work:
+    """What every worker needs besides the spectra.
+
+    Attributes
+    ----------
+    space : what a choice means
+    fit : training of all trials, but for what is searched
+    data : digest of the dataset
+    folder : of the checkpoints, a path or URL that all workers see
+    timed : whether the time of inference is measured
+    use_gpu : whether workers are given one
+    """
+
+    space: Space
+    fit: FitConfig
+    data: str
+    folder: str
+    timed: bool
+    use_gpu: bool = False
+
+    def checkpoints(self, task: Task, network: NetworkConfig, fit: FitConfig) -> Checkpoints:
+        """Return where a trial leaves its state for its next task."""
+        identity = digest({"network": network, "fit": fit, "data": self.data})
+        name = f"trial-{task.trial:05d}-{task.repeat}"
+        return Checkpoints(places.join(self.folder, name), identity, keep=1, durable=False)
+
+
+class Runner:
+    """Runs tasks in one process, one after the other."""
+
+    def __init__(self, spectra: dict[str, SpectraSet], work: Work, threads: int) -> None:
+        import torch
+
+        from raystellar.fit.trial import Fitter, device
+
+        torch.set_num_threads(threads)
+        self._work = work
+        self._fitter = Fitter(**spectra, config=work.fit, device=device(work.use_gpu), timed=work.timed)
+
+    def __call__(self, task: Task, choice: dict[str, Any]) -> dict[str, Any]:
+        """Train a trial on; return what its record gains."""
+        network, fit = self._work.space.meaning(choice)
+        fit = replace(fit, seed=(fit.seed + task.repeat) % 2**63)
+        return self._fitter(network, fit, task.until, self._work.checkpoints(task, network, fit))
+
+
+def run_here(conductor: Conductor, spectra: dict[str, SpectraSet], work: Work, resources: TuneResources) -> None:
+    """Run all tasks in this process.
+
+    Raises
+    ------
+    ConfigError : a GPU was asked for and there is none
+    """
+    from raystellar.fit.trial import device
+    from raystellar.model.threads import threads
+
+    if resources.use_gpu == "yes" and device(True) == "cpu":
+        raise ConfigError("tuning.use_gpu = 'yes' but torch sees no GPU here; say 'auto' or 'no'")
+    with threads(1):
+        runner = Runner(spectra, replace(work, use_gpu=resources.use_gpu != "no"), threads=1)
+        while (task := conductor.take()) is not None:
+            conductor.put(task, runner(task, conductor.trials[task.trial].choice))
+
+
+def run_on_ray(
+    conductor: Conductor, spectra: dict[str, SpectraSet], work: Work, resources: TuneResources, workers: int = 0
+) -> None:
+    """Run all tasks by Ray Tune, which must be initialised, with so many ``workers``; 0: as many as there is room for.
+
+    Raises
+    ------
+    ConfigError : the cluster has no room for one trial
+    IncompleteError : a worker was lost more than ``resources.max_failures`` times
+    """
+    needed = _needed(resources)
+    work = replace(work, use_gpu="gpu" in needed)
+    # no files and no tables of Tune's, and no handler between the user and his interrupt key
+    os.environ.update(
+        TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1",
+        TUNE_DISABLE_SIGINT_HANDLER="1",
+        TUNE_GLOBAL_CHECKPOINT_S="3600",
+        TUNE_MAX_PENDING_TRIALS_PG=str(conductor.config.trials),  # else one, and a second worker never starts
+        RAY_AIR_NEW_OUTPUT="0",
+    )
+    from ray import tune
+
+    from raystellar.model.threads import threads
+
+    fitting = _workers_that_fit(needed)
+    searcher = _searcher(conductor, min(workers or fitting, fitting))
+    trainable = tune.with_parameters(_trainable(), spectra=spectra, work=work, threads=int(resources.cpus_per_trial))
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    with tempfile.TemporaryDirectory(prefix="raystellar-tune-") as folder:
+        tuner = tune.Tuner(
+            tune.with_resources(trainable, needed),
+            tune_config=tune.TuneConfig(search_alg=searcher, num_samples=-1, reuse_actors=True),
+            run_config=tune.RunConfig(
+                storage_path=folder,
+                verbose=0,
+                checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
+                failure_config=tune.FailureConfig(max_failures=resources.max_failures),
+            ),
+        )
+        with threads(1):  # the sampler gp is nine times slower with two
+            found = tuner.fit()
+    if searcher.lost:
+        cause = first_line(found.errors[0]) if found.errors else "no cause was told"
+        raise IncompleteError(
+            f"the worker of trial {searcher.lost[0].trial} failed {resources.max_failures + 1} times, at last with: "
+            f"{cause}; mend the cause and give the same command again"
+        )
+
+
+def _needed(resources: TuneResources) -> dict[str, float]:
+    """Return what Ray is to set aside for each trial.
+
+    Raises
+    ------
+    ConfigError : no node of the cluster has it
+    """
+    import ray
+
+    nodes = [
+        {name.lower(): amount for name, amount in node["Resources"].items()} for node in ray.nodes() if node["Alive"]
+    ]
+    needed = {"cpu": resources.cpus_per_trial}
+    if resources.use_gpu == "yes" or (resources.use_gpu == "auto" and any(node.get("gpu") for node in nodes)):
+        needed["gpu"] = 1 / resources.trials_per_gpu
+    if not any(all(node.get(name, 0.0) >= amount for name, amount in needed.items()) for node in nodes):
+        wanted = " and ".join(f"{amount:g} {name.upper()}" for name, amount in needed.items())
+        there = "; ".join(f"{node.get('cpu', 0.0):g} CPU and {node.get('gpu', 0.0):g} GPU" for node in nodes[:3])
+        raise ConfigError(f"a trial needs {wanted} on one node and no node of the cluster has them ({there})")
+    return needed
+
+
+def _workers_that_fit(needed: dict[str, float]) -> int:
+    """Return how many trials the cluster can run at a time."""
+    import ray
+
+    there = {name.lower(): amount for name, amount in ray.cluster_resources().items()}
+    return max(1, int(min(there.get(name, 0.0) / amount for name, amount in needed.items())))
+
+
+def _searcher(conductor: Conductor, workers: int) -> Any:
+    """Return what Ray Tune asks for the next task.
+
+    A worker for which there is nothing until others end is sent to sleep for a moment, again and again: Tune would
+    end it, and a new one takes ten seconds to come.
+    """
+    from ray.tune.search import Searcher
+
+    class Tasks(Searcher):
+        def __init__(self) -> None:
+            super().__init__(metric="epochs", mode="max")
+            self._tasks: dict[str, Task] = {}
+            self._asleep: set[str] = set()
+            self.lost: list[Task] = []
+
+        def suggest(self, trial_id: str) -> Any:
+            if len(self._asleep) + len(self._tasks) >= workers:
+                return None
+            task = None if self.lost else conductor.take()
+            if task is None:
+                if conductor.finished or (self.lost and not conductor.running):
+                    return Searcher.FINISHED
+                self._asleep.add(trial_id)
+                return {"task": None}
+            self._tasks[trial_id] = task
+            return {"task": tuple(task), "choice": conductor.trials[task.trial].choice}
+
+        def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+            self._asleep.discard(trial_id)
+            task = self._tasks.pop(trial_id, None)
+            if task is None:
+                return
+            if error or not result:
+                conductor.running.discard(task)
+                self.lost.append(task)
+            else:
+                conductor.put(task, json.loads(result["outcome"]))
+
+        def save(self, checkpoint_path: str) -> None: ...
+
+        def restore(self, checkpoint_path: str) -> None: ...
+
+    return Tasks()
+
+
+def _trainable() -> Any:
+    """Return what Ray Tune runs: one task a step, and one step a trial of Tune's."""
+    import ray
+    from ray import tune
+
+    class Worker(tune.Trainable):
+        def setup(self, config: dict[str, Any], spectra: Any = None, work: Any = None, threads: int = 1) -> None:
+            self._runner = Runner(spectra, work, max(1, threads))
+            self._where = f"{ray.util.get_node_ip_address()} pid {os.getpid()}"
+            self._gpus = [str(gpu) for gpu in ray.get_gpu_ids()]
+
+        def step(self) -> dict[str, Any]:
+            if self.config["task"] is None:
+                time.sleep(NAP_S)
+                return {"epochs": 0, "done": True}
+            task = Task(*self.config["task"])
+            outcome = self._runner(task, self.config["choice"])
+            worker = self._where + (f" gpu {','.join(self._gpus)}" if self._gpus else "")
+            told = json.dumps(outcome | {"worker": worker})  # one text: Tune takes mappings apart
+            return {"outcome": told, "epochs": task.until, "done": True}
+
+        def reset_config(self, new_config: dict[str, Any]) -> bool:
+            return True
+
+    return Worker

@@ -1,0 +1,288 @@
+"""How an actor gets the bytes of spectra that lie on no mounted disk, before it needs them.
+
+Of a spec file the first 220 KiB hold all that is read, while full files have up to 3.2 MB: each file is asked for
+its head, and for the rest only by a reader that needs more. Requests run ahead of the reader, some at a time.
+What a server may do better next time (5xx, 429, silence, a body cut off) is tried again, waiting twice as long
+each time; what it will not (404, 403) is not. A file that cannot be had is one reject, and never ends a job, unless
+the server or the disk is gone: rejects are final, and an outage must not turn a survey into them.
+
+An outage is when so many files in a row (``give_up_after``), or all of a shard, failed for a cause that may pass: one
+of those that are tried again, or a disk's (EIO, a stale handle, a file or folder that was there when it was listed).
+Then the job ends before that shard is written, and the same command goes on with it.
+
+========================================================  ================================================
+reason of a SpectrumError of the stage ``fetch``          tried again
+========================================================  ================================================
+not found, forbidden, no credentials, bad address         no
+web page in place of the file, wrong range, http STATUS   no
+no secure connection, endless redirection, unknown size   no
+is a directory, unreasonable size                         no
+server error, too many requests, timed out                yes
+cut off, no connection, read failed                       yes
+========================================================  ================================================
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import random
+from collections import deque
+from collections.abc import Coroutine, Iterable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from fsspec.asyn import get_loop
+from fsspec.utils import get_protocol
+
+from raystellar.errors import InputError, SpectrumError
+from raystellar.files import places
+from raystellar.files.remote_file import RemoteFile
+from raystellar.files.requests import Piece, Refused, Remote, remote
+
+T = TypeVar("T")
+
+PIECE_BYTES = 1 << 23
+"""What one request of the rest of a large file asks for [bytes]."""
+
+PIECES_AT_ONCE = 4
+"""Requests for one large file at a time."""
+
+
+PASSING = frozenset(
+    {errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.ENODEV, errno.EHOSTDOWN, errno.ENXIO}
+)
+"""Errors of the system by which a disk may be gone for a time."""
+
+GONE = frozenset({errno.ENOENT, errno.ENOTDIR})
+"""Errors by which a mounted disk may be gone: what is on it was there when it was listed."""
+
+MAX_WAIT_S = 60.0
+"""Longest pause before another try, whatever the server asks for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FetchConfig:
+    """How spectra are fetched from servers. Nothing here changes a result."""
+
+    concurrency: int = 32
+    """Requests in flight, and heads of files in memory, for each actor."""
+
+    retries: int = 4
+    """Further tries of a request that may succeed later."""
+
+    backoff_s: float = 1.0
+    """Pause before the second try [s]; doubles with each, and each is shortened by up to a half, at random."""
+
+    timeout_s: float = 60.0
+    """Longest time of one request, from the connection to the last byte [s]; requests ask for 8 MiB at most."""
+
+    head_bytes: int = 220 << 10
+    """Asked for at first of each file [bytes]: all of a lite one, and the 211 kB that are read of a full one."""
+
+    give_up_after: int = 100
+    """So many files in a row that a server or disk failed to give are taken for an outage, which ends the job; so are
+    all files of a shard. 0: never."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.concurrency <= 100:
+            raise ValueError(f"concurrency = {self.concurrency} must lie in 1 to 100")
+        if not 0 <= self.retries <= 10:
+            raise ValueError(f"retries = {self.retries} must lie in 0 to 10")
+        if not 0 <= self.backoff_s <= MAX_WAIT_S:
+            raise ValueError(f"backoff_s = {self.backoff_s:g} must lie in 0 to {MAX_WAIT_S:g}")
+        if not 0 < self.timeout_s <= 3600:
+            raise ValueError(f"timeout_s = {self.timeout_s:g} must lie in 0 to 3600")
+        if not 1 << 12 <= self.head_bytes <= PIECE_BYTES:
+            raise ValueError(f"head_bytes = {self.head_bytes} must lie in 4096 to {PIECE_BYTES}")
+        if self.give_up_after < 0:
+            raise ValueError(f"give_up_after = {self.give_up_after} must not be negative")
+
+
+class Fetcher:
+    """Fetches files; one for each actor. Costs nothing until it is used, and may then no longer be sent elsewhere."""
+
+    def __init__(self, config: FetchConfig | None = None) -> None:
+        self.config = config or FetchConfig()
+        self._remotes: dict[str, Remote] = {}
+        self._failed = 0
+        self._last = ""
+
+    def __enter__(self) -> Fetcher:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all connections; it can be used again."""
+        while self._remotes:
+            self._remotes.popitem()[1].close()
+
+    def stream(self, paths: Iterable[str]) -> Iterator[tuple[str, RemoteFile | SpectrumError | None]]:
+        """Yield each path with its file, in their order, while the next ones are on their way.
+
+        A path on a mounted disk comes with None: its reader opens it. A file that cannot be had comes with the
+        SpectrumError that says why. No more than ``concurrency`` heads are in memory, that of the reader included.
+
+        Raises
+        ------
+        InputError : a protocol is not known
+        """
+        ahead: deque[tuple[str, Future[RemoteFile] | None]] = deque()
+        coming = iter(paths)
+        try:
+            while True:
+                while len(ahead) < self.config.concurrency and (path := next(coming, None)) is not None:
+                    ahead.append((path, self._announce(path)))
+                if not ahead:
+                    return
+                path, future = ahead.popleft()
+                yield path, None if future is None else _result(future)
+        finally:
+            for _, future in ahead:
+                if future is not None:
+                    future.cancel()
+
+    def _announce(self, path: str) -> Future[RemoteFile] | None:
+        """Ask for the head of a file: of a server, or of the system, which brings it from the disk meanwhile."""
+        if not places.is_local(path):
+            return self.ask_head(path)
+        if hasattr(os, "posix_fadvise"):
+            with contextlib.suppress(OSError):  # whoever reads it says why
+                handle = os.open(places.local_path(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+                try:
+                    os.posix_fadvise(handle, 0, self.config.head_bytes, os.POSIX_FADV_WILLNEED)
+                finally:
+                    os.close(handle)
+        return None
+
+    def seen(self, path: str, error: SpectrumError | None) -> None:
+        """Note that a file was read, on a disk or a server, or why it was not.
+
+        Raises
+        ------
+        InputError : ``give_up_after`` files in a row failed for a cause that may pass
+        """
+        if error is None or not _passing(error, places.is_local(path)):
+            self._failed = 0
+            return
+        self._failed += 1
+        self._last = f"{path} ({error.reason}: {error.detail})"
+        self.check(self.config.give_up_after)
+
+    def check(self, files: int) -> None:
+        """Raise InputError where the last ``files`` files all failed for a cause that may pass."""
+        if self.config.give_up_after and self._failed >= files:
+            raise InputError(
+                f"files cannot be read any more ({self._failed} in a row), the last of them {self._last}; run the "
+                "same command again when the server or disk answers, or with --set fetch.give_up_after=0 to reject them"
+            )
+
+    def fetch(self, path: str) -> RemoteFile:
+        """Return one file.
+
+        Raises
+        ------
+        SpectrumError : stage fetch, where it cannot be had
+        """
+        return self.ask_head(path).result()
+
+    def ask_head(self, path: str, size: int = 0) -> Future[RemoteFile]:
+        """Ask for the first ``size`` bytes of a file; the result, or SpectrumError as of ``fetch``, comes later."""
+        return self._start(self._head(path, size or self.config.head_bytes))
+
+    def size(self, path: str) -> int:
+        """Return the bytes of a file.
+
+        Raises
+        ------
+        SpectrumError : stage fetch, where they cannot be had
+        """
+        source = self._remote(path)
+        return self._start(self._again(lambda: source.size(path), 1)).result()
+
+    def ask(self, path: str, start: int, end: int, ranges: bool = True) -> Future[bytes]:
+        """Ask for the bytes from ``start`` up to ``end`` of a file that has so many, some pieces at a time.
+
+        The result comes later: the bytes, or SpectrumError of the stage fetch where they cannot be had.
+        """
+        return self._start(self._pieces(path, start, end, PIECE_BYTES if ranges else end - start))
+
+    def _start(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        return asyncio.run_coroutine_threadsafe(work, get_loop())
+
+    def _remote(self, path: str) -> Remote:
+        protocol = get_protocol(path)
+        if protocol not in self._remotes:
+            self._remotes[protocol] = remote(protocol, self.config.concurrency)
+        return self._remotes[protocol]
+
+    async def _head(self, path: str, asked: int) -> RemoteFile:
+        source = self._remote(path)
+        return RemoteFile(self, path, await self._again(lambda: source.get(path, 0, asked), 1), asked)
+
+    async def _pieces(self, path: str, start: int, end: int, step: int) -> bytes:
+        source, turns = self._remote(path), asyncio.Semaphore(PIECES_AT_ONCE)
+
+        async def whole(first: int, last: int) -> Piece:
+            piece = await source.get(path, first, last)
+            if len(piece.data) < last - first:
+                raise Refused("cut off", f"{len(piece.data)} of the {last - first} bytes from {first}", again=True)
+            return piece
+
+        async def one(first: int) -> bytes:
+            last = min(first + step, end)
+            async with turns:
+                return (await self._again(lambda: whole(first, last), -(-step // PIECE_BYTES))).data
+
+        return b"".join(await asyncio.gather(*map(one, range(start, end, step))))
+
+    async def _again(self, request: Any, pieces: int) -> Any:
+        """Return what ``request()`` does, tried again where that may help; ``pieces`` scales its time.
+
+        Raises
+        ------
+        SpectrumError : it fails in the end
+        """
+        wait_s = self.config.backoff_s
+        for left in range(self.config.retries, -1, -1):
+            try:
+                return await _within(request(), self.config.timeout_s * pieces)
+            except Refused as error:
+                if not (error.again and left):
+                    tries = self.config.retries - left + 1
+                    detail = error.detail + (f"; tried {tries} times" if tries > 1 else "")
+                    raise SpectrumError("fetch", error.reason, detail) from error
+                # the dice keep a thousand actors from coming back at the same moment
+                await asyncio.sleep(min(max(wait_s * random.uniform(0.5, 1.0), error.wait_s), MAX_WAIT_S))
+            wait_s *= 2
+
+
+def _result(future: Future[RemoteFile]) -> RemoteFile | SpectrumError:
+    try:
+        return future.result()
+    except SpectrumError as error:
+        return error
+
+
+def _passing(error: SpectrumError, local: bool) -> bool:
+    """Return whether the cause of an error may pass: of a server that does not answer, or of a disk that is gone."""
+    cause = error.__cause__
+    while cause is not None:
+        if isinstance(cause, Refused):
+            return cause.again
+        if isinstance(cause, OSError):
+            return cause.errno in PASSING or (local and cause.errno in GONE)
+        cause = cause.__cause__
+    return False
+
+
+async def _within(request: Coroutine[Any, Any, T], limit_s: float) -> T:
+    try:
+        return await asyncio.wait_for(request, limit_s)
+    except asyncio.TimeoutError:
+        raise Refused("timed out", f"no whole answer in {limit_s:g} s", again=True) from None

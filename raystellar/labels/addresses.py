@@ -1,0 +1,267 @@
+"""Where in the SDSS archive the spectra of a label table lie: a list of addresses to preprocess from.
+
+An address holds the version of the reduction, RUN2D, which is a property of a plate. Tables of the SSPP have a
+column of it, tables of the CAS may not; then it follows from plate and date:
+
+======  ==============================================================  ======================================
+RUN2D   plates                                                          by
+======  ==============================================================  ======================================
+26      SDSS-I and -II, SEGUE-1 among them                              all others of the SDSS spectrograph
+103     fields of star clusters, plates 1960 to 2912                    ``CLUSTER_PLATES``
+104     SEGUE-2, plates 2640 to 3480, August 2008 to July 2009          date from ``SEGUE2_MJD``
+v5_*    BOSS and eBOSS, plates from 3510                                ``BOSS_PLATE``, version of the release
+======  ==============================================================  ======================================
+
+Source: SDSS DR10 and DR12 data access; the SSPP's list of SEGUE-2 plates.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import IO, Any, cast
+
+import fsspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from astropy.io import fits
+
+from raystellar.errors import ConfigError, LabelTableError
+from raystellar.files import places
+from raystellar.labels.table import LabelsConfig, LabelTable, pack_key, read_labels
+
+BASE = "https://data.sdss.org/sas"
+"""The Science Archive Server."""
+
+CLUSTER_PLATES = (1960, 1961, 1962, 1963, 2078, 2079, 2174, 2185, 2247, 2255, 2256, 2333, 2338, 2377, 2475, 2476, 2667,
+                  2671, 2675, 2800, 2821, 2887, 2912)  # fmt: skip
+"""Plates on star clusters, which were reduced by themselves: RUN2D 103."""
+
+SEGUE2_MJD = 54663
+"""First date after the end of SDSS-II; from then on the SDSS spectrograph observed for SEGUE-2: RUN2D 104."""
+
+BOSS_PLATE = 3510
+"""First plate of the BOSS spectrograph; the last of the one before is 3480."""
+
+
+@dataclass(frozen=True)
+class Release:
+    """How a data release arranges the spectra of BOSS; those of SDSS-I and -II have kept their places."""
+
+    tree: str
+    """Folder of the survey."""
+    run2d: tuple[str, ...]
+    """Reductions that are there, the usual one first."""
+    full: str
+    """Folder of the full files, as that of the lite ones is ``lite/``."""
+
+
+RELEASES = {
+    "dr12": Release("boss", ("v5_7_0", "v5_7_2"), ""),
+    "dr17": Release("eboss", ("v5_13_2",), "full/"),
+}
+
+
+@dataclass(frozen=True)
+class AddressSummary:
+    """What stands in a list of addresses."""
+
+    out: str
+    spectra: int
+    plates: int
+    by_run2d: dict[str, int]
+    from_table: bool
+    """RUN2D was read from the table."""
+    labels: dict[str, Any]
+    """Counts of the label table, see ``LabelTable.summary``."""
+
+
+def write_addresses(
+    labels: str,
+    out: str,
+    *,
+    labels_config: LabelsConfig | None = None,
+    release: str = "dr12",
+    full: bool = False,
+    base: str = BASE,
+    run2d: str = "",
+    every: bool = False,
+) -> AddressSummary:
+    """Write the addresses of the spectra of a label table, one a line, sorted by plate; whole or not at all.
+
+    Parameters
+    ----------
+    labels : table of labels, see ``labels.table.read_labels``
+    out : file to write, a path or URL; ``raystellar preprocess @OUT`` takes it
+    labels_config : which rows are usable
+    release : one of ``RELEASES``
+    full : the full files, with the single exposures, rather than the lite ones; what is read is the same in both
+    base : where the archive's folders dr12, dr17 are: another server, a bucket or a mounted disk
+    run2d : of all spectra, where it is known better than here
+    every : of all rows, also of those that cannot be learned from
+
+    Raises
+    ------
+    ConfigError : no such release
+    LabelTableError : the table cannot be used, or has no usable row
+    OutputError : the list cannot be written
+    """
+    if release not in RELEASES:
+        raise ConfigError(f"no addresses are known for release {release}; known are {', '.join(RELEASES)}")
+    table = read_labels(labels, labels_config or LabelsConfig(), required=["rv"] if every else ("teff", "logg", "feh"))
+    key = table.key if every else table.key[table.usable]
+    if not len(key):
+        raise LabelTableError(f"label table {labels} has no usable row: {_most_frequent_reason(table)}")
+    known = {} if run2d else read_run2d(labels)
+    lines, counts = [], Counter[str]()
+    for plate, mjd, fiberid in zip(*unpack_key(key), strict=True):
+        version = run2d or _of_release(known.get((plate, mjd)) or run2d_of_plate(plate, mjd, release), release)
+        lines.append(address(plate, mjd, fiberid, version, release=release, full=full, base=base))
+        counts[version] += 1
+    places.write_bytes(out, ("\n".join(lines) + "\n").encode())
+    plates = len(np.unique(key // 10**9))
+    return AddressSummary(out, len(lines), plates, dict(counts), bool(known), table.summary())
+
+
+def address(
+    plate: int, mjd: int, fiberid: int, run2d: str, *, release: str = "dr12", full: bool = False, base: str = BASE
+) -> str:
+    """Return the address of one spec file."""
+    boss = run2d.startswith("v")
+    tree = RELEASES[release].tree if boss else "sdss"
+    kind = "lite/" if not full else RELEASES[release].full if boss else ""
+    folder = f"{base.rstrip('/')}/{release}/{tree}/spectro/redux/{run2d}/spectra/{kind}{plate:04d}"
+    return f"{folder}/spec-{plate:04d}-{mjd:05d}-{fiberid:04d}.fits"
+
+
+def run2d_of_plate(plate: int, mjd: int, release: str = "dr12") -> str:
+    """Return the RUN2D of a plate, by its number and date."""
+    if plate >= BOSS_PLATE:
+        return RELEASES[release].run2d[0]
+    if plate in CLUSTER_PLATES:
+        return "103"
+    return "104" if mjd >= SEGUE2_MJD else "26"
+
+
+def unpack_key(key: np.ndarray) -> tuple[list[int], list[int], list[int]]:
+    """Return plate, mjd and fiberid of the keys of a label table, see ``labels.table.pack_key``."""
+    return (key // 10**9).tolist(), (key // 10**4 % 10**5).tolist(), (key % 10**4).tolist()
+
+
+def read_run2d(path: str) -> dict[tuple[int, int], str]:
+    """Return RUN2D by plate and mjd, as the column of that name in a label table says; empty where there is none.
+
+    Raises
+    ------
+    LabelTableError : the table cannot be read
+    """
+    try:
+        with fsspec.open(path, "rb").open() as raw:
+            packed = raw.read(2) == b"\x1f\x8b"
+            raw.seek(0)
+            stream = cast(IO[bytes], gzip.GzipFile(fileobj=raw)) if packed else raw
+            head = stream.read(9)
+            stream.seek(0)
+            rows = _fits_rows if head == b"SIMPLE  =" else _parquet_rows if head[:4] == b"PAR1" else _text_rows
+            return _by_plate(rows(stream))
+    except (OSError, EOFError, ValueError) as error:
+        raise LabelTableError(f"column RUN2D of {path} cannot be read: {error}") from None
+
+
+Rows = Iterator[Sequence[Any]]
+_WANTED = ("plate", "mjd", "run2d")
+
+
+def _by_plate(columns: Rows) -> dict[tuple[int, int], str]:
+    """Return the first RUN2D of every plate and mjd, of columns in pieces; what names no plate is left out."""
+    found: dict[tuple[int, int], str] = {}
+    for plate, mjd, run2d in columns:
+        key = pack_key(np.asarray(plate, dtype=np.float64), np.asarray(mjd, dtype=np.float64), 0)
+        text = np.char.strip(np.asarray(run2d).astype("U16"))
+        first = np.unique(key, return_index=True)[1]
+        for position in first[(key[first] >= 0) & (text[first] != "")]:
+            plate_mjd = (int(key[position] // 10**9), int(key[position] // 10**4 % 10**5))
+            found.setdefault(plate_mjd, str(text[position]).removesuffix(".0"))
+    return found
+
+
+def _positions(names: Iterable[str]) -> list[int]:
+    """Return where the wanted columns are; nothing unless all are there."""
+    folded = [name.strip().lower().replace("_", "") for name in names]
+    return [folded.index(name) for name in _WANTED] if set(_WANTED) <= set(folded) else []
+
+
+def _fits_rows(stream: Any, piece: int = 1 << 22) -> Rows:
+    with fits.open(stream, memmap=False) as hdus:  # which reads headers only; of 1.8 GB three columns are wanted
+        table = next((hdu for hdu in hdus if isinstance(hdu, fits.BinTableHDU)), None)
+        found = _positions(table.columns.names) if table is not None else []
+        if table is None or not found:
+            return
+        dtype = table.columns.dtype.newbyteorder(">")
+        left, rows = table.header["NAXIS2"], max(1, piece // dtype.itemsize)
+        stream.seek(table.fileinfo()["datLoc"])
+        while left > 0:
+            records = np.frombuffer(stream.read(min(rows, left) * dtype.itemsize), dtype)
+            yield [_stored(records, table.columns[place]) for place in found]
+            left -= rows
+
+
+def _stored(records: np.ndarray, column: Any) -> np.ndarray:
+    """Return the values of a column of numbers or text; unsigned numbers are stored with an offset."""
+    raw = records[column.name]
+    return raw if raw.dtype.kind == "S" else raw * float(column.bscale or 1) + float(column.bzero or 0)
+
+
+def _parquet_rows(stream: Any) -> Rows:
+    file = pq.ParquetFile(stream)
+    names = file.schema_arrow.names
+    if found := _positions(names):
+        for batch in file.iter_batches(columns=[names[place] for place in found]):
+            plate, mjd, run2d = (batch.column(names[place]) for place in found)
+            numbers = [column.cast(pa.float64()).to_numpy(zero_copy_only=False) for column in (plate, mjd)]
+            yield *numbers, run2d.cast(pa.string()).fill_null("").to_numpy(zero_copy_only=False)
+
+
+def _text_rows(stream: Any, piece: int = 1 << 16) -> Rows:
+    lines = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="replace", newline="")
+    found, delimiter = [], ","
+    for line in lines:  # SkyServer writes a line "#Table1" above the names
+        text = line.lstrip("# ").strip()
+        delimiter = max(",\t;| ", key=text.count)
+        found = _positions(text.split(delimiter))
+        if found or (text and not line.startswith("#")):
+            break
+    rows: list[tuple[float, float, str]] = []
+    for row in csv.reader(lines, delimiter=delimiter) if found else ():
+        if len(row) > max(found):
+            plate, mjd, run2d = (row[place] for place in found)
+            rows.append((_number(plate), _number(mjd), run2d))
+        if len(rows) == piece:
+            yield tuple(zip(*rows, strict=True))
+            rows.clear()
+    if rows:
+        yield tuple(zip(*rows, strict=True))
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:  # there are many words for null
+        return math.nan
+
+
+def _of_release(run2d: str, release: str) -> str:
+    """Return the reduction that the release has of a plate that a table of any release gives this RUN2D."""
+    there = RELEASES[release].run2d
+    return run2d if not run2d.startswith("v") or run2d in there else there[0]
+
+
+def _most_frequent_reason(table: LabelTable) -> str:
+    reasons = table.summary()["by_reason"]
+    return max(reasons, key=reasons.get) if reasons else "it is empty"

@@ -1,0 +1,298 @@
+"""How unlike the training spectra is a spectrum? A score learnt from the spectra alone, and its arithmetic.
+
+Without torch, but for products of matrices. What it looks at, per spectrum (P pixels in bins of ``BIN``, K components):
+
+    a fit      of the components of the training spectra, every bin by its noise, so that bad pixels do not count
+    what is left    its chi square on three scales, each in the worst of ``CHUNKS`` parts of the grid
+    density    of components and chi squares together among the training spectra: mixtures of normal distributions
+    signal     how much chi square per bin the fit wins over a constant: nothing where there is only noise
+
+The score is 1 where about one in a hundred validation stars is above, whatever the signal-to-noise ratio, and grows in
+proportion to the logarithm of the improbability from 0 for the median star. Class, warnings, velocity and labels play
+no part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from functools import cache, cached_property
+
+import numpy as np
+from threadpoolctl import ThreadpoolController
+
+from raystellar.schema import NOISE_BLOCK
+
+BIN = 4
+"""Pixels of the grid in one bin, 270 km/s: as much as stars of a wrong velocity need."""
+
+CHUNKS = 10
+"""Parts of the grid of which the worst counts."""
+
+SCALES = (1, 4, 20)
+"""Bins over which residuals are summed before they are squared: 4, 16 and 80 pixels; multiples of the one before."""
+
+CLIP = 4.0
+"""Standard errors beyond which the residual of a bin no longer grows: cosmic rays are no ood."""
+
+LEAST_SIGNAL = 0.3
+"""Chi square per bin that the fit must win over a constant; stars of S/N 10 win 1.8 and more, sky and noise 0.2."""
+
+MOST = 100.0
+"""Score of a spectrum without any signal."""
+
+ROWS = 256
+"""Spectra at a time, always: products of matrices of another shape would sum in another order."""
+
+
+@cache
+def _libraries() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Keep the matrix products of numpy and torch to one thread for a while: on more they sum in another order."""
+    from raystellar.model.threads import threads
+
+    with _libraries().limit(limits=1, user_api="blas"), threads(1):
+        yield
+
+
+def product(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Return the products (n, N) of ``rows`` (n, K) with each of ``columns`` (N, K).
+
+    By torch: with numpy's OpenBLAS the last bits of a row depend, on some processors, on its place among the rows.
+    """
+    import torch
+    from torch.nn.functional import linear
+
+    with torch.inference_mode():
+        return linear(torch.from_numpy(rows), torch.from_numpy(columns.astype(rows.dtype, copy=False))).numpy()
+
+
+@dataclass(frozen=True)
+class OodScore:
+    """What the score was learnt to be; all arrays float32. K components, S scales, M parts of mixtures, D = K + S.
+
+    Attributes
+    ----------
+    mean : (P / BIN,) mean of the binned training spectra
+    basis : (P / BIN, K) their principal components
+    scale : (K,) standard deviations of the coefficients
+    scatter : (P / NOISE_BLOCK,) variance of what the components leave, beside noise
+    chi : (2, S) line of the logarithms of the chi squares over log10 S/N
+    chi_scale : (S,) standard deviations about it
+    weights : (E, M) logarithms of the weights of the parts, with the constants of their densities, of E mixtures
+    centres : (E, M, D) their means
+    factors : (E, M, D, D) their whitening matrices, upper triangular: rows of (y - centre) @ factor have unit variance
+    ends : (2, 2) log10 S/N beyond which the line of chi, and the line of surprise, no longer change
+    surprise : (3,) line of -log density [nats] of validation stars over log10 S/N, and the excess that scores 1
+    """
+
+    mean: np.ndarray
+    basis: np.ndarray
+    scale: np.ndarray
+    scatter: np.ndarray
+    chi: np.ndarray
+    chi_scale: np.ndarray
+    weights: np.ndarray
+    centres: np.ndarray
+    factors: np.ndarray
+    ends: np.ndarray
+    surprise: np.ndarray
+
+    def __post_init__(self) -> None:
+        bins, k = self.basis.shape
+        d, s, (e, m) = k + len(SCALES), len(SCALES), self.weights.shape
+        wanted = {
+            "mean": (bins,), "scale": (k,), "scatter": (bins * BIN // NOISE_BLOCK,), "chi": (2, s), "chi_scale": (s,),
+            "centres": (e, m, d), "factors": (e, m, d, d), "ends": (2, 2), "surprise": (3,),
+        }  # fmt: skip
+        for name, shape in wanted.items():
+            if getattr(self, name).shape != shape:
+                raise ValueError(f"{name} has shape {getattr(self, name).shape} and needs {shape}")
+        if not all(np.isfinite(array).all() for array in self.arrays().values()):
+            raise ValueError("it has values that are not finite")
+
+    @property
+    def pixels(self) -> int:
+        """Pixels of the spectra that it scores."""
+        return self.mean.size * BIN
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return the arrays by name."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @cached_property
+    def fit(self) -> Fit:
+        """The fit of the components."""
+        return Fit(self.mean, self.basis, self.scale, self.scatter)
+
+    def score(self, flux: np.ndarray, ivar: np.ndarray) -> np.ndarray:
+        """Return the scores (n,) float32; a row's is the same to the last bit whatever rows come with it.
+
+        NaN where no pixel is good or the noise is not known: it cannot be said.
+
+        Parameters
+        ----------
+        flux : (n, P) float32, standardised
+        ivar : (n, P / NOISE_BLOCK) mean inverse variance of ``flux`` in blocks of pixels; 0 where no pixel is good
+        """
+        out = np.empty(len(flux), dtype=np.float32)
+        batch, noise = np.zeros((ROWS, flux.shape[1]), np.float32), np.zeros((ROWS, ivar.shape[1]), np.float32)
+        with one_thread():
+            for start in range(0, len(flux), ROWS):
+                rows = flux[start : start + ROWS]
+                batch[: len(rows)], noise[: len(rows)] = rows, ivar[start : start + ROWS]
+                out[start : start + len(rows)] = self._score(self.fit(batch, noise))[: len(rows)]
+        out[~(ivar > 0).any(1)] = np.nan
+        return out
+
+    def _score(self, seen: Seen) -> np.ndarray:
+        surprise = self.surprise_of(seen)
+        excess = (surprise - line(seen.log_sn, self.ends[1], self.surprise[:2])) / self.surprise[2]
+        silent = LEAST_SIGNAL / np.maximum(seen.signal, LEAST_SIGNAL / MOST)
+        return np.asarray(np.maximum(excess, silent), dtype=np.float32)
+
+    def surprise_of(self, seen: Seen) -> np.ndarray:
+        """Return -log density (n,) [nats], the mean of the mixtures, of spectra among the training spectra."""
+        left = (seen.chi - line(seen.log_sn[:, None], self.ends[0], self.chi)) / self.chi_scale
+        return -log_density(np.hstack([seen.coefficients, left]), self.weights, self.centres, self.factors).mean(1)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the fit of n spectra finds.
+
+    Attributes
+    ----------
+    coefficients : (n, K) of the components, in their standard deviations
+    chi : (n, S) logarithm of the chi square per sum of residuals, of the worst chunk
+    signal : (n,) chi square per bin that the fit wins over a constant
+    log_sn : (n,) log10 of the mean signal-to-noise ratio per pixel, the signal being the spectrum's standard deviation
+    residual : (n, P / BIN) what the fit leaves
+    """
+
+    coefficients: np.ndarray
+    chi: np.ndarray
+    signal: np.ndarray
+    log_sn: np.ndarray
+    residual: np.ndarray
+
+
+class Fit:
+    r"""Fit principal components to spectra, every bin by its noise.
+
+    .. math:: (B^T W B + \Lambda^{-1}) \, c = B^T W (x - \mu), \qquad W_p = 1 / (\sigma_p^2 + \psi_p)
+
+    with :math:`\sigma_p` the noise of a bin, :math:`\psi_p` the scatter and :math:`\Lambda` the variances of the
+    coefficients. Arguments are those of ``OodScore``.
+    """
+
+    def __init__(self, mean: np.ndarray, basis: np.ndarray, scale: np.ndarray, scatter: np.ndarray) -> None:
+        self._mean, self._basis, self._scale, self._scatter = mean, basis, scale, scatter
+        bins, k = basis.shape
+        blocks = (basis * scale).reshape(scatter.size, bins // scatter.size, k)
+        self._low, self._high = np.triu_indices(k)
+        self._square = np.zeros((k, k), dtype=np.int64)
+        self._square[self._low, self._high] = self._square[self._high, self._low] = np.arange(self._low.size)
+        grams = np.einsum("bpk,bpk->kb", blocks[:, :, self._low], blocks[:, :, self._high], dtype=np.float32)
+        self._grams = np.ascontiguousarray(grams)
+        self._back = np.ascontiguousarray(basis * scale, dtype=np.float32)
+        self._scaled = np.ascontiguousarray(self._back.T)
+
+    def __call__(self, flux: np.ndarray, ivar: np.ndarray) -> Seen:
+        """Fit ``flux`` (n, P) with ``ivar`` (n, P / NOISE_BLOCK), both float32."""
+        n, per_block = len(flux), NOISE_BLOCK // BIN
+        values = binned(flux)
+        noise = ivar * np.float32(BIN)
+        weight = noise / (1.0 + noise * self._scatter)
+        weights = np.repeat(weight, per_block, axis=1)
+        offset = values - self._mean
+        right = product(offset * weights, self._scaled)
+        grams = product(weight, self._grams)[:, self._square.ravel()].reshape(n, *self._square.shape)
+        grams += np.eye(len(self._square), dtype=np.float32)
+        coefficients = np.linalg.solve(grams, right[:, :, None])[:, :, 0]
+        residual = offset - product(coefficients, self._back)
+        z = residual * np.sqrt(weights)
+        return Seen(
+            coefficients=coefficients,
+            chi=_chi(np.clip(z, -CLIP, CLIP)),
+            signal=_signal(values, weights, z),
+            log_sn=log_sn(ivar),
+            residual=residual,
+        )
+
+
+def binned(flux: np.ndarray) -> np.ndarray:
+    """Return the means (n, P / BIN) of neighbouring pixels of ``flux`` (n, P)."""
+    return _sums(flux, BIN) * np.float32(1.0 / BIN)
+
+
+def _sums(values: np.ndarray, n: int) -> np.ndarray:
+    """Return the sums (rows, m / n) of ``n`` neighbours among ``values`` (rows, m)."""
+    total = values[:, ::n].copy()
+    for k in range(1, n):
+        total += values[:, k::n]
+    return total
+
+
+def log_sn(ivar: np.ndarray) -> np.ndarray:
+    """Return log10 S/N (n,) of spectra by their ``ivar`` (n, blocks) where it is positive; -3 where it nowhere is."""
+    good = np.maximum((ivar > 0).sum(1), 1)
+    return np.asarray(0.5 * np.log10(np.maximum(ivar.sum(1) / good, np.float32(1e-6))))
+
+
+def line(x: np.ndarray, ends: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
+    """Return ``coefficients[0] + coefficients[1] * x`` with ``x`` kept within ``ends``."""
+    return np.asarray(coefficients[0] + coefficients[1] * np.clip(x, ends[0], ends[1]))
+
+
+def log_density(y: np.ndarray, weights: np.ndarray, centres: np.ndarray, factors: np.ndarray) -> np.ndarray:
+    """Return the logarithms (n, E) of the densities of ``y`` (n, D) in E mixtures of M parts, as in ``OodScore``."""
+    (e, m), d = weights.shape, y.shape[1]
+    flat = factors.reshape(e * m, d, d)
+    offsets = np.einsum("md,mdk->mk", centres.reshape(e * m, d), flat).ravel()
+    white = product(y, np.ascontiguousarray(flat.transpose(0, 2, 1).reshape(e * m * d, d)))
+    white -= offsets
+    parts = weights - 0.5 * np.einsum("nemd,nemd->nem", *[white.reshape(len(y), e, m, d)] * 2)
+    most = parts.max(2)
+    return np.asarray(most + np.log(np.exp(parts - most[:, :, None]).sum(2)))
+
+
+def _chi(z: np.ndarray) -> np.ndarray:
+    """Return the logarithms (n, S) of chi square per sum in the worst chunk, for residuals ``z`` in standard errors."""
+    found, sums, before = [], z, 1
+    for scale in SCALES:
+        sums, before = _sums(sums, scale // before), scale
+        chunks = sums.reshape(len(z), CHUNKS, -1)
+        mean = np.einsum("ncb,ncb->nc", chunks, chunks).max(1) / np.float32(scale * chunks.shape[2])
+        found.append(np.log(mean + np.float32(1e-6)))
+    return np.stack(found, axis=1)
+
+
+def _signal(values: np.ndarray, weights: np.ndarray, z: np.ndarray) -> np.ndarray:
+    """Return the chi square (n,) per bin that a fit with residuals ``z`` wins over a constant."""
+    constant = np.einsum("nb,nb->n", weights, values) / np.maximum(weights.sum(1), np.float32(1e-6))
+    offset = values - constant[:, None]
+    flat = np.einsum("nb,nb,nb->n", weights, offset, offset)
+    return np.asarray((flat - np.einsum("nb,nb->n", z, z)) / np.maximum(np.count_nonzero(weights, 1), 1))
+
+
+def from_arrays(arrays: Mapping[str, np.ndarray]) -> OodScore:
+    """Return the score that these arrays make.
+
+    Raises
+    ------
+    ValueError : they are not those of a score, or do not fit together
+    """
+    names = [field.name for field in fields(OodScore)]
+    if sorted(arrays) != sorted(names):
+        raise ValueError(f"it holds {', '.join(sorted(arrays))} and needs {', '.join(names)}")
+    if any(array.dtype != np.float32 for array in arrays.values()):
+        raise ValueError("its arrays are not all float32")
+    if arrays["basis"].ndim != 2 or arrays["weights"].ndim != 2:
+        raise ValueError("basis and weights need two axes")
+    return OodScore(**arrays)

@@ -1,0 +1,247 @@
+"""Atomic lines: the embedded table, damping constants, and line opacity on a wavelength lattice.
+
+`lines.csv` holds vacuum wavelengths and oscillator strengths; its header says where they are from.
+A line is a Voigt profile with thermal + microturbulent Doppler width and radiative, quadratic Stark
+and van der Waals damping.
+"""
+
+import math
+from importlib.resources import files
+
+import numpy as np
+from numba import njit
+
+from raystellar.simulate.photosphere.atoms import INDEX_OF_Z, IONISATION_EV, MASS_AMU
+from raystellar.simulate.photosphere.constants import (
+    ATOMIC_MASS_G,
+    BOLTZMANN_ERG_K,
+    BOLTZMANN_EV_K,
+    CLASSICAL_CROSS_SECTION_CM,
+    HC_OVER_K_ANGSTROM_K,
+    LIGHT_CM_S,
+    RYDBERG_EV,
+)
+
+UNSOLD_FACTOR = 2.0
+"""Van der Waals widths over Unsoeld's: about 2 for iron-group lines (Barklem et al. 2000, A&AS 142)."""
+FAINTEST = 1e-3
+"""Line over continuous opacity at which a line is cut off; profiles reach zero there smoothly."""
+GAUSS_REACH = 4.2
+"""Least half window in Doppler widths: exp(-4.2^2) = 2e-8."""
+VOIGT_STEP = 0.05
+VOIGT_END = 12.0
+BROAD = 0.1
+"""Voigt parameter above which the series in a no longer serves."""
+
+
+def read_lines() -> np.ndarray:
+    """Read lines.csv: rows of wavelength [A, vacuum], species, excitation [eV], log gf, log gamma6/N."""
+    with (files("raystellar.simulate.photosphere") / "lines.csv").open("r") as handle:
+        rows = [line.rstrip("\n").split(",") for line in handle if not line.startswith("#")]
+    return np.array([[float(v) if v else np.nan for v in row] for row in rows[1:]])
+
+
+def line_table(rows: np.ndarray) -> np.ndarray:
+    """Columns: wavelength, element index, stage, excitation, gf, gamma_rad, gamma_4/n_e, gamma_6/n_H.
+
+    gamma_rad: classical, 0.2223e16/lambda^2 [A]. gamma_4/n_e = 1e-8 n_eff^5 (Cowley 1971). gamma_6:
+    Unsoeld's C6 (Gray 2005, Sec. 11.3) times UNSOLD_FACTOR at 10,000 K, or the tabulated value of
+    Barklem, Piskunov & O'Mara 2000; it grows as T^0.38. All in rad/s.
+    """
+    wave, species, excitation, log_gf, log_gamma6 = rows.T
+    z = np.floor(species + 0.01).astype(int)
+    stage = np.rint((species - z) * 10).astype(int)
+    element = np.array([INDEX_OF_Z[k] for k in z])
+    limit = IONISATION_EV[element, stage]
+    charge2 = (stage + 1.0) ** 2
+    upper = np.minimum(excitation + 12398.42 / wave, limit - 0.3)
+    n_eff2 = RYDBERG_EV * charge2 / (limit - upper)
+    c6 = 0.3e-30 * charge2 * (1.0 / (limit - upper) ** 2 - 1.0 / np.maximum(limit - excitation, 0.4) ** 2)
+    unsold = 10.0**19.6 * np.abs(c6) ** 0.4 * BOLTZMANN_ERG_K * 1e4**0.3 * UNSOLD_FACTOR
+    gamma6 = np.where(np.isfinite(log_gamma6), 10.0 ** np.nan_to_num(log_gamma6), unsold)
+    gamma4 = 1e-8 * n_eff2**2.5 / charge2
+    return np.stack([wave, element, stage, excitation, 10.0**log_gf, 2.223e15 / wave**2, gamma4, gamma6], 1)
+
+
+def _voigt_table() -> np.ndarray:
+    """exp(-v^2) and H1(v) = (2/sqrt(pi)) (2 v D(v) - 1), Dawson's D, at steps of VOIGT_STEP."""
+    from scipy.special import dawsn
+
+    v = np.arange(0.0, VOIGT_END + 2 * VOIGT_STEP, VOIGT_STEP)
+    return np.stack([np.exp(-(v**2)), 2.0 / math.sqrt(math.pi) * (2.0 * v * dawsn(v) - 1.0)], axis=1)
+
+
+VOIGT = _voigt_table()
+LINES = line_table(read_lines())
+LINE_MASS_G = MASS_AMU[LINES[:, 1].astype(int)] * ATOMIC_MASS_G
+
+
+@njit(cache=True, nogil=True)
+def _voigt_broad(a: float, v: float) -> float:
+    """H(a, v) for broad lines: Humlicek 1982, JQSRT 27, 437 (w4, relative error 1e-4)."""
+    t = complex(a, -v)
+    s = v + a
+    u = t * t
+    if s >= 15.0:
+        return (t * 0.5641896 / (0.5 + u)).real
+    if s >= 5.5:
+        return (t * (1.410474 + u * 0.5641896) / (0.75 + u * (3.0 + u))).real
+    if a >= 0.195 * v - 0.176:
+        top = 16.4955 + t * (20.20933 + t * (11.96482 + t * (3.778987 + t * 0.5642236)))
+        low = 38.82363 + t * (39.27121 + t * (21.69274 + t * (6.699398 + t)))
+        return (top / (16.4955 + t * low)).real
+    top = 1540.787 - u * (219.0313 - u * (35.76683 - u * (1.320522 - u * 0.56419)))
+    top = t * (36183.31 - u * (3321.9905 - u * top))
+    low = 2186.181 - u * (364.2191 - u * (61.57037 - u * (1.841439 - u)))
+    low = 32066.6 - u * (24322.84 - u * (9022.228 - u * low))
+    return (np.exp(u) - top / low).real
+
+
+@njit(cache=True, nogil=True, inline="always")
+def voigt(a: float, v: float) -> float:
+    """Voigt function H(a, v) for v >= 0, where exp(-v^2) is H(0, v).
+
+    Harris's series to a^2 (Mihalas 1978, eq. 9-44) for a up to `BROAD`, `_voigt_broad` elsewhere.
+    """
+    if v > VOIGT_END:
+        return a * 0.5641896 / (v * v + a * a) * (1.0 + 1.5 / (v * v))
+    if a > BROAD:
+        return _voigt_broad(a, v)
+    position = v * (1.0 / VOIGT_STEP)
+    i = int(position)
+    t = position - i
+    h0 = VOIGT[i, 0] + t * (VOIGT[i + 1, 0] - VOIGT[i, 0])
+    h1 = VOIGT[i, 1] + t * (VOIGT[i + 1, 1] - VOIGT[i, 1])
+    return h0 * (1.0 + a * a * (1.0 - 2.0 * v * v)) + a * h1
+
+
+@njit(cache=True, nogil=True)
+def doppler_velocities(temperature: np.ndarray, vmicro_km_s: float) -> tuple[np.ndarray, float]:
+    """Return (2kT)^(1/2) [g^(1/2) cm/s] (depths,) and microturbulence xi [cm/s]: v_D^2 = 2kT/m + xi^2."""
+    return np.sqrt(2.0 * BOLTZMANN_ERG_K * temperature), vmicro_km_s * 1e5
+
+
+@njit(cache=True, nogil=True)
+def _centre_strength(
+    line: np.ndarray,
+    mass: float,
+    populations: np.ndarray,
+    temperature: np.ndarray,
+    thermal: np.ndarray,
+    micro: float,
+    strength: np.ndarray,
+    doppler: np.ndarray,
+) -> None:
+    """Fill central opacity [cm-1] (H = 1) and Doppler width [A] of one line at all depths."""
+    wave, excitation = line[0], line[3]
+    element, stage = int(line[1]), int(line[2])
+    front = CLASSICAL_CROSS_SECTION_CM * 1e-8 * wave * wave * line[4] / 1.7724539
+    for d in range(temperature.size):
+        speed = math.sqrt(thermal[d] * thermal[d] / mass + micro * micro)
+        doppler[d] = wave * speed / LIGHT_CM_S
+        t = temperature[d]
+        level = populations[element, stage, d] * math.exp(-excitation / (BOLTZMANN_EV_K * t))
+        level *= 1.0 - math.exp(-HC_OVER_K_ANGSTROM_K / (wave * t))
+        strength[d] = front * level / doppler[d]
+
+
+@njit(cache=True, nogil=True)
+def _damping(
+    line: np.ndarray, doppler: np.ndarray, temperature: np.ndarray, ne: np.ndarray, neutral: np.ndarray, a: np.ndarray
+) -> None:
+    """Fill the Voigt parameter a = gamma lambda^2 / (4 pi c Doppler) of one line at all depths."""
+    front = line[0] * line[0] * 1e-8 / (4.0 * math.pi * LIGHT_CM_S)
+    for d in range(temperature.size):
+        gamma = line[5] + line[6] * ne[d] + line[7] * neutral[d] * (temperature[d] * 1e-4) ** 0.38
+        a[d] = front * gamma / doppler[d]
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _add_profile(
+    ratio: np.ndarray,
+    wavelength: np.ndarray,
+    centre: float,
+    edge: float,
+    far: float,
+    strength: np.ndarray,
+    inverse_doppler: np.ndarray,
+    a: np.ndarray,
+    wing1: np.ndarray,
+    wing2: np.ndarray,
+) -> None:
+    """Add one line between centre - edge and centre + edge; past `far` [A] by the Lorentz wing series."""
+    depths = strength.size
+    for j in range(np.searchsorted(wavelength, centre - edge), np.searchsorted(wavelength, centre + edge)):
+        offset = abs(wavelength[j] - centre)
+        s = (offset / edge) ** 2
+        taper = 1.0 - s * s * s
+        if offset > far:
+            first = taper / (offset * offset)
+            second = first / (offset * offset)
+            for d in range(depths):
+                ratio[j, d] += first * wing1[d] + second * wing2[d]
+        else:
+            for d in range(depths):
+                ratio[j, d] += taper * strength[d] * voigt(a[d], offset * inverse_doppler[d])
+
+
+@njit(cache=True, nogil=True)
+def add_lines(
+    ratio: np.ndarray,
+    wavelength: np.ndarray,
+    lines: np.ndarray,
+    masses: np.ndarray,
+    populations: np.ndarray,
+    temperature: np.ndarray,
+    ne: np.ndarray,
+    neutral: np.ndarray,
+    reference: np.ndarray,
+    norm: np.ndarray,
+    vmicro: float,
+    first_depth: int,
+    last_depth: int,
+) -> None:
+    """Add line opacity to the smooth one, in place.
+
+    The half window of a line follows its strength: it ends where the wing falls below FAINTEST of the continuum.
+
+    Parameters
+    ----------
+    ratio : opacity over norm (wavelengths, depths), changed in place
+    wavelength : increasing [A, vacuum]
+    lines, masses : rows of `LINES` and their `LINE_MASS_G`
+    populations : density over partition function [cm-3] (elements, 3, depths)
+    temperature, ne, neutral : [K], electrons and hydrogen atoms [cm-3] (depths,)
+    reference : opacity over norm without lines at the line centres (lines, depths)
+    norm : Rosseland opacity [cm-1] (depths,)
+    vmicro : microturbulence [km/s]
+    first_depth, last_depth : range of depths where the strength of a line is judged
+    """
+    depths = temperature.size
+    thermal, micro = doppler_velocities(temperature, vmicro)
+    strength, doppler, a = np.empty(depths), np.empty(depths), np.empty(depths)
+    wing1, wing2 = np.empty(depths), np.empty(depths)
+    for line in range(lines.shape[0]):
+        _centre_strength(lines[line], masses[line], populations, temperature, thermal, micro, strength, doppler)
+        peak = 0.0
+        for d in range(first_depth, last_depth):
+            peak = max(peak, strength[d] / norm[d] / reference[line, d])
+        if peak <= FAINTEST:
+            continue
+        _damping(lines[line], doppler, temperature, ne, neutral, a)
+        reach2, width = 0.0, 0.0
+        for d in range(first_depth, last_depth):
+            wing = strength[d] / norm[d] / reference[line, d] * a[d] * 0.5642 * doppler[d] ** 2
+            reach2 = max(reach2, wing / FAINTEST)
+            width = max(width, doppler[d])
+        edge = math.sqrt(reach2 + (GAUSS_REACH * width) ** 2)
+        edge = edge / (1.0 + edge / 300.0)
+        soft = (1.0 - FAINTEST / peak) ** 2
+        for d in range(depths):
+            strength[d] *= soft / norm[d]
+            wing1[d] = strength[d] * a[d] * 0.5641896 * doppler[d] ** 2
+            wing2[d] = wing1[d] * (1.5 - a[d] * a[d]) * doppler[d] ** 2
+            doppler[d] = 1.0 / doppler[d]
+        _add_profile(
+            ratio, wavelength, lines[line, 0], edge, VOIGT_END / doppler.min(), strength, doppler, a, wing1, wing2
+        )

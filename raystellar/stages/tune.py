@@ -1,0 +1,249 @@
+"""Stage: preprocessed spectra -> the best hyperparameters, and a page that shows how they were found. Source: Sec. 6.
+
+A folder holds a search: ``trials.json`` all that is known of its trials, from which the same command goes on after it
+was killed; ``best.toml`` the settings that ``raystellar train --config`` takes; ``report.html`` and ``tensorboard/``
+for the eye. What is found depends on the data, the settings and the seeds, never on how many trials run at a time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from raystellar.config import digest, to_plain, toml_text
+from raystellar.engine.progress import Progress
+from raystellar.engine.session import Resources, session
+from raystellar.engine.trials import TuneResources, Work, run_here, run_on_ray
+from raystellar.errors import DatasetError, IncompleteError, InputError
+from raystellar.files import places
+from raystellar.files.facts import read_run
+from raystellar.fit.config import FitConfig
+from raystellar.fit.data import SpectraSet, read_dataset
+from raystellar.model.architecture import NetworkConfig
+from raystellar.output.run import begin_run
+from raystellar.report.search.page import write_search_report
+from raystellar.report.search.tensorboard import write_tensorboard
+from raystellar.search.conductor import Conductor
+from raystellar.search.config import SpaceConfig, TuneConfig
+from raystellar.search.schedule import costs, next_step, pareto_fronts, total_epochs
+from raystellar.search.space import Space, key
+from raystellar.search.trials import DONE, Trial, best, read_trials
+
+BEST_NAME = "best.toml"
+FRONT = "front"
+CHECKPOINTS = "checkpoints"
+
+
+@dataclass(frozen=True)
+class TuneSummary:
+    """What the stage did.
+
+    Attributes
+    ----------
+    out : folder of the search
+    trials : all of them
+    best : the winner
+    settings : its sections ``network`` and ``fit``
+    states : number of trials by state
+    epochs : trained in all
+    resumed : trials that an earlier run had proposed
+    training_s, overhead_s : seconds of all workers together, with and besides training
+    seconds : of this run
+    """
+
+    out: str
+    trials: list[Trial]
+    best: Trial
+    settings: dict[str, Any]
+    states: dict[str, int]
+    epochs: int
+    resumed: int
+    training_s: float
+    overhead_s: float
+    seconds: float = field(default=0.0)
+
+    def __str__(self) -> str:
+        states = ", ".join(f"{count} {state}" for state, count in self.states.items())
+        again = f" ({self.resumed} were known)" if self.resumed else ""
+        return (
+            f"{len(self.trials)} trials{again}: {states}; {self.epochs} epochs in {self.training_s:.1f} s of training, "
+            f"{self.overhead_s / len(self.trials):.2f} s a trial besides\n"
+            f"best: trial {self.best.number}, validation loss {self.best.mean_loss():.5f} after {self.best.epochs} "
+            f"epochs, mean of {1 + len(self.best.repeats)} seeds; {self.best.parameters} parameters\n"
+            f"  {', '.join(f'{name} {value}' for name, value in _rounded(self.best).items())}\n"
+            f"written: {places.join(self.out, BEST_NAME)}, report.html; {self.seconds:.1f} s"
+        )
+
+
+def tune(
+    dataset: str,
+    out: str,
+    *,
+    network: NetworkConfig | None = None,
+    fit: FitConfig | None = None,
+    config: TuneConfig | None = None,
+    space: SpaceConfig | None = None,
+    resources: Resources | None = None,
+    tuning: TuneResources | None = None,
+    warm_start: str | None = None,
+) -> TuneSummary:
+    """Search the hyperparameters of network and training, and write the best.
+
+    Parameters
+    ----------
+    dataset : folder written by ``raystellar preprocess``, a path or URL
+    out : folder of the search, a path or URL; on a disk that not all workers see, trials that go on after a rung may
+        begin anew, and end as they would have
+    network, fit : what holds for all that is not searched
+    config, space : how and where to search
+    resources, tuning : where Ray is, and how widely trials run; ``resources.local`` does without Ray
+    warm_start : folder of an earlier search in the same space, whose trials the sampler learns from
+
+    Raises
+    ------
+    DatasetError : the dataset is missing or damaged, or no trial had a finite loss
+    OutputError : ``out`` holds another search or something else, or cannot be written
+    ConfigError : the settings make no network, or the cluster has no room for a trial
+    IncompleteError : workers were lost too often, or trials are missing at the end
+    """
+    began = time.perf_counter()
+    network, fit, config = network or NetworkConfig(), fit or FitConfig(), config or TuneConfig()
+    resources, tuning = resources or Resources(), tuning or TuneResources()
+    choices = Space(space or SpaceConfig(), network, fit)
+    data = read_dataset(dataset)
+    earlier = _earlier(warm_start, choices)
+    identity = {"tune": config, "space": space or SpaceConfig(), "network": network, "fit": fit}
+    identity |= {"data": data.about["digest"], "warm_start": digest([asdict(trial) for trial in earlier])}
+    begin_run(out, "search", identity)
+    places.remove_temporaries(out)
+    conductor = Conductor(out, choices, config, fit.epochs, earlier)
+    resumed = len(conductor.trials)
+    folder = places.join(places.absolute(out), CHECKPOINTS)
+    work = Work(choices, fit, data.about["digest"], folder, timed=config.objective == "time")
+    if next_step(conductor.trials, config, fit.epochs):
+        _run(conductor, data.splits(("train", "validation")), work, resources, tuning)
+    winner = _check(conductor.trials, config)
+    _write_settings(places.join(out, BEST_NAME), choices, winner)
+    if config.objective != "loss":
+        _write_front(out, choices, conductor.trials, config, fit.epochs)
+    write_search_report(out, conductor.trials, config, fit.epochs, choices)
+    write_tensorboard(out, conductor.trials)
+    places.remove_folder(work.folder)
+    return TuneSummary(
+        out=out,
+        trials=conductor.trials,
+        best=winner,
+        settings=dict(zip(("network", "fit"), choices.meaning(winner.choice), strict=True)),
+        states=dict(Counter(trial.state(fit.epochs) for trial in conductor.trials)),
+        epochs=sum(trial.cost(fit.epochs) for trial in conductor.trials),
+        resumed=resumed,
+        training_s=sum(trial.seconds for trial in conductor.trials),
+        overhead_s=sum(trial.overhead for trial in conductor.trials),
+        seconds=time.perf_counter() - began,
+    )
+
+
+def _earlier(warm_start: str | None, space: Space) -> list[Trial]:
+    """Return the trials of an earlier search.
+
+    Raises
+    ------
+    InputError : there are none
+    ConfigError : they were chosen from another space
+    """
+    if warm_start is None:
+        return []
+    trials = read_trials(warm_start) if (read_run(warm_start) or {}).get("kind") == "search" else []
+    if not trials:
+        raise InputError(f"{warm_start} holds no search to start from; name a folder that raystellar tune has written")
+    for trial in trials:
+        space.drawn(trial.choice)
+    return trials
+
+
+def _run(
+    conductor: Conductor, spectra: dict[str, SpectraSet], work: Work, resources: Resources, tuning: TuneResources
+) -> None:
+    """Run what is left of the search, with progress."""
+    from raystellar.fit.loop import check
+
+    check(**spectra, network=work.space.network)
+    with Progress("tune", total_epochs(conductor.config, work.fit.epochs), "epochs") as progress:
+        conductor.watch = _Line(progress, conductor)
+        if resources.local:
+            run_here(conductor, spectra, work, tuning)
+        else:
+            with session(resources):
+                run_on_ray(conductor, spectra, work, tuning, resources.actors)
+
+
+class _Line:
+    """Tells on the line of progress how a search stands."""
+
+    def __init__(self, progress: Progress, conductor: Conductor) -> None:
+        self._progress, self._told = progress, _epochs(conductor)
+        progress.skip(self._told)
+
+    def __call__(self, conductor: Conductor) -> None:
+        trials, open_tasks = conductor.trials, len(conductor.running)
+        epochs, begun = _epochs(conductor), sum(1 for trial in trials if trial.epochs or trial.failure)
+        failed, winner = sum(1 for trial in trials if trial.failure), best(trials)
+        parts = [f"trials {begun}/{conductor.config.trials}"]
+        for rung in conductor.config.rungs:
+            further = sum(1 for trial in trials if trial.epochs > rung)
+            parts += [f"{further} past epoch {rung}"] if further else []
+        parts += [f"{open_tasks} open"]
+        parts += [f"{failed} failed"] if failed else []
+        parts += [f"best {winner.loss():.4f} after {winner.epochs} epochs"] if winner else []
+        self._progress.note(", ".join(parts))
+        self._progress.add(epochs - self._told)
+        self._told = epochs
+
+
+def _epochs(conductor: Conductor) -> int:
+    return sum(trial.cost(conductor.epochs) for trial in conductor.trials)
+
+
+def _check(trials: Sequence[Trial], config: TuneConfig) -> Trial:
+    """Return the winner of a search that is whole.
+
+    Raises
+    ------
+    IncompleteError : trials are missing, or were made twice
+    DatasetError : none has a finite loss
+    """
+    distinct = len({key(trial.choice) for trial in trials})
+    if not len(trials) == distinct == config.trials or any(not (trial.epochs or trial.failure) for trial in trials):
+        raise IncompleteError(f"{len(trials)} trials, {distinct} distinct, of {config.trials}: give the command again")
+    winner = best(trials)
+    if winner is None:
+        raise DatasetError(f"none of {len(trials)} trials had a finite loss; the first said: {trials[0].failure}")
+    return winner
+
+
+def _write_front(out: str, space: Space, trials: Sequence[Trial], config: TuneConfig, epochs: int) -> None:
+    """Write the settings of all trials of a Pareto search that no other beats, to the folder ``front``."""
+    done = [trial for trial in trials if trial.state(epochs) == DONE]
+    places.make_folder(places.join(out, FRONT))
+    for trial, front in zip(done, pareto_fronts([costs(trial, config) for trial in done]), strict=True):
+        if front == 0:
+            _write_settings(places.join(out, FRONT, f"trial-{trial.number:05d}.toml"), space, trial)
+
+
+def _write_settings(place: str, space: Space, trial: Trial) -> None:
+    """Write what ``raystellar train --config`` takes."""
+    network, fit = space.meaning(trial.choice)
+    head = (
+        f"# Trial {trial.number}: validation loss {trial.mean_loss():.6f} after {trial.epochs} epochs, mean "
+        f"of {1 + len(trial.repeats)} seeds,\n# {trial.parameters} parameters. Use it with\n"
+        f"#     raystellar train DATASET --config {place} --out MODEL\n\n"
+    )
+    text = head + toml_text({"network": to_plain(network), "fit": to_plain(fit)})
+    places.write_bytes(place, text.encode())
+
+
+def _rounded(trial: Trial) -> dict[str, Any]:
+    return {name: f"{value:.4g}" if isinstance(value, float) else value for name, value in trial.choice.items()}

@@ -1,0 +1,187 @@
+"""One file holds what the folder holds, row for row, and says what made it."""
+
+import json
+import shutil
+import warnings
+
+import fsspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+from astropy.io import fits
+from astropy.table import Table
+
+from raystellar.catalog.export import ROWS_AT_ONCE, _large
+from raystellar.cli import main
+
+
+def read(folder):
+    return pa.concat_tables(pq.read_table(part) for part in sorted(folder.glob("part-*.parquet")))
+
+
+def run(capsys, *words):
+    code = main(["export", *map(str, words)])
+    said = capsys.readouterr()
+    return code, said.err.strip() if code else said.out
+
+
+def opened(path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a wrong checksum warns
+        file = fits.open(path, checksum=True)
+        file.verify("exception")
+    return file
+
+
+def same(found, table):
+    for name in table.column_names:
+        values, column = found[name], table[name]
+        if pa.types.is_string(column.type):
+            assert [str(value) for value in values] == column.fill_null("").to_pylist(), name
+        else:
+            np.testing.assert_array_equal(np.asarray(values), column.to_numpy(), name)
+
+
+@pytest.fixture(scope="module")
+def whole(labelled, tmp_path_factory):
+    path = tmp_path_factory.mktemp("export") / "catalog.fits"
+    assert main(["export", str(labelled), "--out", str(path)]) == 0
+    assert [entry.name for entry in path.parent.iterdir()] == ["catalog.fits"]
+    return path
+
+
+def test_fits_has_the_rows_and_the_rejects(whole, labelled):
+    with opened(whole) as file:
+        assert [hdu.name for hdu in file] == ["PRIMARY", "CATALOG", "REJECTS"]
+        same(file["CATALOG"].data, read(labelled))
+        same(file["REJECTS"].data, read(labelled / "rejects"))
+        assert all({"CHECKSUM", "DATASUM"} <= set(hdu.header) for hdu in file)
+
+
+def test_fits_says_what_its_columns_are(whole, labelled):
+    schema = pq.read_schema(next(labelled.glob("part-*.parquet")))
+    header = fits.getheader(whole, "CATALOG")
+    for number, field in enumerate(schema, start=1):
+        said = {key.decode(): value.decode() for key, value in field.metadata.items()}
+        assert header[f"TTYPE{number}"] == field.name
+        for key, name in (("TUNIT", "unit"), ("TUCD", "ucd"), ("TCOMM", "description")):
+            assert header.get(f"{key}{number}", "") == said[name]
+    with pytest.warns(match="dex"):  # which FITS does not know
+        table = Table.read(whole, hdu="CATALOG")
+    assert str(table["rv"].unit) == "km / s"
+    assert str(table["teff"].unit) == "K"
+
+
+def test_fits_says_what_made_it(whole, labelled):
+    header = fits.getheader(whole)
+    made = json.loads((labelled / "_run.json").read_text())
+    assert (header["MODEL_ID"], header["DIGEST"]) == (made["model"], made["digest"])
+    assert header["ROWSIN"] == header["ROWSOUT"] + header["REJECTED"] == made["rows"]
+    assert header["ROWS"] == read(labelled).num_rows
+    assert header["CREATOR"].startswith("raystellar ")
+    assert sum(int(line.split()[0]) for line in header["COMMENT"] if "rejected" in line) == header["REJECTED"] == 2
+
+
+def test_only_good_rows(labelled, tmp_path, capsys):
+    code, said = run(capsys, labelled, "--out", tmp_path / "good.fits", "--good")
+    rows = read(labelled)
+    good = rows.filter(pa.compute.equal(rows["flags"], 0))
+    assert code == 0
+    assert said.startswith(f"{len(good)} of {len(rows)} rows, 2 rejects")
+    with opened(tmp_path / "good.fits") as file:
+        assert file[0].header["GOODONLY"]
+        assert file[0].header["ROWS"] == len(file["CATALOG"].data) == len(good)
+        same(file["CATALOG"].data, good)
+
+
+def test_what_is_missing_and_what_is_not_ascii(labelled, tmp_path, capsys):
+    shutil.copytree(labelled, tmp_path / "catalog")
+    shutil.rmtree(tmp_path / "catalog" / "rejects")
+    part = tmp_path / "catalog" / "part-00000.parquet"
+    table = pq.read_table(part)
+    for name, first in (("path", "é.fits"), ("subclass", None), ("zwarning", None), ("ra", None), ("flag_bad", None)):
+        place = table.column_names.index(name)
+        values = pa.array([first, *table[name].to_pylist()[1:]], table[name].type)
+        table = table.set_column(place, table.schema.field(place), values)
+    rejected = pa.table({"stage": ["read"] * 2, "reason": ["x"] * 2})
+    for name in ("path", "spec_id", "detail"):
+        rejected = rejected.append_column(name, pa.array(["", ""]))
+    pq.write_table(table, part)
+    (tmp_path / "catalog" / "rejects").mkdir()
+    last = sorted(labelled.joinpath("rejects").iterdir())[-1].name
+    pq.write_table(rejected, tmp_path / "catalog" / "rejects" / last)
+    assert run(capsys, tmp_path / "catalog", "--out", tmp_path / "c.fits")[0] == 0
+    with opened(tmp_path / "c.fits") as file:
+        row = file["CATALOG"].data[0]
+        assert (row["path"], row["subclass"]) == (r"\xe9.fits", "")
+        assert np.isnan(row["ra"])
+        assert row["zwarning"] == file["CATALOG"].columns["zwarning"].null == np.iinfo(np.int32).min
+        assert file["CATALOG"].columns["flags"].null is None
+
+
+def test_parquet_keeps_rows_and_metadata(labelled, tmp_path, capsys):
+    assert run(capsys, labelled, "--out", tmp_path / "c.parquet")[0] == 0
+    found = pq.ParquetFile(tmp_path / "c.parquet")
+    assert found.read().equals(read(labelled))
+    assert found.num_row_groups == 1
+    assert json.loads(found.metadata.metadata[b"raystellar.run"])["kind"] == "catalog"
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="No table::len")
+        table = Table.read(tmp_path / "c.parquet", format="parquet.votable")
+    assert str(table["teff"].unit) == "K"
+    assert table["path"].dtype.itemsize == 4 * max(map(len, table["path"]))
+
+
+def test_csv(labelled, tmp_path, capsys):
+    assert run(capsys, labelled, "--out", tmp_path / "c.csv")[0] == 0
+    found = pyarrow.csv.read_csv(tmp_path / "c.csv")
+    assert found.column_names == read(labelled).column_names
+    assert found["spec_id"].to_pylist() == read(labelled)["spec_id"].to_pylist()
+
+
+def test_hats(labelled, tmp_path, capsys):
+    hats = pytest.importorskip("hats")
+    pytest.importorskip("hats_import")
+    assert run(capsys, labelled, "--out", tmp_path / "c.hats")[0] == 0
+    assert [entry.name for entry in tmp_path.iterdir()] == ["c.hats"]
+    found, rows = hats.read_hats(tmp_path / "c.hats"), read(labelled)
+    files = list((tmp_path / "c.hats").rglob("Npix*.parquet"))
+    table = pa.concat_tables(pq.read_table(path, partitioning=None) for path in files).drop_columns("_healpix_29")
+    assert found.catalog_info.total_rows == len(rows)
+    assert table.sort_by("path").equals(rows.sort_by("path"))
+    assert run(capsys, labelled, "--out", tmp_path / "c.hats")[1].endswith("name a new folder")
+
+
+def test_to_a_server(labelled, tmp_path, capsys):
+    assert run(capsys, labelled, "--out", "memory://exported/c.fits")[0] == 0
+    (tmp_path / "c.fits").write_bytes(fsspec.filesystem("memory").cat_file("/exported/c.fits"))
+    with opened(tmp_path / "c.fits") as file:
+        same(file["CATALOG"].data, read(labelled))
+
+
+def test_small_parts_become_large_row_groups():
+    part = pa.table({"n": range(ROWS_AT_ONCE // 2 + 1)})
+    assert [len(table) for table in _large([part] * 5)] == [len(part) * 2, len(part) * 2, len(part)]
+    assert list(_large([])) == []
+
+
+def test_what_cannot_be_exported_ends_in_one_sentence(labelled, model, tmp_path, capsys):
+    shutil.copytree(labelled, tmp_path / "part")
+    (tmp_path / "part" / "part-00001.parquet").unlink()
+    (tmp_path / "out").mkdir()
+    for catalog, out, message in (
+        (tmp_path / "part", "c.fits", "is not finished: "),
+        (model.parent / "dataset", "c.fits", "is a dataset and no catalogue"),
+        (model, "c.fits", "is no catalogue"),
+        (tmp_path / "absent", "c.fits", "is no catalogue"),
+        (labelled, "c.txt", "must end in .fits, .parquet, .csv, .hats"),
+        (labelled, "absent/c.fits", "cannot be written: No such file"),
+    ):
+        code, error = run(capsys, catalog, "--out", tmp_path / "out" / out)
+        assert code == 1
+        assert error.startswith("raystellar export: ")
+        assert message in error
+        assert len(error.splitlines()) == 1
+    assert not list((tmp_path / "out").iterdir())

@@ -1,0 +1,144 @@
+import gzip
+import os
+
+import numpy as np
+import pytest
+from labeltables import CAS, OWN, SSPP, one, rows, save
+
+from raystellar.errors import ConfigError, LabelTableError, OutputError
+from raystellar.files import listing, places
+from raystellar.labels.addresses import address, read_run2d, run2d_of_plate, write_addresses
+from raystellar.labels.table import LabelsConfig, read_labels
+
+SURE = LabelsConfig(require_rv=False)
+
+
+def stars(*plates, **columns):
+    """Return good rows of the given (plate, mjd), and other columns."""
+    good = {name: np.repeat(values, len(plates)) for name, values in one().items()}
+    good |= {"plate": np.array([plate for plate, _ in plates]), "mjd": np.array([mjd for _, mjd in plates])}
+    good["fiberid"] = np.arange(len(plates)) + 1
+    return good | {name: np.array(values) for name, values in columns.items()}
+
+
+def lines(out):
+    return places.read_bytes(str(out)).decode().splitlines()
+
+
+def test_addresses_are_those_of_the_archive():
+    base = "https://data.sdss.org/sas"
+    assert address(266, 51602, 31, "26") == (
+        f"{base}/dr12/sdss/spectro/redux/26/spectra/lite/0266/spec-0266-51602-0031.fits"
+    )
+    assert address(4961, 55719, 378, "v5_7_0", full=True) == (
+        f"{base}/dr12/boss/spectro/redux/v5_7_0/spectra/4961/spec-4961-55719-0378.fits"
+    )
+    assert address(10000, 57346, 2, "v5_13_2", release="dr17", full=True) == (
+        f"{base}/dr17/eboss/spectro/redux/v5_13_2/spectra/full/10000/spec-10000-57346-0002.fits"
+    )
+    assert address(751, 52251, 160, "26", release="dr17", full=True, base="s3://bucket/sas/") == (
+        "s3://bucket/sas/dr17/sdss/spectro/redux/26/spectra/0751/spec-0751-52251-0160.fits"
+    )
+
+
+@pytest.mark.parametrize(
+    ("plate", "mjd", "run2d"),
+    [(266, 51602, "26"), (2942, 54521, "26"), (1960, 53289, "103"), (2912, 54499, "103"), (2640, 54806, "104"),
+     (3306, 54922, "104"), (3480, 54999, "104"), (3586, 55181, "v5_7_0"), (10000, 57346, "v5_7_0")],
+)  # fmt: skip
+def test_run2d_follows_from_plate_and_date(plate, mjd, run2d):
+    assert run2d_of_plate(plate, mjd) == run2d
+
+
+@pytest.mark.realdata
+def test_run2d_of_real_files_is_what_they_say(real_data):
+    from raystellar.spectra import read_spectrum
+
+    for folder in ("sdss_stars", "sdss_sky"):
+        for path in sorted((real_data / folder).glob("spec-*.fits")):
+            found = read_spectrum(str(path))
+            expected = run2d_of_plate(found.plate, found.mjd)
+            assert expected == found.run2d or (expected[0] == found.run2d[0] == "v"), path
+
+
+@pytest.mark.parametrize("name", ["labels.fits", "labels.csv", "labels.parquet", "labels.csv.gz"])
+@pytest.mark.parametrize("spelling", [SSPP, CAS, OWN])
+def test_the_column_of_the_table_comes_first(tmp_path, name, spelling):
+    plates = [(266, 51602), (266, 51630), (3000, 54500), (4000, 55500)]
+    table = stars(*plates, RUN2D=["103 ", "26", "104", "v5_7_2"])
+    path = save(table, tmp_path / name.removesuffix(".gz"), spelling)
+    if name.endswith(".gz"):
+        (tmp_path / name).write_bytes(gzip.compress(places.read_bytes(path)))
+        path = str(tmp_path / name)
+    assert read_run2d(path) == dict(zip(plates, ["103", "26", "104", "v5_7_2"], strict=True))
+    summary = write_addresses(path, f"{tmp_path}/paths.txt", labels_config=SURE)
+    assert (summary.from_table, summary.spectra, summary.plates) == (True, 4, 3)
+    assert [line.split("/redux/")[1].split("/")[0] for line in lines(tmp_path / "paths.txt")] == [
+        "103", "26", "104", "v5_7_2"
+    ]  # fmt: skip
+    write_addresses(path, f"{tmp_path}/paths.txt", labels_config=SURE, release="dr17")
+    assert "/dr17/eboss/spectro/redux/v5_13_2/spectra/lite/4000/" in lines(tmp_path / "paths.txt")[3]
+
+
+def test_without_a_column_and_with_an_empty_one_the_plate_decides(tmp_path):
+    assert read_run2d(save(stars((266, 51602)), tmp_path / "none.csv")) == {}
+    path = save(stars((266, 51602), (2640, 54806), run2d=["", "26"]), tmp_path / "some.csv")
+    write_addresses(path, f"{tmp_path}/paths.txt", labels_config=SURE)
+    assert ["/redux/26/" in line for line in lines(tmp_path / "paths.txt")] == [True, True]
+    summary = write_addresses(path, f"{tmp_path}/paths.txt", labels_config=SURE, run2d="v5_9_0")
+    assert (summary.by_run2d, summary.from_table) == ({"v5_9_0": 2}, False)
+
+
+def test_skyserver_tables_have_a_line_above_the_names(tmp_path):
+    body = "266,51602,1,26\nnull,51602,1,26\n1960,53289,2,103\n"
+    (tmp_path / "t.csv").write_text(f"#Table1\nplate,mjd,fiberID,run2d\n{body}")
+    assert read_run2d(f"{tmp_path}/t.csv") == {(266, 51602): "26", (1960, 53289): "103"}
+
+
+def test_usable_rows_only_once_each_sorted_by_plate(tmp_path):
+    path = save(rows(500), tmp_path / "labels.fits", SSPP)
+    table = read_labels(path, LabelsConfig())
+    summary = write_addresses(path, f"{tmp_path}/paths.txt")
+    found = lines(tmp_path / "paths.txt")
+    assert summary.spectra == len(found) == len(set(found)) == table.usable.sum()
+    assert [line.rsplit("/", 2)[1] for line in found] == sorted(line.rsplit("/", 2)[1] for line in found)
+    assert write_addresses(path, f"{tmp_path}/paths.txt", every=True).spectra == len(table) > summary.spectra
+
+
+def test_what_cannot_be_done_is_refused_and_leaves_nothing(tmp_path):
+    path = save(stars((266, 51602), teff=[3000.0]), tmp_path / "labels.csv")
+    with pytest.raises(LabelTableError, match="no usable row: teff out of range"):
+        write_addresses(path, f"{tmp_path}/paths.txt", labels_config=SURE)
+    with pytest.raises(ConfigError, match="dr12, dr17"):
+        write_addresses(path, f"{tmp_path}/paths.txt", release="dr99")
+    with pytest.raises(OutputError):
+        write_addresses(
+            save(stars((266, 51602)), tmp_path / "good.csv"), f"{tmp_path}/no/paths.txt", labels_config=SURE
+        )
+    assert sorted(os.listdir(tmp_path)) == ["good.csv", "labels.csv"]
+
+
+@pytest.mark.realdata
+def test_run2d_of_the_real_table_is_read(real_data):
+    assert set(read_run2d(str(real_data / "sspp" / "small_ssppOut-dr9.fits")).items()) == {((266, 51602), "26")}
+
+
+def test_unsigned_columns_and_many_pieces_of_fits(tmp_path):
+    n = 300_000
+    plate = np.arange(n, dtype="u2") % 60_000 + 1
+    table = {"plate": plate, "mjd": np.full(n, 51602, "u4"), "run2d": np.full(n, 26, "i2")}
+    found = read_run2d(save(table, tmp_path / "t.fits", {}))
+    assert len(found) == 60_000
+    assert found[60_000, 51602] == "26"
+
+
+def test_the_stages_take_the_list(tmp_path):
+    """Of a mirror on disk: the paths are found, and a file that is not there is an error of the job."""
+    path = save(stars((266, 51602), (266, 51630)), tmp_path / "labels.csv")
+    write_addresses(path, f"{tmp_path}/paths.txt", labels_config=SURE)
+    assert [found for found, _ in listing.expand([f"@{tmp_path}/paths.txt"])] == lines(tmp_path / "paths.txt")
+    write_addresses(path, f"{tmp_path}/local.txt", labels_config=SURE, base=f"{tmp_path}/sas")
+    for line in lines(tmp_path / "local.txt"):
+        os.makedirs(os.path.dirname(line), exist_ok=True)
+        open(line, "wb").close()
+    assert [found for found, _ in listing.expand([f"{tmp_path}/local.txt"])] == lines(tmp_path / "local.txt")

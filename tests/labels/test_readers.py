@@ -1,0 +1,167 @@
+import gzip
+import io
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from astropy.io import fits
+from astropy.table import Table
+from labeltables import CAS, OWN, SSPP, one, rows, same, save
+
+from raystellar.errors import LabelTableError
+from raystellar.labels.table import LabelsConfig, read_labels
+
+CONFIG = LabelsConfig()
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize("name", ["sdss_stars/*.fits", "sdss_other/spec*.fits"])
+def test_a_real_spectrum_is_no_table_of_labels(real_data, name):
+    with pytest.raises(LabelTableError, match="not a table of labels"):
+        read_labels(str(sorted(real_data.glob(name))[0]), CONFIG)
+
+
+def test_every_format_and_spelling_gives_the_same_table(tmp_path):
+    table = rows()
+    first = read_labels(save(table, tmp_path / "a.fits", SSPP), CONFIG)
+    assert 10 < first.usable.sum() < 150
+    for name, names in (
+        ("b.csv", CAS),
+        ("c.csv", OWN),
+        ("d.parquet", OWN),
+        ("e.parquet", SSPP),
+        ("f.fits", {own: name.lower() for own, name in CAS.items()}),
+    ):
+        assert same(first, read_labels(save(table, tmp_path / name, names), CONFIG)), name
+
+
+def test_the_name_of_the_file_does_not_matter(tmp_path):
+    table = rows()
+    first = read_labels(save(table, tmp_path / "a.fits", SSPP), CONFIG)
+    for suffix in ("fits", "csv", "parquet"):
+        path = tmp_path / f"b.{suffix}"
+        save(table, path)
+        packed = tmp_path / f"{suffix}.dat"
+        packed.write_bytes(gzip.compress(path.read_bytes()))
+        assert same(first, read_labels(str(packed), CONFIG))
+        assert same(first, read_labels(path.as_uri(), CONFIG))
+
+
+@pytest.mark.parametrize("delimiter", [",", "\t", ";", "|", " "])
+def test_text_with_any_delimiter_and_a_line_above(tmp_path, delimiter):
+    path = tmp_path / "t.txt"
+    names = ["plate", "mjd", "fiberid", "teff", "logg", "feh", "comment"]
+    values = ["266", "51602", "28", "6000", "", "-1.5", "word"]
+    path.write_text("#Table1\n" + delimiter.join(names) + "\n" + delimiter.join(values) + "\n")
+    table = read_labels(str(path), CONFIG)
+    assert table.feh[0] == -1.5
+    assert table.summary()["by_reason"] == {"missing logg": 1}
+
+
+def test_pieces_and_rows_in_another_order_change_nothing(tmp_path, monkeypatch):
+    table = rows()
+    whole = {name: read_labels(save(table, tmp_path / name), CONFIG) for name in ("a.fits", "a.csv")}
+    monkeypatch.setattr("raystellar.labels.readers.PIECE", 1500)
+    order = np.random.default_rng(2).permutation(200)
+    for name, first in whole.items():
+        again = save({key: values[order] for key, values in table.items()}, tmp_path / name)
+        assert same(first, read_labels(again, CONFIG))
+
+
+def test_scaled_masked_and_textual_fits_columns(tmp_path):
+    table = one()
+    columns = [
+        fits.Column("PLATE", "I", bzero=32768, array=np.array([40000, 40000], "u2")),
+        fits.Column("MJD", "J", array=np.array([55000, 55000])),
+        fits.Column("FIBER", "4A", array=["1", "2"]),
+        fits.Column("TEFF_ADOP", "J", null=-1, array=np.array([6000, -1])),
+        *(fits.Column(name, "E", array=np.repeat(table[name], 2)) for name in ("logg", "feh")),
+        fits.Column("MANY", "7E", array=np.zeros((2, 7))),
+        fits.Column("BITS", "11X", array=np.zeros((2, 11), bool)),
+    ]
+    path = tmp_path / "t.fits"
+    image = fits.ImageHDU(np.zeros((50, 40), "f4"))
+    fits.HDUList([fits.PrimaryHDU(np.zeros(9)), image, fits.BinTableHDU.from_columns(columns)]).writeto(path)
+    labels = read_labels(str(path), CONFIG)
+    assert labels.key.tolist() == [40000 * 10**9 + 550000001, 40000 * 10**9 + 550000002]
+    np.testing.assert_array_equal(labels.teff, [6000, np.nan])
+
+
+def truncated():
+    table = Table(one())
+    table = Table({name: np.repeat(table[name], 5000) for name in table.colnames})
+    buffer = io.BytesIO()
+    table.write(buffer, format="fits")
+    return buffer.getvalue()[:20000]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty"),
+        (b" \n", "is empty"),
+        (b"<!DOCTYPE html><html><body>404</body></html>", "web page or XML"),
+        (b"\x89PNG\r\n\0\0\0", "neither FITS, Parquet nor text"),
+        (b"plate,mjd,fiberid,teff,logg,feh\n", "holds no rows"),
+        (b"plate,mjd,fiber,teff,logg\n266,51602,1,6000,4\n", r"no column for feh \(accepted: feh, FEH_ADOP"),
+        (b"a,b,c\n1,2,3\n", "it has a, b, c, and none of plate, mjd"),
+        (",".join(f"c{i}" for i in range(300)).encode() + b"\n1\n", "c11 and 288 more"),
+        (b"plate,mjd,fiberid,teff,logg,feh\n266,51602,1,hot,4,-1\n", "cannot be read: .*teff.*hot"),
+        (b"plate,mjd,fiberid,teff,logg,feh\n266,51602,1\n", "cannot be read: .*columns"),
+        (b"plate,mjd,fiberid,teff,logg,feh\n0,0,1,5000,4,-1\n", "none of 1 rows names a spectrum"),
+        (truncated(), "ends before its last row"),
+        (truncated()[:2880], "without a binary table"),
+        (b"SIMPLE  =", "cannot be read|damaged|binary table"),
+        (b"PAR1 and then nothing", "cannot be read"),
+        (gzip.compress(truncated(), 0)[:-600], "cannot be read"),
+        (b"\x1f\x8bnot gzip at all", "cannot be read"),
+    ],
+)
+def test_refusals(tmp_path, content, message):
+    path = tmp_path / "t.dat"
+    path.write_bytes(content)
+    with pytest.raises(LabelTableError, match=message) as caught:
+        read_labels(str(path), CONFIG)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_places_that_hold_nothing(tmp_path):
+    for place, message in (("none.fits", "does not exist"), ("", "no Parquet files there")):
+        with pytest.raises(LabelTableError, match=message):
+            read_labels(str(tmp_path / place), CONFIG)
+    with pytest.raises(LabelTableError, match="does not exist"):
+        read_labels((tmp_path / "none.fits").as_uri(), CONFIG)
+    with pytest.raises(LabelTableError, match="cannot be opened"):
+        read_labels("nowhere://none.fits", CONFIG)
+
+
+def test_a_fits_table_of_vectors_and_an_empty_one(tmp_path):
+    table = Table(one())
+    table["teff"] = np.zeros((1, 3))
+    table.write(tmp_path / "t.fits")
+    with pytest.raises(LabelTableError, match="3D in column teff"):
+        read_labels(str(tmp_path / "t.fits"), CONFIG)
+    Table(one())[:0].write(tmp_path / "u.fits")
+    with pytest.raises(LabelTableError, match="holds no rows"):
+        read_labels(str(tmp_path / "u.fits"), CONFIG)
+
+
+def test_a_folder_or_glob_of_parquet_files_is_one_table(tmp_path):
+    rows = {"plate": [266, 267, 268], "mjd": [51602] * 3, "fiberid": [1, 2, 3], "teff": [5000.0, 6000.0, 7000.0],
+            "feh": [0.0, -1.0, -2.0], "logg": [4.0, 3.0, 2.0]}  # fmt: skip
+    whole = pa.table(rows)
+    pq.write_table(whole, tmp_path / "whole.parquet")
+    (tmp_path / "parts" / "data").mkdir(parents=True)
+    pq.write_table(whole.slice(1), tmp_path / "parts" / "data" / "b.parquet")
+    pq.write_table(whole.slice(0, 1), tmp_path / "parts" / "a.parquet")
+    config = LabelsConfig()
+    expected = read_labels(str(tmp_path / "whole.parquet"), config).digest()
+    assert read_labels(str(tmp_path / "parts"), config).digest() == expected
+    assert read_labels(str(tmp_path / "parts" / "**" / "*.parquet"), config).digest() == expected
+    pq.write_table(whole.append_column("sn", pa.array([30.0] * 3)), tmp_path / "parts" / "c.parquet")
+    with pytest.raises(LabelTableError, match="not all of its files have a column for sn"):
+        read_labels(str(tmp_path / "parts"), config)
+    with pytest.raises(LabelTableError, match=r"no Parquet files|no spectra|nothing matches"):
+        read_labels(str(tmp_path / "*.csv"), config)

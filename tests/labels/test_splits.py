@@ -1,0 +1,124 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from raystellar.config import build
+from raystellar.errors import ConfigError, LabelTableError
+from raystellar.labels.splits import SplitConfig, assign_splits, hash_place
+from raystellar.schema import SPLITS
+
+stars = st.lists(st.integers(0, 60), min_size=1, max_size=120).map(lambda ids: np.array(ids) * 10**9 + 7)
+
+
+def keys_of(star_id):
+    return np.arange(len(star_id)) + 5 * 10**11
+
+
+@settings(max_examples=40, deadline=None)
+@given(stars, st.integers(0, 9), st.sampled_from(["star", "spectrum"]), st.randoms(use_true_random=False))
+def test_order_of_rows_does_not_matter_and_stars_stay_together(star_id, seed, by, random):
+    config = SplitConfig(train=0.5, validation=0.2, test=0.2, seed=seed, by=by)
+    keys = keys_of(star_id)
+    split = assign_splits(star_id, keys, config)
+    assert split.dtype == np.int8
+    order = np.array(random.sample(range(len(star_id)), len(star_id)))
+    np.testing.assert_array_equal(assign_splits(star_id[order], keys[order], config), split[order])
+    if by == "star":
+        assert all(len(set(split[star_id == star])) == 1 for star in np.unique(star_id))
+
+
+@settings(max_examples=40, deadline=None)
+@given(stars, st.integers(0, 9), st.integers(2, 40), st.integers(2, 20), st.randoms(use_true_random=False))
+def test_counts_are_exact(star_id, seed, train, test, random):
+    singles = np.arange(70) + 10**12
+    star_id = np.concatenate([star_id, singles])
+    keys = keys_of(star_id)
+    config = SplitConfig(train=float(train), validation=0.0, test=float(test), seed=seed)
+    split = assign_splits(star_id, keys, config)
+    assert np.bincount(split + 1, minlength=4)[1:].tolist() == [train, 0, test]
+    assert all(len(set(split[star_id == star])) == 1 for star in np.unique(star_id))
+    order = np.array(random.sample(range(len(star_id)), len(star_id)))
+    np.testing.assert_array_equal(assign_splits(star_id[order], keys[order], config), split[order])
+
+
+@settings(max_examples=20, deadline=None)
+@given(stars, stars)
+def test_more_stars_move_none_of_the_others(few, more):
+    config = SplitConfig()
+    both = np.concatenate([few, more + 10**11])
+    np.testing.assert_array_equal(
+        assign_splits(both, keys_of(both), config)[: len(few)], assign_splits(few, keys_of(few), config)
+    )
+
+
+def test_the_paper_sizes_with_repeats():
+    rng = np.random.default_rng(1)
+    star_id = rng.integers(0, 45000, 54400)
+    config = SplitConfig(train=30000.0, validation=5000.0, test=15000.0)
+    split = assign_splits(star_id, keys_of(star_id), config)
+    assert np.bincount(split + 1).tolist() == [4400, 30000, 5000, 15000]
+    sides = [set(star_id[split == side]) for side in range(len(SPLITS))]
+    assert len(sides[0] | sides[1] | sides[2]) == sum(map(len, sides))
+
+
+def test_all_spectra_are_drawn_by_fractions_of_one_and_by_counts_of_all():
+    star_id = np.arange(20000)
+    split = assign_splits(star_id, star_id, SplitConfig())
+    np.testing.assert_allclose(np.bincount(split + 1) / 20000, [0, 0.8, 0.1, 0.1], atol=0.01)
+    whole = SplitConfig(train=15000.0, validation=2000.0, test=3000.0)
+    assert np.bincount(assign_splits(star_id, star_id, whole)).tolist() == [15000, 2000, 3000]
+    assert not assign_splits(star_id, star_id, SplitConfig(train=1.0, validation=0.0, test=0.0)).any()
+
+
+def test_the_seed_chooses_the_draw():
+    star_id = np.arange(2000)
+    draws = [assign_splits(star_id, star_id, SplitConfig(seed=seed)) for seed in (0, 0, 1)]
+    np.testing.assert_array_equal(draws[0], draws[1])
+    # independent draws agree by chance in 0.8**2 + 2 * 0.1**2 of the stars
+    assert (draws[0] == draws[2]).mean() == pytest.approx(0.66, abs=0.05)
+
+
+def test_hash_is_known_and_uniform():
+    first = 0xE220A8397B1DCDAF  # of splitmix64 from state 0, which is the salt of seed 0
+    assert hash_place(np.array([first], np.uint64).view(np.int64), 0)[0] == first
+    place = hash_place(266 * 10**9 + 51602 * 10**4 + np.arange(640), 3) / 2.0**64
+    counts = np.histogram(place, 8, (0, 1))[0]
+    assert ((counts - 80) ** 2 / 80).sum() < 30
+    assert len(np.unique(place)) == 640
+
+
+def test_a_star_that_does_not_fit_is_passed_over():
+    star_id = np.array([1, 1, 1, 1, 1, 2, 3, 4])
+    for seed in range(20):
+        config = SplitConfig(train=3.0, validation=0.0, test=0.0, seed=seed)
+        split = assign_splits(star_id, keys_of(star_id), config)
+        assert split.tolist() == [-1] * 5 + [0] * 3
+
+
+def test_what_cannot_be_filled_is_refused():
+    star_id = np.array([1, 1, 2, 2, 3, 3])
+    with pytest.raises(LabelTableError, match="8 spectra are asked for and 6 are usable"):
+        assign_splits(star_id, keys_of(star_id), SplitConfig(train=6.0, validation=2.0, test=0.0))
+    with pytest.raises(LabelTableError, match="train = 3 spectra cannot be had in whole stars"):
+        assign_splits(star_id, keys_of(star_id), SplitConfig(train=3.0, validation=0.0, test=0.0))
+    by_spectrum = SplitConfig(train=3.0, validation=2.0, test=0.0, by="spectrum")
+    assert np.bincount(assign_splits(star_id, keys_of(star_id), by_spectrum) + 1).tolist() == [1, 3, 2]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"train": 0.9},
+        {"train": 30000, "validation": 0.1},
+        {"train": 0.0},
+        {"train": -1.0},
+        {"train": 2.5, "validation": 0, "test": 0},
+        {"seed": -1},
+        {"by": "plate"},
+        {"test": float("nan")},
+    ],
+)
+def test_limits_of_the_configuration(values):
+    with pytest.raises(ConfigError):
+        build(SplitConfig, values, "split")
