@@ -31,10 +31,9 @@ from raystellar.output.manifest import cut, slices_of
 from raystellar.preprocess.ingest import Admitted, Batch, choose_rv, gather, ingest, take_prepared
 from raystellar.preprocess.pixels import Preprocessor
 from raystellar.quality import QualityConfig
-from raystellar.schema import CATALOG, arrow_schema
+from raystellar.schema import CATALOG, about_field, arrow_schema
 from raystellar.spectra.inputs import make_manifest
 from raystellar.spectra.record import Prepared, Spectrum, check_loglam, median_sn
-from raystellar.votable import about_field
 
 Given = Union[str, "os.PathLike[str]", Mapping[str, Any], Spectrum]
 """A place of spectra, arrays by name, or a record of one of our readers."""

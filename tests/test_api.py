@@ -49,7 +49,7 @@ def test_it_gives_the_rows_of_the_job(loaded, survey, labelled):
         exact = values.astype(str) if values.dtype == object else values
         assert table[name].dtype.kind == exact.dtype.kind
         np.testing.assert_array_equal(np.asarray(table[name]), exact, name)
-    rejected = pa.concat_tables(pq.read_table(part) for part in sorted((labelled / "rejects").iterdir()))
+    rejected = pa.concat_tables(pq.read_table(part) for part in sorted((labelled / "_rejects").iterdir()))
     assert {name: list(table.rejects[name]) for name in table.rejects.colnames} == rejected.to_pydict()
 
 

@@ -10,8 +10,7 @@ from astropy.io.votable import parse
 from astropy.io.votable.ucd import check_ucd
 from astropy.table import Table
 
-from raystellar.schema import CATALOG, DATASET, REJECTS
-from raystellar.votable import CONTENT_KEY, VERSION_KEY, described_schema
+from raystellar.schema import CATALOG, CONTENT_KEY, DATASET, REJECTS, VERSION_KEY, described_schema
 
 
 @pytest.fixture(scope="module")

@@ -27,8 +27,16 @@ from raystellar.engine.progress import Stopwatch
 from raystellar.errors import ConfigError, InputError, OutputError
 from raystellar.files import places
 from raystellar.output.folder import Accounting
-from raystellar.schema import CATALOG, REJECTS
-from raystellar.votable import CONTENT_KEY, VERSION_KEY, VOPARQUET_VERSION, about_field, described_schema, votable
+from raystellar.schema import (
+    CATALOG,
+    CONTENT_KEY,
+    REJECTS,
+    VERSION_KEY,
+    VOPARQUET_VERSION,
+    about_field,
+    described_schema,
+    votable,
+)
 
 ROWS_AT_ONCE = 1 << 16
 """Rows in a row group of a Parquet file."""

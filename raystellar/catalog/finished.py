@@ -12,8 +12,7 @@ import pyarrow.compute as pc
 from raystellar.errors import IncompleteError, InputError
 from raystellar.files.facts import read_run
 from raystellar.output.folder import Accounting, ShardedOutput
-from raystellar.schema import CATALOG
-from raystellar.votable import described_schema
+from raystellar.schema import CATALOG, described_schema
 
 
 @dataclass(frozen=True)

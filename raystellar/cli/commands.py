@@ -152,8 +152,8 @@ def run_label(options: argparse.Namespace) -> int:
 def _page_at_end(options: argparse.Namespace, out: str, something_done: bool, **known: Any) -> None:
     """Write the page of a folder, unless it is not wanted, or is there and nothing was done."""
     from raystellar.files import places
-    from raystellar.report.page import REPORT_NAME
     from raystellar.report.write import try_page
+    from raystellar.schema import REPORT_NAME
 
     if not options.no_report and (something_done or not places.exists(places.join(out, REPORT_NAME))):
         _print_page(try_page(out, **known))

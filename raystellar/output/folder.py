@@ -36,9 +36,8 @@ from raystellar.files import places
 from raystellar.output.additions import compare, mend, whole_files
 from raystellar.output.manifest import SHARD_SCHEMA, cut, expected_rows, slices_of, table_digest
 from raystellar.output.run import begin_run
-from raystellar.schema import MANIFEST_NAME, PART_NAME, REJECTS, REJECTS_DIR, SUMMARY_NAME
+from raystellar.schema import MANIFEST_NAME, PART_NAME, REJECTS, REJECTS_DIR, SUMMARY_NAME, described_schema
 from raystellar.spectra import Slice
-from raystellar.votable import described_schema
 
 NONE = pa.array([], pa.string())
 

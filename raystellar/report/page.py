@@ -8,7 +8,6 @@ from typing import Any
 
 from raystellar.report.svg import variables
 
-REPORT_NAME = "report.html"
 """What a page is called in the folder it is about."""
 
 CSS = """

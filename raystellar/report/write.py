@@ -21,9 +21,8 @@ from raystellar.model.bundle import Bundle, is_bundle
 from raystellar.model.bundle_files import load_bundle
 from raystellar.preprocess.pixels import PreprocessConfig
 from raystellar.report.catalog.census import READ, Pick, count_rejects, take
-from raystellar.report.page import REPORT_NAME
 from raystellar.report.residuals import Residuals
-from raystellar.schema import JOB_NAME, SUMMARY_NAME
+from raystellar.schema import JOB_NAME, REPORT_NAME, SUMMARY_NAME
 from raystellar.targets import TARGET_NAMES
 
 if TYPE_CHECKING:

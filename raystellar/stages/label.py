@@ -25,10 +25,9 @@ from raystellar.output.folder import ShardedOutput, ahead
 from raystellar.preprocess.ingest import Admitted, choose_rv, find_label, ingest, take_prepared
 from raystellar.preprocess.pixels import Preprocessor
 from raystellar.quality import BAD, WARN, QualityConfig
-from raystellar.schema import CATALOG, JOB_NAME, REPEATS
+from raystellar.schema import CATALOG, JOB_NAME, REPEATS, described_schema
 from raystellar.spectra.inputs import make_manifest
 from raystellar.spectra.record import Prepared, Spectrum
-from raystellar.votable import described_schema
 
 if TYPE_CHECKING:
     pass

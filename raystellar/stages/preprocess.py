@@ -24,11 +24,10 @@ from raystellar.labels.table import LabelsConfig, LabelTable, read_labels
 from raystellar.output.folder import ShardedOutput
 from raystellar.preprocess.ingest import Admitted, Batch, choose_rv, find_label, ingest, matrix_column
 from raystellar.preprocess.pixels import PreprocessConfig, Preprocessor
-from raystellar.schema import DATASET, SPLITS
+from raystellar.schema import DATASET, SPLITS, described_schema
 from raystellar.spectra.inputs import make_manifest
 from raystellar.spectra.record import Prepared, Spectrum
 from raystellar.targets import TARGET_NAMES
-from raystellar.votable import described_schema
 
 
 @dataclass(frozen=True)

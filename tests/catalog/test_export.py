@@ -56,7 +56,7 @@ def test_fits_has_the_rows_and_the_rejects(whole, labelled):
     with opened(whole) as file:
         assert [hdu.name for hdu in file] == ["PRIMARY", "CATALOG", "REJECTS"]
         same(file["CATALOG"].data, read(labelled))
-        same(file["REJECTS"].data, read(labelled / "rejects"))
+        same(file["REJECTS"].data, read(labelled / "_rejects"))
         assert all({"CHECKSUM", "DATASUM"} <= set(hdu.header) for hdu in file)
 
 
@@ -98,7 +98,7 @@ def test_only_good_rows(labelled, tmp_path, capsys):
 
 def test_what_is_missing_and_what_is_not_ascii(labelled, tmp_path, capsys):
     shutil.copytree(labelled, tmp_path / "catalog")
-    shutil.rmtree(tmp_path / "catalog" / "rejects")
+    shutil.rmtree(tmp_path / "catalog" / "_rejects")
     part = tmp_path / "catalog" / "part-00000.parquet"
     table = pq.read_table(part)
     for name, first in (("path", "é.fits"), ("subclass", None), ("zwarning", None), ("ra", None), ("flag_bad", None)):
@@ -109,9 +109,9 @@ def test_what_is_missing_and_what_is_not_ascii(labelled, tmp_path, capsys):
     for name in ("path", "spec_id", "detail"):
         rejected = rejected.append_column(name, pa.array(["", ""]))
     pq.write_table(table, part)
-    (tmp_path / "catalog" / "rejects").mkdir()
-    last = sorted(labelled.joinpath("rejects").iterdir())[-1].name
-    pq.write_table(rejected, tmp_path / "catalog" / "rejects" / last)
+    (tmp_path / "catalog" / "_rejects").mkdir()
+    last = sorted(labelled.joinpath("_rejects").iterdir())[-1].name
+    pq.write_table(rejected, tmp_path / "catalog" / "_rejects" / last)
     assert run(capsys, tmp_path / "catalog", "--out", tmp_path / "c.fits")[0] == 0
     with opened(tmp_path / "c.fits") as file:
         row = file["CATALOG"].data[0]

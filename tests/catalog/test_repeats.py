@@ -17,9 +17,8 @@ from raystellar.engine.session import Resources
 from raystellar.errors import OutputError
 from raystellar.files import places
 from raystellar.output.folder import ShardedOutput
-from raystellar.schema import CATALOG, RUN_NAME, SUMMARY_NAME
+from raystellar.schema import CATALOG, RUN_NAME, SUMMARY_NAME, described_schema
 from raystellar.stages.label import finish, label
-from raystellar.votable import described_schema
 
 LOCAL = Resources(local=True, rows_per_shard=7)
 PLACES = 60

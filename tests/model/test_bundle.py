@@ -148,8 +148,8 @@ def test_describe_needs_no_weights(saved):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": 99}, "format 99 .* reads format 4"),
-        ({"format": 3}, "format 3 .* reads format 4; train the model again"),
+        ({"format": 99}, "format 99 .* reads format 5"),
+        ({"format": 4}, "format 4 .* reads format 5; train the model again"),
         ({"errors": {"low": [1.0]}}, "holds what it should not"),
         ({"targets": [{"name": "teff", "unit": "K"}]}, "train it again"),
         ({"grid": {"start": 3.5, "stop": 3.967, "n": 40}}, "names the grid"),

@@ -114,7 +114,7 @@ def test_rows_in_are_rows_out_and_rejects(tmp_path, spectra):
     assert (accounting.rows_in, accounting.rows_out) == (10, 7)
     assert accounting.rejected == {"read: truncated": 3}
     assert output.pending() == {}
-    rejects = pq.read_table(tmp_path / "out" / "rejects").to_pylist()
+    rejects = pq.read_table(tmp_path / "out" / "_rejects").to_pylist()
     assert {row["path"] for row in rejects} == bad
     assert rejects[0]["detail"] == "9 bytes"
 

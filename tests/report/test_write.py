@@ -88,7 +88,7 @@ def test_the_page_of_a_catalogue_has_every_section_and_its_numbers(labelled, cat
         )
         for flag in Flag
     }
-    rejects = rows_of(labelled / "rejects").to_pylist()
+    rejects = rows_of(labelled / "_rejects").to_pylist()
     shown = [(row[0], row[1], row[3]) for row in catalog_page.rows if row[-1] in {reject["path"] for reject in rejects}]
     assert sorted(shown) == sorted((reject["stage"], reject["reason"], reject["path"]) for reject in rejects)
 
@@ -146,7 +146,7 @@ def test_files_that_are_gone_are_told_of(labelled, tmp_path):
 
     out = copy(labelled, tmp_path, move)
     assert main(["report", str(out)]) == 0
-    page = read(out / "report.html")
+    page = read(out / "_report.html")
     assert page.sections == CATALOG_SECTIONS
     assert page.texts["best"].count("The spectrum cannot be shown: file not found.") == 4
 
@@ -155,13 +155,13 @@ def test_without_its_model_spectra_are_shown_and_answers_are_not(labelled, tmp_p
     out = copy(labelled, tmp_path)
     (out / "_job.json").write_text(json.dumps({"model": str(tmp_path / "gone")}))
     write_page(str(out))
-    page = read(out / "report.html")
+    page = read(out / "_report.html")
     assert "The answers cannot be shown" in page.texts["best"]
     assert "--model" in page.texts["best"]
     assert "Not known" in page.texts["scores"]
     (out / "_job.json").write_text("{")
     write_page(str(out))
-    assert "its model is not known; name it with --model" in read(out / "report.html").texts["worst"]
+    assert "its model is not known; name it with --model" in read(out / "_report.html").texts["worst"]
 
 
 def test_catalogues_of_later_and_of_earlier_versions_are_drawn(labelled, tmp_path):
@@ -172,7 +172,7 @@ def test_catalogues_of_later_and_of_earlier_versions_are_drawn(labelled, tmp_pat
     repeats = {"stars": 3, "rows": 7, "teff": {"scatter": 31.4, "unit": "K", "pull": 0.87}, "feh": {"scatter": None}}
     (out / "_summary.json").write_text(json.dumps({"stars": 23, "repeats": repeats}))
     write_page(str(out))
-    page = read(out / "report.html")
+    page = read(out / "_report.html")
     assert "23stars" in page.texts["header"]
     assert "OOD score" in page.texts["distributions"]
     assert ["Teff", "31\u202fK", "0.87", "unknown"] in page.rows
@@ -185,7 +185,7 @@ def test_catalogues_of_later_and_of_earlier_versions_are_drawn(labelled, tmp_pat
         lambda table: table.drop_columns(["is_primary", "ood_score", *(f"e_{name}" for name in TARGET_NAMES)]),
     )
     write_page(str(out))
-    page = read(out / "report.html")
+    page = read(out / "_report.html")
     assert page.sections == CATALOG_SECTIONS
     assert "There are no such rows" in page.texts["worst"]
     assert "no OOD scores" in page.texts["oddest"]
@@ -197,7 +197,7 @@ def test_a_catalogue_of_rejects_alone_has_a_page(model, tmp_path):
     out = str(tmp_path / "catalog")
     words = ["label", str(tmp_path), "--model", str(model), "--out", out, "--local"]
     assert main(words) == 0
-    page = read(f"{out}/report.html")
+    page = read(f"{out}/_report.html")
     assert page.sections == CATALOG_SECTIONS
     assert "0rows of 2 spectra" in page.texts["header"]
     assert ["read", "empty file", "2"] in [row[:3] for row in page.rows]
@@ -207,13 +207,13 @@ def test_label_leaves_a_page_unless_told_not_to(survey, model, tmp_path, capsys)
     place = str(next((survey / "spectra").iterdir()))
     words = ["label", place, "--model", str(model), "--local", "--out"]
     assert main([*words, f"{tmp_path}/one"]) == 0
-    assert f"page: {tmp_path}/one/report.html" in capsys.readouterr().out
-    read(tmp_path / "one" / "report.html")
+    assert f"page: {tmp_path}/one/_report.html" in capsys.readouterr().out
+    read(tmp_path / "one" / "_report.html")
     assert main([*words, f"{tmp_path}/two", "--no-report"]) == 0
-    assert not (tmp_path / "two" / "report.html").exists()
-    before = (tmp_path / "one" / "report.html").stat().st_mtime_ns
+    assert not (tmp_path / "two" / "_report.html").exists()
+    before = (tmp_path / "one" / "_report.html").stat().st_mtime_ns
     assert main([*words, f"{tmp_path}/one"]) == 0  # and is no hindrance to going on
-    assert (tmp_path / "one" / "report.html").stat().st_mtime_ns == before  # nor drawn anew where nothing was done
+    assert (tmp_path / "one" / "_report.html").stat().st_mtime_ns == before  # nor drawn anew where nothing was done
 
 
 def test_a_page_that_fails_does_not_fail_the_job(survey, model, tmp_path, capsys, monkeypatch):
@@ -262,13 +262,13 @@ def test_train_leaves_a_page_in_a_bundle_that_stays_one(survey, model, tmp_path)
     dataset, out = str(model.parent / "dataset"), tmp_path / "model"
     words = ["train", dataset, "--out", str(out), "--local", "--set", "fit.epochs=2"]
     assert main([*words, "--no-report"]) == 0
-    assert not (out / "report.html").exists()
+    assert not (out / "_report.html").exists()
     assert main(words) == 0
-    page = read(out / "report.html")
+    page = read(out / "_report.html")
     assert load_bundle(out).model_id in page.texts["header"]
     assert "cannot" not in page.texts["saliency"]
     assert main([*words, "--set", "fit.seed=1", "--overwrite"]) == 0
-    assert load_bundle(out).model_id in read(out / "report.html").texts["header"]
+    assert load_bundle(out).model_id in read(out / "_report.html").texts["header"]
 
 
 def test_what_is_neither_is_refused_in_a_sentence(survey, model, labelled, tmp_path, capsys):
@@ -296,7 +296,7 @@ def test_the_model_that_is_named_must_be_that_of_the_catalogue(labelled, model, 
     with pytest.raises(InputError, match="was made by another"):
         write_page(str(out), model=str(model))
     write_page(str(out))
-    assert "was made by another" in read(out / "report.html").texts["best"]
+    assert "was made by another" in read(out / "_report.html").texts["best"]
 
 
 def test_every_flag_has_a_meaning():
@@ -312,7 +312,7 @@ def test_spectra_of_a_file_of_many_are_found_again(survey, model, tmp_path):
     label([str(tmp_path / "spectra.parquet")], str(model), str(out), resources=Resources(local=True, rows_per_shard=7))
     assert len(list(out.glob("part-*.parquet"))) > 5
     write_page(str(out))
-    page = read(out / "report.html")
+    page = read(out / "_report.html")
     assert page.texts["worst"].count("S/N") >= 4
     assert "cannot be shown" not in page.texts["best"] + page.texts["worst"]
 
@@ -320,5 +320,5 @@ def test_spectra_of_a_file_of_many_are_found_again(survey, model, tmp_path):
 def test_a_catalogue_on_a_server_has_a_page_there(labelled):
     for path in (path for path in labelled.rglob("*") if path.is_file()):
         places.write_bytes(f"memory://page/{path.relative_to(labelled)}", path.read_bytes())
-    assert write_page("memory://page").out == "memory://page/report.html"
-    assert check(places.read_bytes("memory://page/report.html").decode()).sections == CATALOG_SECTIONS
+    assert write_page("memory://page").out == "memory://page/_report.html"
+    assert check(places.read_bytes("memory://page/_report.html").decode()).sections == CATALOG_SECTIONS

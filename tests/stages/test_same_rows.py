@@ -101,7 +101,7 @@ def run(archive, model, tmp_path_factory):
             preprocess([place], f"{archive}/ssppOut.fits", out, resources=LOCAL)
         else:
             label([place], str(model), out, resources=LOCAL)
-        return read(out), read(f"{out}/rejects")
+        return read(out), read(f"{out}/_rejects")
 
     return work
 

@@ -40,7 +40,7 @@ def rows(folder):
 
 
 def rejects(folder):
-    found = sorted(Path(folder, "rejects").glob("*.parquet"))
+    found = sorted(Path(folder, "_rejects").glob("*.parquet"))
     return pa.concat_tables([pq.read_table(path) for path in found]).sort_by("path").to_pylist() if found else []
 
 

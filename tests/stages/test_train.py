@@ -189,7 +189,7 @@ def test_dataset_and_model_on_s3(dataset, tmp_path, monkeypatch):
         remote = fsspec.filesystem("s3")
         remote.mkdir("bucket")
         remote.put(f"{dataset}/", "bucket/dataset/", recursive=True)
-        files = {BUNDLE_NAME, WEIGHTS_NAME, OOD_NAME, "report.html"}
+        files = {BUNDLE_NAME, WEIGHTS_NAME, OOD_NAME, "_report.html"}
         for name, workers in (("here", "0"), ("by-ray", "1")):
             words = ["train", "s3://bucket/dataset", "--out", f"s3://bucket/{name}", "--workers", workers, *settings]
             ended = subprocess.run(

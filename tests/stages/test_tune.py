@@ -412,7 +412,7 @@ def test_a_search_on_s3_killed_and_continued(dataset, long, settings_file, monke
         assert records("s3://bucket/search") == long
         remote.invalidate_cache()
         left = {name.rsplit("/", 1)[-1] for name in remote.ls("bucket/search")}
-        assert left == {"_run.json", "best.toml", "report.html", "tensorboard", "trials.json"}
+        assert left == {"_run.json", "best.toml", "_report.html", "tensorboard", "trials.json"}
 
 
 @pytest.mark.ray

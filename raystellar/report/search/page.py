@@ -11,7 +11,6 @@ from html import escape
 
 from raystellar.files import places
 from raystellar.report.page import (
-    REPORT_NAME,
     count,
     duration,
     figure,
@@ -27,6 +26,7 @@ from raystellar.report.search import choices, figures
 from raystellar.report.search.choices import spoken
 from raystellar.report.search.figures import in_epochs
 from raystellar.report.svg import inline_svg
+from raystellar.schema import REPORT_NAME
 from raystellar.search.config import TuneConfig
 from raystellar.search.replay import stages
 from raystellar.search.space import Space

@@ -123,10 +123,10 @@ def test_the_same_search_makes_the_same_page(tmp_path):
     config = replace(CONFIG, trials=2)
     trials, _ = search(config)
     write_search_report(str(tmp_path), trials, config, EPOCHS, SPACE)
-    first = (tmp_path / "report.html").read_bytes()
+    first = (tmp_path / "_report.html").read_bytes()
     write_search_report(str(tmp_path), trials, config, EPOCHS, SPACE)
-    assert (tmp_path / "report.html").read_bytes() == first
-    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+    assert (tmp_path / "_report.html").read_bytes() == first
+    assert [path.name for path in tmp_path.iterdir()] == ["_report.html"]
     with pytest.raises(OutputError):
         write_search_report(str(tmp_path / "none"), trials, config, EPOCHS, SPACE)
 
