@@ -12,11 +12,12 @@ import difflib
 import hashlib
 import json
 import sys
-import types
 import typing
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
+
+import msgspec
 
 from raystellar.errors import ConfigError
 
@@ -74,24 +75,51 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def build(section: type[S], values: Mapping[str, Any], name: str) -> S:
-    """Build the dataclass ``section`` from ``values``; ``name`` is how the user calls it.
+    """Build the dataclass ``section`` from plain ``values``, which messages call ``name``.
+
+    An integer is taken where a float is wanted, and a list where a tuple is wanted; nothing else is converted.
 
     Raises
     ------
-    ConfigError : an unknown key (with the nearest known one), a value of the wrong type or out of bounds
+    ConfigError : a key is unknown (the message names the nearest known key), or a value has the wrong type or is out of
+        bounds
     """
+    _check_keys(section, values, name)
+    try:
+        return msgspec.convert(values, section)
+    except msgspec.ValidationError as error:
+        raise ConfigError(_sentence(str(error), section, values, name)) from None
+
+
+def _check_keys(section: type, values: Any, name: str) -> None:
+    """Raise ConfigError for a key that ``section`` or a section nested in it does not have."""
     if not isinstance(values, Mapping):
         raise ConfigError(f"[{name}] must be a table of keys, not {values!r}")
     hints = typing.get_type_hints(section)
-    fields = {field.name: hints[field.name] for field in dataclasses.fields(section)}  # type: ignore[arg-type]
-    for key in values:
-        if key not in fields:
-            raise ConfigError(f"unknown key {name}.{key}{nearest(key, fields)}")
-    kwargs = {key: _convert(value, fields[key], f"{name}.{key}") for key, value in values.items()}
-    try:
-        return section(**kwargs)
-    except ValueError as error:
-        raise ConfigError(f"[{name}] {error}") from None
+    known = {field.name: hints[field.name] for field in dataclasses.fields(section)}
+    for key, value in values.items():
+        if key not in known:
+            raise ConfigError(f"unknown key {name}.{key}{nearest(key, known)}")
+        if dataclasses.is_dataclass(known[key]) and not dataclasses.is_dataclass(value):
+            _check_keys(typing.cast(type, known[key]), value, f"{name}.{key}")
+
+
+def _sentence(message: str, section: type, values: Mapping[str, Any], name: str) -> str:
+    """Turn a message of msgspec into a sentence that names the key and its value."""
+    cause, at, place = message.rpartition(" - at `$")
+    if not at:  # raised by the limits of the section itself
+        return f"[{name}] {message}"
+    place = place.rstrip("`")
+    key = place.lstrip(".").partition(".")[0].partition("[")[0]
+    if key not in values:
+        return f"[{name}] {cause}"
+    choices = typing.get_args(typing.get_type_hints(section)[key])
+    if cause.startswith("Invalid enum value"):
+        cause = f"must be one of {', '.join(map(repr, choices))}"
+    else:
+        cause = cause[0].lower() + cause[1:]
+        cause = cause.replace("expected `array`", "must be a list").replace("expected", "must be of type")
+    return f"{name}{place} = {values[key]!r} {cause.replace('`', '')}"
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -124,42 +152,3 @@ def digest(value: Any) -> str:
     """Return 16 hexadecimal digits that identify ``value`` (sections, plain values): its SHA-256, shortened."""
     text = json.dumps(to_plain(value), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _convert(value: Any, hint: Any, name: str) -> Any:
-    """Check ``value`` against the annotation ``hint``; an int is welcome as float, a list as tuple."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        if value is None and type(None) in arguments:
-            return None
-        inner = [argument for argument in arguments if argument is not type(None)]
-        return _convert(value, inner[0], name)
-    if origin is typing.Literal:
-        if value not in arguments:
-            raise ConfigError(f"{name} = {value!r} must be one of {', '.join(map(repr, arguments))}")
-        return value
-    if dataclasses.is_dataclass(hint):
-        section = typing.cast(type, hint)
-        return value if isinstance(value, section) else build(section, value, name)
-    if origin is tuple:
-        return _convert_tuple(value, arguments, name)
-    if origin is dict:
-        if not isinstance(value, Mapping):
-            raise ConfigError(f"{name} = {value!r} must be a table")
-        return {key: _convert(item, arguments[1], f"{name}.{key}") for key, item in value.items()}
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, hint) or (hint is not bool and isinstance(value, bool)):
-        raise ConfigError(f"{name} = {value!r} must be of type {hint.__name__}")
-    return value
-
-
-def _convert_tuple(value: Any, arguments: tuple[Any, ...], name: str) -> tuple[Any, ...]:
-    if not isinstance(value, list | tuple):
-        raise ConfigError(f"{name} = {value!r} must be a list")
-    if len(arguments) == 2 and arguments[1] is Ellipsis:
-        arguments = (arguments[0],) * len(value)
-    if len(value) != len(arguments):
-        raise ConfigError(f"{name} has {len(value)} values and needs {len(arguments)}")
-    pairs = zip(value, arguments, strict=True)
-    return tuple(_convert(item, hint, f"{name}[{i}]") for i, (item, hint) in enumerate(pairs))

@@ -26,6 +26,10 @@ from raystellar.search.config import SpaceConfig, TuneConfig
 from raystellar.simulate.survey import SimulateConfig
 
 
+RENAMED = {"catalog": "labels"}
+"""Sections of older versions and their names today."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """The whole configuration, one field a section."""
@@ -84,6 +88,7 @@ def compose(
     known = {entry.name for entry in fields(Settings)}
     for name in values:
         if name not in known:
-            raise ConfigError(f"unknown section [{name}]{nearest(name, known)}")
+            now = f"; it is now [{RENAMED[name]}]" if name in RENAMED else nearest(name, known)
+            raise ConfigError(f"unknown section [{name}]{now}")
     owners = get_type_hints(Settings)
     return Settings(**{name: build(owners[name], section, name) for name, section in values.items()})

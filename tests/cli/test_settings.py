@@ -102,6 +102,16 @@ def test_unknown_sections_and_presets_are_refused_with_the_nearest_name():
         compose(preset="papre")
 
 
+def test_a_section_of_an_older_version_is_refused_with_its_name_today():
+    with pytest.raises(ConfigError, match=r"unknown section \[catalog\]; it is now \[labels\]"):
+        compose(assignments=["catalog.min_sn=20"])
+
+
+def test_an_unknown_key_of_a_nested_section_is_refused():
+    with pytest.raises(ConfigError, match=r"unknown key simulate\.population\."):
+        compose(assignments=["simulate.population.zzz=1"])
+
+
 def test_every_preset_composes():
     assert {"paper", "demo"} <= set(presets())
     for preset in presets():
