@@ -26,11 +26,11 @@ import pyarrow.parquet as pq
 
 from raystellar.bench.kernels import admit_by_pipeline, plain_read, plain_resample
 from raystellar.engine.session import Resources, session
-from raystellar.engine.shards import run_shards
+from raystellar.engine.shards import Flow, run_shards
 from raystellar.errors import InputError
-from raystellar.files.fetcher import Fetcher
-from raystellar.output.folder import ShardedOutput
-from raystellar.preprocess.ingest import Batch, ingest, matrix_column
+from raystellar.files.fetcher import FetchConfig
+from raystellar.output.folder import ShardedOutput, ShardRows
+from raystellar.preprocess.ingest import Batch, Ingest, ingest, matrix_column
 from raystellar.preprocess.pixels import SPEED_OF_LIGHT_KM_S, PreprocessConfig, Preprocessor
 from raystellar.schema import IDENTITY, SPECTRA, arrow_schema
 from raystellar.spectra import Slice, read_spectrum
@@ -71,7 +71,7 @@ def ingest_table(spectra: list[str], cores: Iterable[int] = (1, 2)) -> Iterator[
         yield _plain("fitsio + SciPy", few, fitsio_read)[1]
     yield _bare(paths, few, expected)
     for n in cores:
-        yield ray_job(manifest, n, SCHEMA, BenchShard)
+        yield ray_job(manifest, n, SCHEMA, bench_flow)
 
 
 def read_floor(spectra: list[str]) -> tuple[float, float]:
@@ -135,54 +135,47 @@ def _bare(paths: list[str], few: list[str], expected: np.ndarray) -> Line:
     read = ms(lambda: [read_spectrum(path) for path in few], len(few))
     with tempfile.TemporaryDirectory() as folder:
         output = ShardedOutput(folder, SCHEMA)
-        write = ms(lambda: output.commit(0, _rows(found), []), len(few))
+        write = ms(lambda: output.commit(0, ShardRows(_rows(found), [])), len(few))
         shards = [paths[start : start + 512] for start in range(0, len(paths), 512)]
         start = time.perf_counter()
         for number, shard in enumerate(shards):
             batch = ingest([Slice(path) for path in shard], preprocessor, admit_by_pipeline)
-            output.commit(number, _rows(batch), batch.rejects)
+            output.commit(number, _shard_rows(batch))
         whole = 1e3 * (time.perf_counter() - start) / len(paths)
     parts = {"read": read, "resample": whole - read - write, "write": write}
     return Line("raystellar, bare", whole, len(paths), parts)
 
 
-class BenchShard:
-    """Do one shard as the stage dataset does, but without labels."""
+class Timed:
+    """Work on shards that also records when each shard ended."""
 
-    def __init__(self, output: ShardedOutput, fetcher: Fetcher | None = None) -> None:
-        self._output, self._preprocessor, self._fetcher = output, Preprocessor(PreprocessConfig()), fetcher or Fetcher()
-
-    def __call__(self, shard: int) -> dict[str, Any]:
-        """Read, preprocess and commit."""
-        batch = ingest(self._output.slices(shard), self._preprocessor, admit_by_pipeline, self._fetcher)
-        self._output.commit(shard, _rows(batch), batch.rejects)
-        return {"rows": len(batch.rows) + len(batch.rejects), "rejected": len(batch.rejects)}
-
-
-class _Timed:
-    """Do one shard and say when it was done."""
-
-    def __init__(self, make: Callable[..., Callable[[int], dict[str, Any]]], *arguments: Any) -> None:
-        self._work = make(*arguments)
+    def __init__(self, flow: Flow) -> None:
+        self._flow = flow
 
     def __call__(self, shard: int) -> dict[str, Any]:
-        return self._work(shard) | {"at": time.time()}
+        """Do one shard; return its counts and the time at its end [s]."""
+        return self._flow(shard) | {"at": time.time()}
 
 
-def ray_job(
-    manifest: pa.Table,
-    cores: int,
-    schema: pa.Schema,
-    make: Callable[..., Callable[[int], dict[str, Any]]],
-    *arguments: Any,
-) -> Line:
+def ingest_step() -> Ingest:
+    """Return the step that reads and preprocesses as the stage preprocess does, with velocities of the pipeline."""
+    return Ingest(config=PreprocessConfig(), admit=admit_by_pipeline, fetch=FetchConfig())
+
+
+def bench_flow(output: ShardedOutput, step: Ingest | None = None) -> Flow:
+    """Return the flow of the stage preprocess without labels."""
+    return Flow(source=output.slices, steps=(step or ingest_step(), _shard_rows), sink=output.commit)
+
+
+def ray_job(manifest: pa.Table, cores: int, schema: pa.Schema, flow: Callable[[ShardedOutput], Flow]) -> Line:
     """Time the Ray job on ``cores`` actors between its first and last finished shard.
 
     Parameters
     ----------
-    manifest : what ``make_manifest`` returns
-    schema : of the rows
-    make : called with the output and ``arguments`` in each actor, returns what does a shard
+    manifest : table of files, see ``spectra.inputs.make_manifest``
+    cores : number of actors
+    schema : schema of the rows
+    flow : returns the flow of the job into an output
 
     Raises
     ------
@@ -192,7 +185,7 @@ def ray_job(
     with tempfile.TemporaryDirectory() as folder, session(resources):
         output = ShardedOutput(os.path.join(folder, "out"), schema)
         output.begin("bench", {}, manifest, resources.rows_per_shard)
-        shards = run_shards(_Timed, (make, output, *arguments), list(output.pending()), resources)
+        shards = run_shards(Timed(flow(output)), list(output.pending()), resources)
         done = sorted(shards, key=lambda row: row["at"])
     first = done[min(cores, len(done)) - 1]["at"]  # when each actor has had its first
     rows = sum(row["rows"] for row in done[cores:])
@@ -200,6 +193,10 @@ def ray_job(
         raise InputError(f"{manifest.num_rows} files are too few to time a Ray job on {cores} cores")
     per_core = 1e3 * (done[-1]["at"] - first) * cores / rows
     return Line(f"Ray job, {cores} core" + "s" * (cores > 1), per_core, rows)
+
+
+def _shard_rows(batch: Batch) -> ShardRows:
+    return ShardRows(_rows(batch), batch.rejects)
 
 
 def _rows(batch: Batch) -> pa.Table:

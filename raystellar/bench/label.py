@@ -24,20 +24,21 @@ import torch
 from raystellar.bench.ingest import SLOW_FILES, Line, ms, ray_job, touch
 from raystellar.bench.kernels import admit_by_pipeline, plain_read, plain_resample
 from raystellar.catalog.labeller import Labeller
+from raystellar.engine.shards import Flow
 from raystellar.errors import InputError
 from raystellar.files.fetcher import FetchConfig
 from raystellar.model.batches import CPU_BATCH
 from raystellar.model.bundle import Bundle
 from raystellar.model.bundle_files import load_bundle
 from raystellar.model.threads import threads
-from raystellar.output.folder import ShardedOutput
-from raystellar.preprocess.ingest import ingest
+from raystellar.output.folder import ShardedOutput, ShardRows
+from raystellar.preprocess.ingest import Ingest, ingest
 from raystellar.preprocess.pixels import Preprocessor
 from raystellar.quality import QualityConfig
 from raystellar.schema import CATALOG, arrow_schema
 from raystellar.spectra import Slice, read_spectrum
 from raystellar.spectra.inputs import make_manifest
-from raystellar.stages.label import LabelShard
+from raystellar.stages.label import PredictAndJudge, WithVelocity
 from raystellar.targets import TARGET_NAMES
 
 ROWS_PER_SHARD = 1024
@@ -70,9 +71,15 @@ def label_table(spectra: list[str], model: str, cores: Iterable[int] = (1, 2)) -
         expected, line = _plain(few, bundle)
         yield line
         yield _bare(paths, few, expected, bundle)
-    schema, arguments = arrow_schema(CATALOG), (model, bundle.model_id, None, QualityConfig(), FetchConfig())
+    admit = WithVelocity(None, bundle.preprocess)
+    steps = (
+        Ingest(config=bundle.preprocess, admit=admit, fetch=FetchConfig()),
+        PredictAndJudge(model, bundle.model_id, QualityConfig(), device="cpu"),
+    )
     for n in cores:
-        yield ray_job(manifest, n, schema, LabelShard, *arguments)
+        yield ray_job(
+            manifest, n, arrow_schema(CATALOG), lambda out: Flow(source=out.slices, steps=steps, sink=out.commit)
+        )
 
 
 def predict_ratio(model: str) -> tuple[float, float]:
@@ -132,11 +139,11 @@ def _bare(paths: list[str], few: list[str], expected: np.ndarray, bundle: Bundle
     parts |= {"resample": ready - parts["read"], "label": ms(lambda: labeller.rows(batch), len(few))}
     with tempfile.TemporaryDirectory() as folder:
         output = ShardedOutput(folder, arrow_schema(CATALOG))
-        parts["write"] = ms(lambda: output.commit(0, found, []), len(few))
+        parts["write"] = ms(lambda: output.commit(0, ShardRows(found, [])), len(few))
         shards = [paths[start : start + ROWS_PER_SHARD] for start in range(0, len(paths), ROWS_PER_SHARD)]
         start = time.perf_counter()
         for number, shard in enumerate(shards):
             batch = ingest([Slice(path) for path in shard], preprocessor, admit_by_pipeline)
-            output.commit(number, labeller.rows(batch), batch.rejects)
+            output.commit(number, ShardRows(labeller.rows(batch), batch.rejects))
         whole = 1e3 * (time.perf_counter() - start) / len(paths)
     return Line("raystellar, bare", whole, len(paths), parts)

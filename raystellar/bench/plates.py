@@ -12,10 +12,10 @@ import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from raystellar.bench.ingest import SCHEMA, BenchShard
+from raystellar.bench.ingest import SCHEMA, bench_flow, ingest_step
 from raystellar.errors import InputError
-from raystellar.files.fetcher import Fetcher
 from raystellar.output.folder import ShardedOutput
+from raystellar.preprocess.ingest import Ingest
 from raystellar.spectra.inputs import make_manifest
 
 ROWS_PER_SHARD = 2048
@@ -39,22 +39,22 @@ def plates_table(plates: list[str], spectra: list[str], passes: int = 4) -> Iter
     InputError : they hold other spectra
     """
     best: dict[str, Rate] = {}
-    with Fetcher() as fetcher:
-        for _ in range(passes):
-            for name, files in (("spec files", spectra), ("spPlate files", plates)):
-                rate = _rate(name, files, fetcher)
-                best[name] = min(rate, best.get(name, rate), key=lambda found: found.ms)
+    step = ingest_step()
+    for _ in range(passes):
+        for name, files in (("spec files", spectra), ("spPlate files", plates)):
+            rate = _rate(name, files, step)
+            best[name] = min(rate, best.get(name, rate), key=lambda rate: rate.ms)
     first, second = best.values()
     if first.spectra != second.spectra:
         raise InputError(f"{first.spectra} spectra in spec files and {second.spectra} in plates: take the same")
     yield from (first, second)
 
 
-def _rate(name: str, files: list[str], fetcher: Fetcher) -> Rate:
+def _rate(name: str, files: list[str], step: Ingest) -> Rate:
     with tempfile.TemporaryDirectory() as folder:
         output = ShardedOutput(os.path.join(folder, "out"), SCHEMA)
         output.begin("bench", {}, make_manifest(files), ROWS_PER_SHARD)
-        work = BenchShard(output, fetcher)
+        work = bench_flow(output, step)
         start = time.perf_counter()
         done = [work(shard) for shard in output.pending()]
         seconds = time.perf_counter() - start

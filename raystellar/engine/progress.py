@@ -1,7 +1,8 @@
-"""One live line of progress on standard error; a line now and then where that is not a terminal."""
+"""Progress of long work: one live line on a terminal, elsewhere a line in the log now and then."""
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Iterator
@@ -10,59 +11,93 @@ from types import TracebackType
 
 from tqdm import tqdm
 
+LOG = logging.getLogger(__name__)
+
 LOG_INTERVAL_S = 30.0
-"""Between two lines in a log file, which no one watches live."""
+"""Least time between two lines of progress in a log [s]."""
 
 
 class Progress:
-    """Count what is done of a known total.
+    """Count the work that is done of a known total.
 
-    Use as a context manager: ``with Progress("label", total, "spectra") as progress: progress.add(512)``.
+    Use as a context manager: ``with Progress("label", total, "spectra") as progress: progress.add(512)``. A line in the
+    log gives the count, the rate and the time left; the last line gives the whole count, the rate and the time spent.
+
+    Parameters
+    ----------
+    name : name of the job
+    total : units of work in the whole job
+    unit : name of the unit, plural
     """
 
     def __init__(self, name: str, total: int, unit: str) -> None:
         self._name, self._total, self._unit = name, total, unit
-        self._live = sys.stderr.isatty()
-        self._rejected, self._note = 0, ""
-        self._logged = time.monotonic()
+        self._live = sys.stderr.isatty() and LOG.isEnabledFor(logging.INFO)
+        self._skipped, self._done, self._rejected, self._note = 0, 0, 0, ""
+        self._began = self._logged = time.monotonic()
         self._bar = tqdm(
-            desc=name, total=total, unit=f" {unit}", disable=not self._live, smoothing=0.1, dynamic_ncols=True
+            desc=name,
+            total=total,
+            unit=f" {unit}",
+            disable=not self._live,
+            smoothing=0.1,
+            dynamic_ncols=True,
+            leave=False,
         )
-        self._done = 0
 
     def __enter__(self) -> Progress:
-        if not self._live:
-            print(f"{self._name}: {self._total} {self._unit}", file=sys.stderr, flush=True)
+        LOG.info("%s: %d %s", self._name, self._total, self._unit)
         return self
 
     def skip(self, count: int) -> None:
-        """Count what an earlier run has done."""
+        """Count work that an earlier run has done."""
         if count:
-            self._done += count
+            self._skipped += count
+            self._bar.initial = self._skipped
             self._bar.update(count)
-            tqdm.write(f"{self._name}: {count} {self._unit} were done before", file=sys.stderr)
+            LOG.info("%s: %d %s were done before", self._name, count, self._unit)
 
     def add(self, count: int, rejected: int = 0) -> None:
-        """Count what is done now; ``rejected`` of them were rejected."""
+        """Count work that is done now; ``rejected`` of it was rejected."""
         self._done += count
         self._rejected += rejected
         if self._rejected:
             self._bar.set_postfix_str(f"{self._rejected} rejected", refresh=False)
         self._bar.update(count)
-        if not self._live and time.monotonic() - self._logged > LOG_INTERVAL_S:
+        if not self._live and time.monotonic() - self._logged >= LOG_INTERVAL_S:
             self._logged = time.monotonic()
-            note = f" ({self._note})" if self._note else ""
-            print(f"{self._name}: {self._done} of {self._total} {self._unit}{note}", file=sys.stderr, flush=True)
+            LOG.info("%s: %s", self._name, self._state())
 
     def note(self, text: str) -> None:
-        """Say something more on the line."""
+        """Add a remark to the line."""
         self._note = text
         self._bar.set_postfix_str(text, refresh=False)
+
+    def _state(self) -> str:
+        """Return the count, the rate and the time left, or spent if nothing is left, as text."""
+        seconds = max(time.monotonic() - self._began, 1e-9)
+        rate, left = self._done / seconds, self._total - self._skipped - self._done
+        parts = [f"{self._skipped + self._done} of {self._total} {self._unit}"]
+        parts += [f"{self._rejected} rejected"] if self._rejected else []
+        parts += [f"{rate:.3g} a second"] if self._done else []
+        parts += [f"{clock(left / rate)} left"] if self._done and left > 0 else []
+        parts += [f"{clock(seconds)} in all"] if left <= 0 else []
+        return ", ".join(parts) + (f" ({self._note})" if self._note else "")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bar.close()
+        if kind is None and self._done:
+            LOG.info("%s: %s", self._name, self._state())
+
+
+def clock(seconds: float) -> str:
+    """Return a duration as text: 12 s, 3 min 20 s, 2 h 5 min."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 class Stopwatch:
@@ -73,7 +108,7 @@ class Stopwatch:
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """Time one part."""
+        """Time the part ``name``."""
         start = time.perf_counter()
         try:
             yield

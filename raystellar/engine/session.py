@@ -1,43 +1,47 @@
-"""TODO."""
+"""Join or start Ray for the time of a job, and ask a cluster what it has room for."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from raystellar.errors import ConfigError, RaystellarError, first_line
 
+LOG = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
-    """Where and how widely a job runs. Nothing here changes a result, but for the rounding of a GPU."""
+    """Where a job runs, and on how many processors. No setting changes a result, but for the rounding of a GPU."""
 
     local: bool = False
     """Run in this process, without Ray."""
 
     address: str = ""
-    """Ray cluster to join; empty: the one in RAY_ADDRESS, else a new one on this machine, ended with the job."""
+    """Ray cluster to join; empty: the cluster in RAY_ADDRESS, else a new one on this machine that ends with the job."""
 
     actors: int = 0
     """Parallel actors; 0: one for each CPU of the cluster."""
 
     cpus_per_actor: float = 1.0
-    """CPUs that Ray sets aside for each actor."""
+    """CPUs that Ray reserves for each actor."""
 
     gpus_per_actor: float = 0.0
-    """GPUs, or the share of one, of each actor that labels; 0: none, as reading takes far longer than the network does
-    on a CPU. Labels from a GPU differ by the rounding of sums."""
+    """GPUs, or the share of one GPU, that Ray reserves for each labelling actor; 0: none, since reading a spectrum
+    takes far longer than applying the network on a CPU. Labels from a GPU differ by the rounding of sums."""
 
     rows_per_shard: int = 0
-    """Spectra in one output file, which is what a killed job may lose; sets the memory of an actor, 20 kB each. 0:
-    a 64th of all, 256 to 2048."""
+    """Spectra in one output file, which is the work that a killed job may lose. An actor holds 20 kB for each. 0: a
+    64th of all spectra, but 256 to 2048."""
 
     bytes_per_shard: int = 1 << 28
-    """Bytes of the input files of one output file, so that shards of large files take no longer than others."""
+    """Bytes of input files for one output file, so that shards of large files take no longer than other shards."""
 
     def __post_init__(self) -> None:
         if self.actors < 0 or self.cpus_per_actor <= 0:
@@ -51,13 +55,13 @@ class Resources:
 
 
 def cpus_here() -> int:
-    """Return the number of CPUs this process may use."""
+    """Return the number of CPUs that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager
 def session(resources: Resources) -> Iterator[None]:
-    """Join or start Ray for the time of a job; does nothing with ``local``, or where Ray runs already.
+    """Join or start Ray for the time of a job; do nothing with ``local``, or where Ray runs already.
 
     Raises
     ------
@@ -76,10 +80,11 @@ def session(resources: Resources) -> Iterator[None]:
     address = resources.address or os.environ.get("RAY_ADDRESS", "")
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     try:
-        if address:
-            ray.init(address=address, **quiet)
-        else:
-            ray.init(address="local", num_cpus=cpus_here(), include_dashboard=False, **quiet)
+        with _silent_stderr():
+            if address:
+                ray.init(address=address, **quiet)
+            else:
+                ray.init(address="local", num_cpus=cpus_here(), include_dashboard=False, **quiet)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise ConfigError(f"no Ray cluster at {address or 'this machine'}: {first_line(error)}") from None
     try:
@@ -88,37 +93,52 @@ def session(resources: Resources) -> Iterator[None]:
         ray.shutdown()
 
 
-def _what_happened(error: BaseException) -> BaseException:
-    """Return what was raised in the actor where the user can mend it, else the error as Ray tells it."""
-    found: BaseException | None = error
-    while found is not None:
-        if isinstance(found, RaystellarError):
-            return found
-        found = getattr(found, "cause", None) or found.__cause__
-    return error
+@contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """Keep the lines that Ray's C++ core prints while it starts off the console; the debug log has them."""
+    with tempfile.TemporaryFile() as kept, contextlib.ExitStack() as restore:
+        try:
+            terminal = os.dup(2)
+        except OSError:  # there is no standard error
+            yield
+            return
+        restore.callback(os.close, terminal)
+        os.dup2(kept.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(terminal, 2)
+            kept.seek(0)
+            if text := kept.read().decode(errors="replace").strip():
+                LOG.debug("Ray said at its start: %s", text)
 
 
-def _quiet_console() -> None:
-    """Keep the plans of Ray Data off the terminal, where they would drown the progress line; its log has them."""
-    for handler in logging.getLogger("ray.data").handlers:
-        if isinstance(handler, logging.StreamHandler):
-            handler.setLevel(logging.ERROR)
+def quiet_loggers() -> None:
+    """Keep the plans of Ray Data and the tables of Ray Tune off the console; Ray's own log files have them."""
+    for name in ("ray.data", "ray.tune"):
+        for handler in logging.getLogger(name).handlers:
+            if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
+                handler.setLevel(logging.ERROR)
 
 
-def _actors_that_fit(resources: Resources) -> int:
-    """Return how many actors the cluster has room for.
+def room_for(needed: Mapping[str, float]) -> int:
+    """Return how many workers fit the cluster at a time; 0 if it has no room for one.
 
-    Raises
-    ------
-    ConfigError : none, for it lacks GPUs
+    Parameters
+    ----------
+    needed : amount of each resource that one worker needs, by its name in Ray in lower case: ``cpu``, ``gpu``
     """
     import ray
 
-    there = ray.cluster_resources()
-    cpus, gpus = there.get("CPU", 1.0), there.get("GPU", 0.0)
-    if gpus < resources.gpus_per_actor:
-        raise ConfigError(
-            f"resources.gpus_per_actor = {resources.gpus_per_actor:g} and the cluster has {gpus:g} GPUs; lower it"
-        )
-    fitting = cpus / resources.cpus_per_actor
-    return max(1, int(min(fitting, gpus / resources.gpus_per_actor) if resources.gpus_per_actor else fitting))
+    total = {name.lower(): amount for name, amount in ray.cluster_resources().items()}
+    return int(min(total.get(name, 0.0) / amount for name, amount in needed.items() if amount))
+
+
+def cause_of(error: BaseException) -> BaseException:
+    """Return the RaystellarError, raised in a worker, that caused ``error``; ``error`` itself if there is none."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, RaystellarError):
+            return cause
+        cause = getattr(cause, "cause", None) or cause.__cause__
+    return error

@@ -1,74 +1,96 @@
-"""How shards are run: Ray Data actors, or this process where no cluster is wanted. No arithmetic here."""
+"""Run the shards of a job: in the actors of Ray Data, or in this process where no cluster is wanted.
+
+A stage hands over a ``Flow``: the source, the steps and the sink of one shard. Each actor receives a copy of the flow,
+so a step loads its model or compiles its kernel once an actor. The only data that pass through Ray are the numbers of
+shards and the counts of rows; spectra go from files to files.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from raystellar.engine.progress import Progress
-from raystellar.engine.session import Resources, _actors_that_fit, _quiet_console, _what_happened, session
-from raystellar.errors import IncompleteError
+from raystellar.engine.session import Resources, cause_of, quiet_loggers, room_for, session
+from raystellar.errors import ConfigError, IncompleteError
 from raystellar.output.folder import Accounting, ShardedOutput
 
 ShardWork = Callable[[int], dict[str, Any]]
-"""Do one shard; return its input ``rows`` and how many of them were ``rejected``."""
+"""Do the shard of this number; return counts: at least its input ``rows``, and how many of them were ``rejected``."""
 
 NO_PROGRESS_TIMEOUT_S = 1800
-"""A job in which no shard ends for so long is stuck, and says so; silent servers are given up well before."""
+"""Time without a finished shard after which a job ends as stuck [s]; silent servers are given up well before."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flow:
+    """The way of one shard through a stage: source, then the steps in their order, then the sink."""
+
+    source: Callable[[int], Any]
+    """Return the input of the shard of this number."""
+
+    steps: Sequence[Callable[[Any], Any]]
+    """Turn the input into the output, each step taking the result of the step before."""
+
+    sink: Callable[[int, Any], dict[str, Any]]
+    """Write the output of the shard of this number; return its counts."""
+
+    def __call__(self, shard: int) -> dict[str, Any]:
+        """Do one shard; return its counts."""
+        data = self.source(shard)
+        for step in self.steps:
+            data = step(data)
+        return self.sink(shard, data)
 
 
 class _Actor:
-    """Run shards inside a Ray Data actor; large arguments come from the object store, once a node."""
+    """A worker of Ray Data. The work comes from the object store, whose arrays all actors of a node share."""
 
-    def __init__(self, make: Callable[..., ShardWork], arguments: Any) -> None:
+    def __init__(self, work: Any) -> None:
         import ray
 
-        self._work = make(*ray.get(arguments))
+        self._work: ShardWork = ray.get(work)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
-        done = [self._work(int(shard)) | {"shard": int(shard)} for shard in batch["shard"]]
-        return {key: [figures[key] for figures in done] for key in done[0]}
+        counts = [self._work(int(shard)) for shard in batch["shard"]]
+        return {name: [one[name] for one in counts] for name in counts[0]}
 
 
-def run_shards(
-    make: Callable[..., ShardWork], arguments: tuple[Any, ...], pending: list[int], resources: Resources
-) -> Iterator[dict[str, Any]]:
-    """Run ``make(*arguments)`` on every pending shard; yield its figures as shards end, in any order.
+def run_shards(work: ShardWork, pending: Sequence[int], resources: Resources) -> Iterator[dict[str, Any]]:
+    """Run ``work`` on every pending shard; yield its counts as shards end, in any order.
 
-    ``make`` is called once in each actor, so what it loads is loaded once.
+    Raises
+    ------
+    ConfigError : the cluster has no room for an actor
+    IncompleteError : no shard ended for a long time
     """
     if not pending:
         return
     if resources.local:
-        work = make(*arguments)
-        for shard in pending:
-            yield work(shard) | {"shard": shard}
+        yield from map(work, pending)
         return
-    yield from _run_on_ray(make, arguments, pending, resources)
+    yield from _run_on_ray(work, pending, resources)
 
 
-def _run_on_ray(
-    make: Callable[..., ShardWork], arguments: tuple[Any, ...], pending: list[int], resources: Resources
-) -> Iterator[dict[str, Any]]:
+def _run_on_ray(work: ShardWork, pending: Sequence[int], resources: Resources) -> Iterator[dict[str, Any]]:
     import ray
     from ray.data import ActorPoolStrategy, DataContext
 
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.execution_no_progress_timeout_s = NO_PROGRESS_TIMEOUT_S
-    fitting = _actors_that_fit(resources)
-    actors = min(resources.actors or fitting, len(pending))
-    shards = ray.data.from_items([{"shard": shard} for shard in pending], override_num_blocks=len(pending))
-    done = shards.map_batches(
+    actors = min(resources.actors or actors_that_fit(resources), len(pending))
+    done = ray.data.from_items([{"shard": shard} for shard in pending], override_num_blocks=len(pending)).map_batches(
         _Actor,
-        fn_constructor_args=(make, ray.put(arguments)),
+        fn_constructor_args=(ray.put(work),),
         batch_size=1,
         num_cpus=resources.cpus_per_actor,
         num_gpus=resources.gpus_per_actor,
         compute=ActorPoolStrategy(size=actors),
     )
-    _quiet_console()
+    quiet_loggers()
     try:
         for block in done.iter_batches(batch_size=None, prefetch_batches=0, batch_format="pyarrow"):
             yield from block.to_pylist()  # type: ignore[union-attr]  # pyarrow was asked for
@@ -77,26 +99,45 @@ def _run_on_ray(
             f"no shard was finished within {NO_PROGRESS_TIMEOUT_S} s; run the same command again"
         ) from None
     except ray.exceptions.RayError as error:
-        raise _what_happened(error) from error
+        raise cause_of(error) from error
+
+
+def actors_that_fit(resources: Resources) -> int:
+    """Return how many actors the cluster has room for, at least 1.
+
+    Raises
+    ------
+    ConfigError : the cluster has fewer GPUs than one actor needs
+    """
+    import ray
+
+    gpus = ray.cluster_resources().get("GPU", 0.0)
+    if gpus < resources.gpus_per_actor:
+        raise ConfigError(
+            f"resources.gpus_per_actor = {resources.gpus_per_actor:g} and the cluster has {gpus:g} GPUs; lower it"
+        )
+    return max(1, room_for({"cpu": resources.cpus_per_actor, "gpu": resources.gpus_per_actor}))
 
 
 @dataclass(frozen=True)
 class JobResult:
-    """What a sharded job left behind."""
+    """The outcome of a sharded job."""
 
     accounting: Accounting
+    """Account of all input rows."""
+
     resumed_rows: int
     """Input rows that an earlier run had done."""
 
+    steady_rows: int
+    """Input rows of the shards that ended after the first one, which are free of the start of Ray and its actors."""
 
-def run_job(
-    name: str,
-    output: ShardedOutput,
-    make: Callable[..., ShardWork],
-    arguments: tuple[Any, ...],
-    resources: Resources,
-) -> JobResult:
-    """Run what is pending of an output that was begun, with progress, and account for every input row.
+    steady_seconds: float
+    """Time from the end of the first shard to the end of the last one [s]."""
+
+
+def run_job(name: str, output: ShardedOutput, flow: Flow, resources: Resources) -> JobResult:
+    """Run the pending shards of an output that was begun, with progress, and account for every input row.
 
     Raises
     ------
@@ -104,13 +145,17 @@ def run_job(
     """
     total, pending = output.rows_in(), output.pending()
     done_before = total - sum(pending.values())
+    steady_rows, first, last = 0, 0.0, 0.0
     with Progress(name, total, "spectra") as progress:
         progress.skip(done_before)
         if pending:
             output.remove_summary()
             with session(resources):
-                for figures in run_shards(make, (output, *arguments), list(pending), resources):
-                    progress.add(figures["rows"], figures["rejected"])
+                for counts in run_shards(flow, list(pending), resources):
+                    progress.add(counts["rows"], counts["rejected"])
+                    last = time.perf_counter()
+                    steady_rows += counts["rows"] if first else 0
+                    first = first or last
     accounting = output.account()
     accounting.check(output.place)
-    return JobResult(accounting, done_before)
+    return JobResult(accounting, done_before, steady_rows, last - first)

@@ -24,7 +24,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -65,6 +65,16 @@ def rejects_table(rejects: Iterable[tuple[str, SpectrumError]]) -> pa.Table:
     rows = [(path, error.spec_id, error.stage, error.reason, error.detail) for path, error in rejects]
     columns = [list(column) for column in zip(*rows, strict=True)] or [[]] * len(REJECTS)
     return pa.table(columns, schema=described_schema(REJECTS, "rejects"))
+
+
+class ShardRows(NamedTuple):
+    """The output of one shard."""
+
+    rows: pa.Table
+    """Rows, in the order of the manifest."""
+
+    rejects: list[tuple[str, SpectrumError]]
+    """Path and error of each spectrum that cannot be used."""
 
 
 @dataclass
@@ -162,8 +172,14 @@ class ShardedOutput:
         """Return what one shard is to read."""
         return slices_of(self._manifest().read_row_group(shard))
 
-    def commit(self, shard: int, rows: pa.Table, rejects: list[tuple[str, SpectrumError]]) -> None:
-        """Write the rows and rejects (path, error) of one shard; the part comes last and marks it done."""
+    def commit(self, shard: int, output: ShardRows) -> dict[str, int]:
+        """Write the rows and rejects of one shard; the part comes last and marks the shard as done.
+
+        Returns
+        -------
+        The number of input ``rows`` of the shard, and how many of them were ``rejected``.
+        """
+        rows, rejects = output
         folder = places.join(self.place, REJECTS_DIR)
         place = places.join(folder, PART_NAME.format(shard))
         if rejects:
@@ -172,6 +188,7 @@ class ShardedOutput:
         else:
             places.remove(place)  # of an earlier try that was killed, for a cause that has passed
         self.write_part(shard, rows)
+        return {"rows": len(rows) + len(rejects), "rejected": len(rejects)}
 
     def write_part(self, shard: int, rows: pa.Table) -> None:
         """Write the rows of one shard, whole or not at all."""

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from itertools import chain, islice, repeat
 from typing import Any
 
@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from raystellar.config import to_plain
 from raystellar.errors import SpectrumError
-from raystellar.files.fetcher import Fetcher
+from raystellar.files.fetcher import FetchConfig, Fetcher
 from raystellar.files.remote_file import RemoteFile
 from raystellar.labels.table import LabelTable
 from raystellar.preprocess.pixels import SPEED_OF_LIGHT_KM_S, PreprocessConfig, Preprocessor
@@ -75,6 +75,35 @@ class Batch:
     """(n,) int64, rows in the label table; -1 where there is none."""
 
     rejects: list[tuple[str, SpectrumError]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ingest:
+    """A step of a stage: slices of files -> a batch of preprocessed spectra, and rejects.
+
+    It is sent to workers as settings; each worker compiles its kernel and opens its connections when it begins.
+    """
+
+    config: PreprocessConfig
+    """Grid, interpolation and standardisation."""
+
+    admit: Admit
+    """Which spectra are taken, and with which velocity."""
+
+    fetch: FetchConfig
+    """Requests for files on servers."""
+
+    def __call__(self, slices: Iterable[Slice]) -> Batch:
+        """Read, admit and preprocess the spectra of ``slices``; see ``ingest``."""
+        return ingest(slices, self._preprocessor, self.admit, self._fetcher)
+
+    @cached_property
+    def _preprocessor(self) -> Preprocessor:
+        return Preprocessor(self.config)
+
+    @cached_property
+    def _fetcher(self) -> Fetcher:
+        return Fetcher(self.fetch)
 
 
 def ingest(slices: Iterable[Slice], preprocessor: Preprocessor, admit: Admit, fetcher: Fetcher | None = None) -> Batch:

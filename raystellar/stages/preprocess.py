@@ -1,7 +1,8 @@
-"""Stage: SDSS files and a label table -> preprocessed spectra with labels and splits, in Parquet.
+"""Stage: survey files and a label table -> preprocessed spectra with labels and splits, in Parquet.
 
-One input row of the Ray job is one shard of paths: an actor reads, admits, preprocesses and commits it.
-Source: Sec. 2 and 3.
+    manifest -> [ read -> admit labelled stars -> rest frame, grid, standardise -> labels and split ] -> parts, rejects
+
+The brackets are one shard, done by one actor. Source: Sec. 2 and 3.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ import pyarrow.compute as pc
 
 from raystellar.engine.progress import Stopwatch
 from raystellar.engine.session import Resources
-from raystellar.engine.shards import JobResult, run_job
+from raystellar.engine.shards import Flow, JobResult, run_job
 from raystellar.errors import SpectrumError
-from raystellar.files.fetcher import FetchConfig, Fetcher
+from raystellar.files.fetcher import FetchConfig
 from raystellar.labels.splits import NOT_DRAWN, SplitConfig, draw_splits
 from raystellar.labels.table import LabelsConfig, LabelTable, read_labels
-from raystellar.output.folder import ShardedOutput
-from raystellar.preprocess.ingest import Admitted, Batch, choose_rv, find_label, ingest, matrix_column
-from raystellar.preprocess.pixels import PreprocessConfig, Preprocessor
+from raystellar.output.folder import ShardedOutput, ShardRows
+from raystellar.preprocess.ingest import Admitted, Batch, Ingest, choose_rv, find_label, matrix_column
+from raystellar.preprocess.pixels import PreprocessConfig
 from raystellar.schema import DATASET, SPLITS, described_schema
 from raystellar.spectra.inputs import make_manifest
 from raystellar.spectra.record import Prepared, Spectrum
@@ -32,15 +33,22 @@ from raystellar.targets import TARGET_NAMES
 
 @dataclass(frozen=True)
 class DatasetSummary:
-    """What came of a preprocessing job."""
+    """The outcome of preprocessing."""
 
     out: str
+    """Folder of the dataset."""
+
     job: JobResult
+    """Account of all input rows."""
+
     splits: dict[str, int]
     """Rows of each split."""
+
     labels: dict[str, Any]
     """Counts of the label table, see ``LabelTable.summary``."""
+
     seconds: dict[str, float]
+    """Time of each part of the job [s]."""
 
 
 def preprocess(
@@ -55,14 +63,19 @@ def preprocess(
     resources: Resources | None = None,
     retry_rejects: bool = False,
 ) -> DatasetSummary:
-    """Preprocess the labelled stars among ``spectra`` into the folder ``out``; resumes what was interrupted.
+    """Preprocess the labelled stars among ``spectra`` into the folder ``out``, or resume an interrupted run.
 
     Parameters
     ----------
-    spectra : files, folders, globs or lists, see ``listing.expand``
-    labels : table of labels, see ``labels.table.read_labels``
-    out : folder to make, a path or URL
-    retry_rejects : do the shards again of which a file could not be fetched
+    spectra : files, folders, globs or lists, see ``files.listing.expand``
+    labels : label table, a path or URL, see ``labels.table.read_labels``
+    out : folder to write, a path or URL
+    labels_config : which rows of the label table are usable
+    splits : sizes of training, validation and test set
+    config : grid, interpolation and standardisation
+    fetch : requests for files on servers
+    resources : where the job runs
+    retry_rejects : repeat the shards in which a file could not be fetched
 
     Raises
     ------
@@ -81,62 +94,79 @@ def preprocess(
     output.begin("dataset", identity, manifest, resources.rows_per_shard, resources.bytes_per_shard)
     if retry_rejects:
         output.reopen("fetch")
+    flow = Flow(
+        source=output.slices,
+        steps=(
+            Ingest(config=config, admit=LabelledStars(table, split, config.max_abs_rv), fetch=fetch or FetchConfig()),
+            WithLabels(table, split),
+        ),
+        sink=output.commit,
+    )
     with watch.part("preprocess"):
-        result = run_job("preprocess", output, DatasetShard, (table, split, config, fetch or FetchConfig()), resources)
-    return DatasetSummary(out, result, count_splits(output), table.summary(), watch.seconds)
+        job = run_job("preprocess", output, flow, resources)
+    return DatasetSummary(out, job, count_splits(output), table.summary(), watch.seconds)
 
 
-class DatasetShard:
-    """Do one shard: read, admit, preprocess, commit."""
+@dataclass(frozen=True)
+class LabelledStars:
+    """Admit the stars whose labels can be learned from."""
 
-    def __init__(
-        self,
-        output: ShardedOutput,
-        table: LabelTable,
-        split: np.ndarray,
-        config: PreprocessConfig,
-        fetch: FetchConfig,
-    ) -> None:
-        self._output, self._table, self._split, self._config = output, table, split, config
-        self._preprocessor, self._fetcher = Preprocessor(config), Fetcher(fetch)
+    table: LabelTable
+    """Labels, one row a spectrum."""
 
-    def __call__(self, shard: int) -> dict[str, Any]:
-        """Do this shard and commit it."""
-        batch = ingest(self._output.slices(shard), self._preprocessor, self._admit, self._fetcher)
-        self._output.commit(shard, self._rows(batch), batch.rejects)
-        return {"rows": len(batch.rows) + len(batch.rejects), "rejected": len(batch.rejects)}
+    split: np.ndarray
+    """(len(table),) int8, position in ``schema.SPLITS`` of each row."""
 
-    def _admit(self, spectrum: Spectrum) -> Admitted:
-        """Take stars whose labels can be learned from."""
+    max_abs_rv: float
+    """Largest velocity of a star [km/s]."""
+
+    def __call__(self, spectrum: Spectrum) -> Admitted:
+        """Return the velocity of the spectrum and its row in the label table.
+
+        Raises
+        ------
+        SpectrumError : the spectrum is no star, has no usable label, is in no split, or has no credible velocity
+        """
         if isinstance(spectrum, Prepared):
             raise SpectrumError("read", "preprocessed already", "name the files that were read")
         if not spectrum.is_star:
             raise SpectrumError("class", "sky fibre" if spectrum.is_sky else "not a star", spectrum.object_class)
-        row = find_label(self._table, spectrum)
+        row = find_label(self.table, spectrum)
         if row < 0:
             raise SpectrumError("labels", "not in the label table")
-        if not self._table.usable[row]:
-            raise SpectrumError("labels", self._table.reasons[self._table.reason[row]])
-        if self._split[row] == NOT_DRAWN:
+        if not self.table.usable[row]:
+            raise SpectrumError("labels", self.table.reasons[self.table.reason[row]])
+        if self.split[row] == NOT_DRAWN:
             raise SpectrumError("labels", "not drawn into a split")
-        admitted = choose_rv(spectrum, self._table, row, self._config.max_abs_rv)
+        admitted = choose_rv(spectrum, self.table, row, self.max_abs_rv)
         if admitted.rv_source == "none":
             raise SpectrumError("rv", "velocity is not a star's", f"z = {spectrum.z:.4f}")
         return admitted
 
-    def _rows(self, batch: Batch) -> pa.Table:
-        table, rows = batch.identity, batch.rows
-        names = np.array(SPLITS)
+
+@dataclass(frozen=True)
+class WithLabels:
+    """Step: a batch of preprocessed spectra -> rows of the dataset, with labels and split."""
+
+    table: LabelTable
+    """Labels, one row a spectrum."""
+
+    split: np.ndarray
+    """(len(table),) int8, position in ``schema.SPLITS`` of each row."""
+
+    def __call__(self, batch: Batch) -> ShardRows:
+        """Return the columns ``schema.DATASET`` of a batch, and its rejects."""
+        rows, of_batch = batch.identity, batch.rows
         for name in (*TARGET_NAMES, *(f"e_{name}" for name in TARGET_NAMES)):
-            table = table.append_column(name, pa.array(getattr(self._table, name)[rows], from_pandas=True))
-        table = table.append_column("star_id", pa.array(self._table.star_id[rows]))
-        table = table.append_column("split", pa.array(names[self._split[rows]], type=pa.string()))
-        table = table.append_column("flux", matrix_column(batch.flux))
-        return table.append_column("ivar", matrix_column(batch.ivar))
+            rows = rows.append_column(name, pa.array(getattr(self.table, name)[of_batch], from_pandas=True))
+        rows = rows.append_column("star_id", pa.array(self.table.star_id[of_batch]))
+        rows = rows.append_column("split", pa.array(np.array(SPLITS)[self.split[of_batch]], type=pa.string()))
+        rows = rows.append_column("flux", matrix_column(batch.flux))
+        return ShardRows(rows.append_column("ivar", matrix_column(batch.ivar)), batch.rejects)
 
 
 def count_splits(output: ShardedOutput) -> dict[str, int]:
-    """Return the rows of each split in the finished output."""
+    """Return the number of rows of each split in a finished dataset."""
     counts = dict.fromkeys(SPLITS, 0)
     for split in output.column("split"):
         for value in pc.value_counts(split).to_pylist():

@@ -1,7 +1,9 @@
-"""Stage: a simulated survey, written as the files SDSS would have written.
+"""Stage: a simulated survey, written as the files that SDSS would have written.
 
-One input row of the Ray job is one plate. Every star is a function of the seed and its number, so the survey is the
-same on any number of workers; plates that are there are skipped.
+    plates -> [ draw stars -> synthesize -> observe -> files of one plate ] -> label table, truth
+
+The brackets are one plate, done by one actor. Every star is a function of the seed and its number, so the survey is the
+same on any number of workers; plates that exist are skipped.
 """
 
 from __future__ import annotations
@@ -19,23 +21,35 @@ from raystellar.simulate.survey import SimulateConfig, SurveySummary, finish, pe
 
 @dataclass(frozen=True)
 class SimulateSummary:
-    """What came of a simulation."""
+    """The outcome of a simulation."""
 
     out: str
+    """Folder of the survey."""
+
     survey: SurveySummary
+    """Counts of plates and stars."""
+
     resumed_plates: int
     """Plates that an earlier run had written."""
+
     seconds: dict[str, float]
+    """Time of each part of the job [s]."""
 
 
-def simulate(out: str, config: SimulateConfig, resources: Resources | None = None) -> SimulateSummary:
-    """Simulate a survey into the folder ``out``; resumes what was interrupted.
+def simulate(out: str, config: SimulateConfig | None = None, resources: Resources | None = None) -> SimulateSummary:
+    """Simulate a survey into the folder ``out``, or resume an interrupted run.
+
+    Parameters
+    ----------
+    out : folder to write, on a disk
+    config : number of stars, seed and instrument
+    resources : where the job runs
 
     Raises
     ------
     RaystellarError : ``out`` cannot be written, or holds another survey
     """
-    resources = resources or Resources()
+    config, resources = config or SimulateConfig(), resources or Resources()
     if not places.is_local(out):
         raise OutputError(f"{out} is not a folder on a disk; simulate there and copy the files")
     watch = Stopwatch()
@@ -45,19 +59,23 @@ def simulate(out: str, config: SimulateConfig, resources: Resources | None = Non
         progress.skip(config.stars - sum(pending.values()))
         if pending:
             with session(resources):
-                for figures in run_shards(PlateWriter, (config, out), list(pending), resources):
-                    progress.add(figures["rows"])
+                for counts in run_shards(PlateWriter(config, out), list(pending), resources):
+                    progress.add(counts["rows"])
     with watch.part("label table"):
         survey = finish(config, out)
     return SimulateSummary(out, survey, survey.plates - len(pending), watch.seconds)
 
 
+@dataclass(frozen=True)
 class PlateWriter:
-    """Simulate and write one plate."""
+    """Simulate one plate and write its files."""
 
-    def __init__(self, config: SimulateConfig, out: str) -> None:
-        self._config, self._out = config, out
+    config: SimulateConfig
+    """Settings of the survey."""
+
+    out: str
+    """Folder of the survey."""
 
     def __call__(self, plate: int) -> dict[str, Any]:
-        """Do the plate of this index."""
-        return {"rows": write_plate(self._config, self._out, plate).stars, "rejected": 0}
+        """Simulate and write the plate of this index; return its number of stars."""
+        return {"rows": write_plate(self.config, self.out, plate).stars, "rejected": 0}

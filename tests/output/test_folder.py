@@ -9,7 +9,7 @@ from raystellar.errors import IncompleteError, InputError, OutputError, Spectrum
 from raystellar.files import places
 from raystellar.files.facts import read_run
 from raystellar.files.identity import file_keys
-from raystellar.output.folder import ShardedOutput
+from raystellar.output.folder import ShardRows, ShardedOutput
 from raystellar.output.manifest import cut, slices_of
 from raystellar.schema import RUN_NAME
 from raystellar.spectra.inputs import MANIFEST_SCHEMA, make_manifest
@@ -36,7 +36,7 @@ def do(output, shard, bad=()):
     paths = [part.path for part in output.slices(shard)]
     good = [path for path in paths if path not in bad]
     rejects = [(path, SpectrumError("read", "truncated", "9 bytes")) for path in paths if path in bad]
-    output.commit(shard, pa.table({"path": good, "value": pa.array([1] * len(good), pa.int32())}), rejects)
+    output.commit(shard, ShardRows(pa.table({"path": good, "value": pa.array([1] * len(good), pa.int32())}), rejects))
 
 
 def test_a_manifest_names_each_spectrum_once_in_order(spectra):

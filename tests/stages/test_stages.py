@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from raystellar.cli import main
-from raystellar.engine.session import Resources, _actors_that_fit
+from raystellar.engine.session import Resources
+from raystellar.engine.shards import actors_that_fit
 from raystellar.errors import BundleError, ConfigError, LabelTableError, OutputError
 from raystellar.labels.splits import SplitConfig
 from raystellar.preprocess.pixels import PreprocessConfig
@@ -282,12 +283,12 @@ def test_a_gpu_that_is_not_there(ray_session, survey, model, tmp_path, monkeypat
 
 def test_actors_fit_on_cpus_and_shares_of_gpus(monkeypatch):
     monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 16.0, "GPU": 2.0})
-    assert _actors_that_fit(Resources()) == 16
-    assert _actors_that_fit(Resources(cpus_per_actor=2)) == 8
-    assert _actors_that_fit(Resources(gpus_per_actor=0.25)) == 8
-    assert _actors_that_fit(Resources(gpus_per_actor=2)) == 1
+    assert actors_that_fit(Resources()) == 16
+    assert actors_that_fit(Resources(cpus_per_actor=2)) == 8
+    assert actors_that_fit(Resources(gpus_per_actor=0.25)) == 8
+    assert actors_that_fit(Resources(gpus_per_actor=2)) == 1
     with pytest.raises(ConfigError, match="lower it"):
-        _actors_that_fit(Resources(gpus_per_actor=3))
+        actors_that_fit(Resources(gpus_per_actor=3))
 
 
 @pytest.mark.ray
