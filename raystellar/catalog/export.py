@@ -1,7 +1,8 @@
-"""A finished catalogue as one file: a FITS binary table with its rejects beside it, Parquet, or CSV; or as HATS.
+"""Write a finished catalogue as one file: FITS with the rejects as a second table, Parquet or CSV; or as a HATS folder.
 
-Rows go through part by part, twice: once to find how long texts are, once to be written. Columns are those of the
-folder, with the names, units, descriptions and UCDs of its files.
+Rows are read part by part, so that memory does not grow with the catalogue. They are read twice: the first pass finds
+the number of rows and the longest text of each column, the second pass writes. Names, units, descriptions and UCDs of
+the columns are those of the catalogue's own files.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -23,7 +25,6 @@ from astropy.io import fits
 
 import raystellar
 from raystellar.catalog.finished import Catalog, open_catalog
-from raystellar.engine.progress import Stopwatch
 from raystellar.errors import ConfigError, InputError, OutputError
 from raystellar.files import places
 from raystellar.output.folder import Accounting
@@ -38,11 +39,11 @@ from raystellar.schema import (
     votable,
 )
 
-ROWS_AT_ONCE = 1 << 16
-"""Rows in a row group of a Parquet file."""
+ROW_GROUP_ROWS = 1 << 16
+"""Least number of rows in a row group of a Parquet file; the last group may have fewer."""
 
 RUN_KEY = "raystellar.run"
-"""In the footer of a Parquet file: ``_run.json`` of the catalogue."""
+"""Key in the footer of a Parquet file; its value is the ``_run.json`` of the catalogue."""
 
 FITS_FORMATS: Mapping[pa.DataType, tuple[str, str]] = {
     pa.bool_(): ("L", "S1"),
@@ -51,68 +52,85 @@ FITS_FORMATS: Mapping[pa.DataType, tuple[str, str]] = {
     pa.float32(): ("E", ">f4"),
     pa.float64(): ("D", ">f8"),
 }
-"""TFORM and numpy's name for the bytes of the columns that are no texts."""
+"""TFORM code and numpy type of each type of column, text excepted."""
 
 FITS_BLOCK = 2880
 
 HATS = ".hats"
+"""End of the name of a HATS folder."""
 
 
 @dataclass
 class Extent:
-    """How much there is of a table, which a file must say before its first row."""
+    """Size of a table, which a FITS header states before the first row."""
 
     schema: pa.Schema
+    """Columns of the table."""
+
     rows: int = 0
+    """Number of rows."""
+
     sizes: dict[str, int] = field(default_factory=dict)
-    """Characters of the longest text of each column of texts, in ASCII."""
+    """Length of the longest text of each text column [ASCII characters]."""
+
     nulls: set[str] = field(default_factory=set)
-    """Columns in which a value is missing."""
+    """Names of the columns in which a value is missing."""
 
 
 @dataclass(frozen=True)
 class ExportSummary:
-    """What was written."""
+    """Result of an export."""
 
     out: str
+    """File or folder that was written."""
+
     rows: int
+    """Number of rows written."""
+
     accounting: Accounting
-    """Of the catalogue."""
+    """Numbers of input rows, catalogue rows and rejects of the whole catalogue."""
+
     seconds: dict[str, float]
+    """Time of the pass that measures and of the pass that writes [s]."""
 
 
 def export(catalog: str, out: str, *, good: bool = False, primary: bool = False) -> ExportSummary:
-    """Write the finished ``catalog`` to the file ``out``, whole or not at all; an older file is replaced.
+    """Write a finished catalogue to the file ``out``, completely or not at all. An older file is replaced.
 
     Parameters
     ----------
-    catalog : folder written by the stage label, a path or URL
+    catalog : folder written by ``raystellar label``, a path or URL
     out : path or URL that ends in .fits, .parquet or .csv, or path of a new folder that ends in .hats
-    good : leave out rows with a flag that warns or forbids
-    primary : leave out all but the best row of each star
+    good : leave out rows with ``flag_warn`` or ``flag_bad``
+    primary : leave out all but the primary row of each star
 
     Raises
     ------
-    RaystellarError : ``catalog`` is no catalogue or not finished, or ``out`` cannot be written
+    RaystellarError : ``catalog`` is not a finished catalogue, or ``out`` cannot be written
     """
     kind = Path(out).suffix
-    if kind not in (*WRITERS, HATS):
-        raise ConfigError(f"{out} cannot be written; its name must end in {', '.join((*WRITERS, HATS))}")
-    watch = Stopwatch()
-    with watch.part("measure"):
-        found = open_catalog(catalog, good, primary)
-        extent = measure(found.rows(), described_schema(CATALOG, "catalog"))
-    with watch.part("write"):
-        if kind == HATS:
-            write_hats(out, found, extent)
-        else:
-            with places.whole_file(out) as path:
-                WRITERS[kind](path, found, extent)
-    return ExportSummary(out, extent.rows, found.accounting, watch.seconds)
+    if kind not in (*TABLE_WRITERS, HATS):
+        raise ConfigError(f"{out} cannot be written; its name must end in {', '.join((*TABLE_WRITERS, HATS))}")
+    began = time.perf_counter()
+    finished = open_catalog(catalog, good, primary)
+    extent = measure(finished.rows(), described_schema(CATALOG, "catalog"))
+    measured = time.perf_counter()
+    if kind == HATS:
+        write_hats(out, finished, extent)
+    else:
+        with places.whole_file(out) as path:
+            TABLE_WRITERS[kind](path, finished, extent)
+    seconds = {"measure": measured - began, "write": time.perf_counter() - measured}
+    return ExportSummary(out, extent.rows, finished.accounting, seconds)
 
 
 def measure(tables: Iterable[pa.Table], schema: pa.Schema) -> Extent:
-    """Find how many rows there are and how long texts are; ``schema`` is that of a table without parts.
+    """Return the number of rows and the length of the longest texts of a table in parts.
+
+    Parameters
+    ----------
+    tables : parts of the table
+    schema : columns to return if there are no parts
 
     Raises
     ------
@@ -134,7 +152,7 @@ def measure(tables: Iterable[pa.Table], schema: pa.Schema) -> Extent:
 
 
 def _ascii(texts: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return texts as the bytes of FITS, which knows no others than ASCII."""
+    """Return texts as ASCII bytes, as FITS allows no other characters; these are written as escapes."""
     if pc.all(pc.string_is_ascii(texts), min_count=0).as_py():
         return texts.cast(pa.binary())
     return pa.chunked_array([[(text or "").encode("ascii", "backslashreplace") for text in texts.to_pylist()]])
@@ -144,7 +162,7 @@ def _ascii(texts: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def write_fits(path: Path, catalog: Catalog, extent: Extent) -> None:
-    """Write a FITS file: a header that says what made it, the table CATALOG, and the table REJECTS."""
+    """Write a FITS file: a primary header with the provenance, the table CATALOG and the table REJECTS."""
     rejects = measure(catalog.output.rejects(), described_schema(REJECTS, "rejects"))
     with open(path, "wb") as stream:
         stream.write(_bytes(_about(catalog, extent)))
@@ -154,30 +172,30 @@ def write_fits(path: Path, catalog: Catalog, extent: Extent) -> None:
         ):
             stream.write(_bytes(_table_header(name, size)))
             _write_rows(stream, tables, size)
-    with fits.open(path, mode="update") as file:  # sums the bytes block by block
+    with fits.open(path, mode="update") as file:  # astropy computes the checksums block by block
         for hdu in file:
             hdu.add_checksum()
 
 
 def _about(catalog: Catalog, extent: Extent) -> fits.Header:
-    """Return the primary header: what made the catalogue, and what became of its input."""
+    """Return the primary header: versions, model and settings of the catalogue, and the account of its input."""
     accounting, run = catalog.accounting, catalog.run
     header = fits.PrimaryHDU().header
     now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
     for key, value, comment in (
         ("CREATOR", f"raystellar {raystellar.__version__}", "program that wrote this file"),
-        ("DATE", now, "when it was written, UTC"),
-        ("CATVERS", run.get("raystellar", ""), "raystellar that made the catalogue"),
-        ("CATDATE", run.get("created", ""), "when it was begun"),
-        ("MODEL_ID", run.get("model", ""), "model bundle that made the labels"),
-        ("DIGEST", run.get("digest", ""), "of the job: model, settings, input"),
-        ("INPUTS", run.get("inputs", ""), "of the list of input files"),
-        ("ROWSIN", accounting.rows_in, "spectra given"),
+        ("DATE", now, "time of writing, UTC"),
+        ("CATVERS", run.get("raystellar", ""), "raystellar version of the catalogue"),
+        ("CATDATE", run.get("created", ""), "time the catalogue was begun, UTC"),
+        ("MODEL_ID", run.get("model", ""), "model of the labels"),
+        ("DIGEST", run.get("digest", ""), "digest of model, settings and input"),
+        ("INPUTS", run.get("inputs", ""), "digest of the list of input files"),
+        ("ROWSIN", accounting.rows_in, "input spectra"),
         ("ROWSOUT", accounting.rows_out, "rows of the catalogue"),
-        ("REJECTED", accounting.rejected.total(), "spectra that are no rows"),
+        ("REJECTED", accounting.rejected.total(), "rejected spectra"),
         ("ROWS", extent.rows, "rows in this file"),
-        ("GOODONLY", catalog.good, "rows with a flag are left out"),
-        ("PRIMONLY", catalog.primary, "all but the best row of each star are left out"),
+        ("GOODONLY", catalog.good, "T if rows with a flag are left out"),
+        ("PRIMONLY", catalog.primary, "T if only primary rows are kept"),
     ):
         header[key] = (value, comment)
     for reason, count in accounting.rejected.most_common():
@@ -186,6 +204,7 @@ def _about(catalog: Catalog, extent: Extent) -> fits.Header:
 
 
 def _table_header(name: str, extent: Extent) -> fits.Header:
+    """Return the header of a binary table with units, UCDs and descriptions of its columns."""
     columns = []
     for entry in extent.schema:
         form = FITS_FORMATS[entry.type][0] if entry.type in FITS_FORMATS else f"{extent.sizes.get(entry.name, 1)}A"
@@ -202,14 +221,14 @@ def _table_header(name: str, extent: Extent) -> fits.Header:
 
 
 def _null(entry: pa.Field, extent: Extent) -> int | None:
-    """Return the number that stands for none, where it is needed."""
+    """Return the integer that marks a missing value (TNULL), or None where the column needs none."""
     if entry.name not in extent.nulls or not pa.types.is_integer(entry.type):
         return None
     return int(np.iinfo(entry.type.to_pandas_dtype()).min)
 
 
 def _with_room_for_sums(header: fits.Header) -> fits.Header:
-    """Add the cards of the checksums, so that to fill them in moves nothing."""
+    """Add empty checksum cards, so that the header keeps its length when they are filled in."""
     header["CHECKSUM"] = ("0" * 16, "HDU checksum")
     header["DATASUM"] = ("0" * 10, "data unit checksum")
     return header
@@ -220,6 +239,7 @@ def _bytes(header: fits.Header) -> bytes:
 
 
 def _write_rows(stream: IO[bytes], tables: Iterable[pa.Table], extent: Extent) -> None:
+    """Write the rows of a binary table, filled up with zeros to a whole FITS block."""
     kinds = {
         entry.name: FITS_FORMATS[entry.type][1] if entry.type in FITS_FORMATS else f"S{extent.sizes.get(entry.name, 1)}"
         for entry in extent.schema
@@ -234,7 +254,7 @@ def _write_rows(stream: IO[bytes], tables: Iterable[pa.Table], extent: Extent) -
 
 
 def _fits_values(column: pa.ChunkedArray, null: int | None) -> np.ndarray:
-    """Return values as they stand in a row of FITS, but for the order of their bytes."""
+    """Return the values of a column as FITS stores them, in native byte order."""
     if pa.types.is_string(column.type):
         return _ascii(column).fill_null(b"").to_numpy()
     if pa.types.is_boolean(column.type):
@@ -246,7 +266,7 @@ def _fits_values(column: pa.ChunkedArray, null: int | None) -> np.ndarray:
 
 
 def write_parquet(path: Path, catalog: Catalog, extent: Extent) -> None:
-    """Write one Parquet file with the metadata of VOParquet and what made the catalogue."""
+    """Write one Parquet file with VOParquet metadata and the ``_run.json`` of the catalogue in its footer."""
     content = votable(extent.schema, "catalog", extent.sizes)
     metadata = {VERSION_KEY: VOPARQUET_VERSION, CONTENT_KEY: content, RUN_KEY: json.dumps(catalog.run)}
     text = [entry.name for entry in extent.schema if pa.types.is_string(entry.type)]
@@ -256,11 +276,11 @@ def write_parquet(path: Path, catalog: Catalog, extent: Extent) -> None:
 
 
 def _large(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """Yield the same rows in larger tables."""
+    """Yield the same rows in tables of at least ``ROW_GROUP_ROWS`` rows."""
     some: list[pa.Table] = []
     for table in tables:
         some.append(table)
-        if sum(map(len, some)) >= ROWS_AT_ONCE:
+        if sum(map(len, some)) >= ROW_GROUP_ROWS:
             yield pa.concat_tables(some)
             some = []
     if some:
@@ -268,20 +288,22 @@ def _large(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
 
 
 def write_csv(path: Path, catalog: Catalog, extent: Extent) -> None:
-    """Write a CSV file with a line of names; what is missing is empty."""
+    """Write a CSV file with a header line; missing values are empty."""
     with pyarrow.csv.CSVWriter(str(path), extent.schema) as writer:
         for table in catalog.rows():
             writer.write_table(table)
 
 
 def write_hats(out: str, catalog: Catalog, extent: Extent) -> None:
-    """Write a folder of Parquet files by place on the sky, as the IVOA note HATS describes, with hats-import.
+    """Write a HATS folder with hats-import: Parquet files partitioned by position on the sky.
+
+    Source: IVOA note HATS.
 
     Raises
     ------
     ConfigError : hats-import is not installed
     InputError : a row has no position
-    OutputError : ``out`` is there already, or on no disk
+    OutputError : ``out`` exists, or is not on a local disk
     """
     try:
         from dask.distributed import Client
@@ -290,9 +312,9 @@ def write_hats(out: str, catalog: Catalog, extent: Extent) -> None:
     except ImportError:
         raise ConfigError(f"{out} needs hats-import; pip install 'raystellar[hats]'") from None
     if missing := {"ra", "dec"} & extent.nulls:
-        raise InputError(f"some rows have no {' and '.join(sorted(missing))}, and HATS has no place for them")
+        raise InputError(f"some rows have no {' or '.join(sorted(missing))}, and HATS needs the position of each row")
     if not places.is_local(out) or places.exists(out):
-        raise OutputError(f"{out} is there already, or on no disk; name a new folder")
+        raise OutputError(f"{out} exists, or is not on a local disk; name a new folder")
     path = Path(places.local_path(out)).absolute()
     places.make_folder(str(path.parent))
     with tempfile.TemporaryDirectory(prefix=places.TEMPORARY, dir=path.parent) as folder:
@@ -313,9 +335,9 @@ def write_hats(out: str, catalog: Catalog, extent: Extent) -> None:
         os.rename(Path(folder, path.stem), path)
 
 
-WRITERS: Mapping[str, Callable[[Path, Catalog, Extent], None]] = {
+TABLE_WRITERS: Mapping[str, Callable[[Path, Catalog, Extent], None]] = {
     ".fits": write_fits,
     ".parquet": write_parquet,
     ".csv": write_csv,
 }
-"""By the end of the file's name."""
+"""Writer of each kind of file, by the end of its name."""

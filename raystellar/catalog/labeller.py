@@ -1,4 +1,4 @@
-"""TODO."""
+"""Label preprocessed spectra: predict labels and errors, compute the OOD score, and set the flags."""
 
 from __future__ import annotations
 
@@ -17,16 +17,25 @@ if TYPE_CHECKING:
 
 
 class Labeller:
-    """Turn preprocessed spectra into rows of the catalogue: predict and judge."""
+    """Turn preprocessed spectra into catalogue rows.
+
+    Parameters
+    ----------
+    bundle : the model
+    quality : limits of the flags
+    """
 
     def __init__(self, bundle: Bundle, quality: QualityConfig) -> None:
         self.bundle, self._quality = bundle, quality
 
     def rows(self, batch: Batch) -> pa.Table:
-        """Return the columns ``schema.CATALOG`` of a batch; those of ``REPEATS`` are still to be decided."""
+        """Return the catalogue rows of a batch, with the columns ``schema.CATALOG``.
+
+        The columns ``schema.REPEATS`` are null, as they depend on all rows of the catalogue.
+        """
         labels, errors = self.bundle.predict_with_errors(batch.flux, batch.ivar, batch.identity["sn"].to_numpy())
         scores = self.bundle.ood_score(batch.flux, batch.ivar)
-        bits = self._judge(batch, labels, scores)
+        bits = self._flags(batch, labels, scores)
         table = batch.identity
         for k, name in enumerate(TARGET_NAMES):
             table = table.append_column(name, pa.array(labels[:, k], type=pa.float32()))
@@ -38,7 +47,9 @@ class Labeller:
         table = table.append_column("model_id", pa.array([self.bundle.model_id] * len(bits), type=pa.string()))
         return undecided(table)
 
-    def _judge(self, batch: Batch, labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    def _flags(self, batch: Batch, labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
+        """Return the quality bits (n,) int32 for labels (n, 3) and OOD scores (n,)."""
+
         def column(name: str) -> np.ndarray:
             return batch.identity[name].to_numpy()
 

@@ -1,7 +1,7 @@
-"""Which rows of a catalogue are of one star, which of them is the best, and how well repeats agree.
+"""Group the rows of a catalogue by star, choose the primary row of each star, and compare repeated observations.
 
-Of every row a key, its position, the merit of its flags and its S/N are held, 29 bytes; of the rows of stars that were
-observed more than once also what else is asked for. Nothing depends on the order of the rows.
+The memory holds 29 bytes a row: key, position, merit of the flags and S/N. Labels and paths are read only for the rows
+of stars that were observed more than once. The result does not depend on the order of the rows.
 """
 
 from __future__ import annotations
@@ -22,61 +22,64 @@ from raystellar.schema import REPEATS
 from raystellar.targets import TARGET_NAMES, TARGETS
 
 RADIUS_ARCSEC = 2.0
-"""Spectra this near to each other are of one star; a fibre of SDSS covers 2 to 3 arcsec."""
+"""Largest separation of two spectra of one star [arcsec]; an SDSS fibre is 2 to 3 arcsec wide."""
 
-NEEDED = ("path", "spec_id", "plate", "mjd", "fiberid", "ra", "dec", "flag_warn", "flag_bad", "sn")
-"""Columns of a catalogue that decide."""
+STAR_COLUMNS = ("path", "spec_id", "plate", "mjd", "fiberid", "ra", "dec", "flag_warn", "flag_bad", "sn")
+"""Columns of a catalogue that decide the star of a row and the primary row of a star."""
 
-BAD = 2
-"""Merit of a row with ``flag_bad``; 1 with ``flag_warn`` only, 0 is the best."""
+MERIT_BAD = 2
+"""Merit of a row with ``flag_bad``; a row with only ``flag_warn`` has 1, a row without flags has 0, which is best."""
 
 ROBUST = 1.4826
-"""Standard deviation of a normal distribution by its median absolute deviation."""
+"""Ratio of the standard deviation of a normal distribution to its median absolute deviation."""
 
 Tables = Callable[[Sequence[str]], Iterable[pa.Table]]
-"""Yield some columns of all rows, in one or many tables; always in the same order."""
+"""A function that yields the named columns of all rows, in one or more tables, in the same order at each call."""
 
 
 @dataclass(frozen=True)
 class Stars:
-    """What the rows of a catalogue are to each other."""
+    """The star and the primary row of each row of a catalogue."""
 
     star_id: np.ndarray
-    """(n,) int64, the smallest key of the rows of the star."""
+    """Identity of the star of each row (n,) int64: the smallest key of the rows of that star."""
+
     is_primary: np.ndarray
-    """(n,) bool, one row of each star."""
+    """Whether each row is the primary row of its star (n,) bool; True once a star."""
+
     summary: dict[str, Any]
-    """``rows``, ``stars``, ``plate_centres`` (rows whose position is not a star's), and ``repeats``, see
-    ``compare_repeats``."""
+    """Content of ``_summary.json``: numbers of ``rows``, ``stars`` and ``plate_centres`` (rows whose position is the
+    centre of a plate), and the comparison of ``repeats``, see ``compare_repeats``."""
 
     def decide(self, table: pa.Table, start: int = 0) -> pa.Table:
-        """Return a table of consecutive rows, of which the first is row ``start``, with the columns of these."""
-        here = slice(start, start + len(table))
-        return _with(table, pa.array(self.star_id[here]), pa.array(self.is_primary[here]))
+        """Return the rows ``table``, which follow each other from row ``start`` on, with ``schema.REPEATS`` filled."""
+        rows = slice(start, start + len(table))
+        return _with(table, pa.array(self.star_id[rows]), pa.array(self.is_primary[rows]))
 
 
 def undecided(table: pa.Table) -> pa.Table:
-    """Return a table with the columns ``schema.REPEATS``, which are null."""
+    """Return ``table`` with the columns ``schema.REPEATS`` set to null."""
     return _with(table, *(pa.nulls(len(table), column.type) for column in REPEATS))
 
 
 def _with(table: pa.Table, *values: pa.Array) -> pa.Table:
+    """Return ``table`` with the columns ``schema.REPEATS`` appended or replaced."""
     for column, array in zip(REPEATS, values, strict=True):
-        at = table.schema.get_field_index(column.name)
-        table = table.append_column(column.name, array) if at < 0 else table.set_column(at, column.field(), array)
+        index = table.schema.get_field_index(column.name)
+        table = table.append_column(column.name, array) if index < 0 else table.set_column(index, column.field(), array)
     return table
 
 
 def find_stars(tables: Tables) -> Stars:
-    """Find the stars of a catalogue and the best row of each.
+    """Group rows by star and choose the primary row of each star.
 
-    Rows of one spectrum, by its name, and rows within ``RADIUS_ARCSEC`` are of one star. The best is one without
-    ``flag_bad``, then without ``flag_warn``, then of the greatest S/N; ties go to the smaller key (plate, mjd, fibre)
-    and the path that sorts first.
+    Two rows belong to one star if they have the same spectrum name or lie within ``RADIUS_ARCSEC``. The primary row is
+    the one without ``flag_bad``, then without ``flag_warn``, then with the highest S/N. Ties go to the smallest key
+    (plate, mjd, fibre), then to the path that sorts first.
 
     Parameters
     ----------
-    tables : yields rows of ``schema.CATALOG``
+    tables : yields columns of ``schema.CATALOG`` of all rows
     """
     key, ra, dec, merit, sn = _read(tables)
     star, centres = group_rows(key, ra, dec, RADIUS_ARCSEC)
@@ -88,38 +91,39 @@ def find_stars(tables: Tables) -> Stars:
     primary = ~repeated
     primary[rows[order[_first(columns[0][order])]]] = True
     summary = {"rows": len(star), "stars": len(stars), "plate_centres": centres}
-    good = rows[order[merit[rows[order]] < BAD]]
+    good = rows[order[merit[rows[order]] < MERIT_BAD]]
     return Stars(star, primary, {**summary, "repeats": compare_repeats(tables, good, star, key)})
 
 
 def _read(tables: Tables) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return key, ra, dec, merit and S/N of all rows, -inf where the latter is unknown."""
+    """Return key, ra, dec, merit and S/N of all rows, each (n,); an unknown S/N is -inf."""
     keys = _Keys()
-    found = [
+    parts = [
         (
             keys(table),
             *(table[name].fill_null(np.nan).to_numpy() for name in ("ra", "dec")),
-            np.where(_true(table["flag_bad"]), BAD, _true(table["flag_warn"])).astype(np.int8),
+            np.where(_true(table["flag_bad"]), MERIT_BAD, _true(table["flag_warn"])).astype(np.int8),
             np.nan_to_num(table["sn"].fill_null(np.nan).to_numpy(), nan=-np.inf),
         )
-        for table in tables(NEEDED)
+        for table in tables(STAR_COLUMNS)
     ]
-    key, ra, dec, merit, sn = (np.concatenate(column) for column in zip(*found, strict=True))
+    key, ra, dec, merit, sn = (np.concatenate(column) for column in zip(*parts, strict=True))
     return key, ra, dec, merit, sn
 
 
 def _true(column: pa.ChunkedArray) -> np.ndarray:
+    """Return a column of booleans (n,); null is False."""
     return column.fill_null(False).to_numpy()
 
 
 class _Keys:
-    """Give each row the key of its spectrum; tables are to come in the order of the rows of each file."""
+    """Give each row the key of its spectrum. Tables must come in the order of their rows."""
 
     def __init__(self) -> None:
         self._seen: Counter[tuple[str, str]] = Counter()
 
     def __call__(self, table: pa.Table) -> np.ndarray:
-        """Return the keys (n,) int64, see ``stars.group_rows``."""
+        """Return the keys (n,) int64, see ``labels.stars.group_rows``."""
         key = pack_key(*(table[name].fill_null(0).to_numpy() for name in ("plate", "mjd", "fiberid")))
         others = pa.array(key < 0)
         texts = (table[name].filter(others).fill_null("").to_pylist() for name in ("path", "spec_id"))
@@ -127,9 +131,9 @@ class _Keys:
         return key
 
     def _key(self, path: str, spec_id: str) -> int:
-        """Return a number made of the name; of place and name where that is not the name of one spectrum."""
+        """Return a hash of the spectrum name; of path, name and count if the name does not identify one spectrum."""
         text = spec_id
-        if not path or not spec_id or "--" in f"{spec_id}-":  # arrays are numbered anew in every call
+        if not path or not spec_id or "--" in f"{spec_id}-":  # spectra from arrays are numbered from 0 in every call
             self._seen[path, spec_id] += 1
             text = f"{path}\0{spec_id}\0{self._seen[path, spec_id]}"
         digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
@@ -137,14 +141,14 @@ class _Keys:
 
 
 def _first(values: np.ndarray) -> np.ndarray:
-    """Return (n,) bool: where a sorted value stands for the first time."""
+    """Return whether each of the sorted ``values`` (n,) is the first of its kind (n,) bool."""
     first = np.ones(len(values), dtype=bool)
     first[1:] = values[1:] != values[:-1]
     return first
 
 
 def _path_ranks(tables: Tables, rows: np.ndarray, columns: Sequence[np.ndarray]) -> np.ndarray:
-    """Return (n,) the place of the paths in their order, for those of ``rows`` that are equal in all ``columns``."""
+    """Return the rank of the path (n,) of each of ``rows`` that equals another in all ``columns``; 0 for other rows."""
     order = np.lexsort(columns)
     same = np.ones(max(len(rows) - 1, 0), dtype=bool)
     for values in columns:
@@ -159,35 +163,39 @@ def _path_ranks(tables: Tables, rows: np.ndarray, columns: Sequence[np.ndarray])
 
 
 def _take(tables: Tables, names: Sequence[str], rows: np.ndarray) -> pa.Table:
-    """Return some columns of ``rows``, which increase."""
-    start, found = 0, []
+    """Return the named columns of ``rows``, which must increase."""
+    start, taken = 0, []
     for table in tables(names):
-        here = rows[slice(*np.searchsorted(rows, (start, start + len(table))))] - start
-        found.append(table.take(pa.array(here)))
+        inside = rows[slice(*np.searchsorted(rows, (start, start + len(table))))] - start
+        taken.append(table.take(pa.array(inside)))
         start += len(table)
-    return pa.concat_tables(found)
+    return pa.concat_tables(taken)
 
 
 def compare_repeats(tables: Tables, rows: np.ndarray, star: np.ndarray, key: np.ndarray) -> dict[str, Any]:
-    """Compare the labels of different spectra of one star, each with the next in merit.
+    """Compare the labels of different spectra of one star; each spectrum is compared with the next best.
 
     Parameters
     ----------
-    rows : those that are not bad, star by star, of each the best first
-    star, key : of all rows; of rows of one key only the best counts
+    rows : rows without ``flag_bad``, sorted by star, the best row of each star first
+    star, key : (n,) star and key of all rows; only the best row of each key is compared
 
     Returns
     -------
-    ``stars`` and ``rows`` that were compared, and for each label ``scatter`` of one spectrum (robust: 1.4826 times the
-    median of the absolute differences / sqrt 2), its ``unit``, and ``pull``, the root mean square of difference /
-    hypot(errors), 1 where errors are true, with ``pull_robust``, by the median too; None where there are no repeats.
+    dict
+        ``stars`` and ``rows`` : numbers of stars and rows compared
+        for each label, None where no star was observed twice:
+        ``unit`` : unit of the label
+        ``scatter`` : scatter of one spectrum: 1.4826 times the median absolute difference / sqrt(2)
+        ``pull`` : root mean square of difference / hypot(both errors); 1 where errors are right
+        ``pull_robust`` : the same from the median
     """
     rows = rows[np.sort(np.unique(key[rows], return_index=True)[1])]
     again = ~_first(star[rows])
     partner = np.zeros(len(rows), dtype=bool)
     partner[:-1] = again[1:]
     rows, again = rows[again | partner], again[again | partner]
-    found: dict[str, Any] = {"stars": int(np.sum(~again)), "rows": len(rows)}
+    comparison: dict[str, Any] = {"stars": int(np.sum(~again)), "rows": len(rows)}
     order = np.argsort(rows)
     values = _take(tables, [*TARGET_NAMES, *(f"e_{name}" for name in TARGET_NAMES)], rows[order]) if len(rows) else None
     for target in TARGETS:
@@ -197,11 +205,12 @@ def compare_repeats(tables: Tables, rows: np.ndarray, star: np.ndarray, key: np.
             label[order] = values[target.name].fill_null(np.nan).to_numpy()
             error[order] = values[f"e_{target.name}"].fill_null(np.nan).to_numpy()
             figures = _figures(np.diff(label)[again[1:]], np.hypot(error[1:], error[:-1])[again[1:]])
-        found[target.name] = {"unit": target.unit, **figures}
-    return found
+        comparison[target.name] = {"unit": target.unit, **figures}
+    return comparison
 
 
 def _figures(difference: np.ndarray, error: np.ndarray) -> dict[str, float | None]:
+    """Return scatter and pulls of differences (n,) with errors (n,); see ``compare_repeats``."""
     known = np.isfinite(difference) & np.isfinite(error) & (error > 0)
     if not known.any():
         return dict.fromkeys(("scatter", "pull", "pull_robust"))

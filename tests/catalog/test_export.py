@@ -13,7 +13,7 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 
-from raystellar.catalog.export import ROWS_AT_ONCE, _large
+from raystellar.catalog.export import ROW_GROUP_ROWS, _large
 from raystellar.cli import main
 
 
@@ -162,7 +162,7 @@ def test_to_a_server(labelled, tmp_path, capsys):
 
 
 def test_small_parts_become_large_row_groups():
-    part = pa.table({"n": range(ROWS_AT_ONCE // 2 + 1)})
+    part = pa.table({"n": range(ROW_GROUP_ROWS // 2 + 1)})
     assert [len(table) for table in _large([part] * 5)] == [len(part) * 2, len(part) * 2, len(part)]
     assert list(_large([])) == []
 
@@ -173,9 +173,9 @@ def test_what_cannot_be_exported_ends_in_one_sentence(labelled, model, tmp_path,
     (tmp_path / "out").mkdir()
     for catalog, out, message in (
         (tmp_path / "part", "c.fits", "is not finished: "),
-        (model.parent / "dataset", "c.fits", "is a dataset and no catalogue"),
-        (model, "c.fits", "is no catalogue"),
-        (tmp_path / "absent", "c.fits", "is no catalogue"),
+        (model.parent / "dataset", "c.fits", "is a dataset, not a catalogue"),
+        (model, "c.fits", "must end in .onnx, .pt2"),
+        (tmp_path / "absent", "c.fits", "is not a catalogue"),
         (labelled, "c.txt", "must end in .fits, .parquet, .csv, .hats"),
         (labelled, "absent/c.fits", "cannot be written: No such file"),
     ):

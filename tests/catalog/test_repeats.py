@@ -346,4 +346,4 @@ def test_only_best_rows_are_exported(whole, tmp_path, capsys):
     shutil.copytree(whole[0], tmp_path / "open")
     (tmp_path / "open" / SUMMARY_NAME).unlink()
     assert main(["export", str(tmp_path / "open"), "--out", str(tmp_path / "d.csv")]) == 1
-    assert "not which of them is the best" in capsys.readouterr().err
+    assert "the primary row of each star is not chosen" in capsys.readouterr().err
