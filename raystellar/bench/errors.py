@@ -1,11 +1,11 @@
-"""Are the errors of a catalogue true? Its labels against true ones, in units of its own errors.
+"""Benchmark the errors of a catalogue: compare its labels with true labels, in units of its own errors.
 
     raystellar simulate fresh --stars 4000 --seed 90210
     raystellar label fresh/spectra --model model --out catalog
     raystellar bench errors catalog fresh/truth.parquet
 
-The stars must be others than those the model was trained on: of a survey simulated with another seed. Rows that are not
-to be used are left out; a star that is off by however much is not.
+Simulate the survey with another seed than that of the training survey, so that the model has not seen its stars. Rows
+with ``flag_bad`` are left out. No row is left out because its label is wrong.
 """
 
 from __future__ import annotations
@@ -20,88 +20,105 @@ import pyarrow.parquet as pq
 
 from raystellar.catalog.finished import open_catalog
 from raystellar.errors import InputError
+from raystellar.labels.sspp import KEY
 from raystellar.model.errormodel import WITHIN
 from raystellar.targets import TARGET_NAMES
 
-KEYS = ("plate", "mjd", "fiberid")
-"""What names a spectrum in both tables."""
-
-CATALOG_COLUMNS = (*KEYS, "sn", "flag_bad", *TARGET_NAMES, *(f"e_{name}" for name in TARGET_NAMES))
+CATALOG_COLUMNS = (*KEY, "sn", "flag_bad", *TARGET_NAMES, *(f"e_{name}" for name in TARGET_NAMES))
+"""Columns that are read from the catalogue."""
 
 STD_WANTED, STD_WANTED_BY_SN = (0.9, 1.1), (0.8, 1.2)
-"""Least and greatest standard deviation of z of all stars, and of each quarter of them by S/N."""
+"""Limits of the standard deviation of z for all stars, and for each quarter of the stars by S/N."""
 
 SHARES_WANTED = ((0.66, 0.70), (0.94, 0.96))
-"""Least and greatest shares of all stars within 1 and 2.09 errors, which should be 0.683 and 0.950."""
+"""Limits of the shares of all stars within 1 and 2.09 errors; the ideal shares are 0.683 and 0.950."""
 
 FEWEST = 20
-"""Stars that say anything; figures as good as what is wanted need thousands."""
+"""Least number of stars for a table; the limits above need thousands of stars to be meaningful."""
 
 
 class Bin(NamedTuple):
-    """What z = (predicted - true) / error is for one label of some stars."""
+    """Distribution of z = (predicted - true) / error of one label in one group of stars."""
 
     target: str
-    what: str
-    """By which the stars were sorted: ``all``, ``sn`` or a label of the catalogue."""
+    """Label of the z."""
+
+    sorted_by: str
+    """Column that divides the stars into groups: ``sn`` or a label; ``all`` for the group of all stars."""
+
     low: float
-    """Least of it; NaN for all stars."""
+    """Least value of that column in the group; NaN for all stars."""
+
     high: float
+    """Greatest value of that column in the group; NaN for all stars."""
+
     stars: int
+    """Number of stars."""
+
     std: float
-    """Of z about its mean."""
+    """Standard deviation of z."""
+
     bias: float
     """Mean of z."""
+
     within: tuple[float, ...]
     """Shares of the stars with |z| below 1 and 2.09, see ``errormodel.WITHIN``."""
 
     @property
     def as_wanted(self) -> bool:
-        """Whether it meets what is wanted of all stars and of quarters by S/N; of others nothing is."""
-        if self.what == "all":
+        """Whether the group meets the limits; only the group of all stars and the quarters by S/N have limits."""
+        if self.sorted_by == "all":
             pairs = zip((self.std, *self.within), (STD_WANTED, *SHARES_WANTED), strict=True)
             return all(least <= value <= most for value, (least, most) in pairs)
-        return self.what != "sn" or STD_WANTED_BY_SN[0] <= self.std <= STD_WANTED_BY_SN[1]
+        return self.sorted_by != "sn" or STD_WANTED_BY_SN[0] <= self.std <= STD_WANTED_BY_SN[1]
 
 
 def errors_table(catalog: str, truth: str) -> list[Bin]:
-    """Return the figures of each label: of all stars, of quarters by S/N, and of thirds by each label.
+    """Return the distribution of z of each label for all stars, for quarters by S/N and for thirds by each label.
 
     Parameters
     ----------
-    catalog : folder written by the stage label
+    catalog : folder written by ``raystellar label``
     truth : Parquet file with plate, mjd, fiberid and the true labels
 
     Raises
     ------
-    InputError : one of them cannot be read, or they have fewer than ``FEWEST`` stars in common
+    InputError : a table cannot be read, or the tables have fewer than ``FEWEST`` stars in common
     """
-    found = pa.concat_tables(table.select(CATALOG_COLUMNS) for table in open_catalog(catalog).rows())
-    found = found.filter(pc.invert(found["flag_bad"]))
+    rows = pa.concat_tables(table.select(CATALOG_COLUMNS) for table in open_catalog(catalog).rows())
+    rows = rows.filter(pc.invert(rows["flag_bad"]))
     try:
-        wanted = pq.read_table(truth, columns=[*KEYS, *TARGET_NAMES])
+        true_labels = pq.read_table(truth, columns=[*KEY, *TARGET_NAMES])
     except (OSError, pa.ArrowInvalid) as error:
-        raise InputError(
-            f"{truth} cannot be read as a Parquet file of {', '.join(KEYS)} and labels ({error})"
-        ) from None
-    both = found.join(wanted, keys=list(KEYS), join_type="inner", right_suffix="_true")
+        raise InputError(f"{truth} cannot be read as a Parquet file of {', '.join(KEY)} and labels ({error})") from None
+    both = rows.join(true_labels, keys=list(KEY), join_type="inner", right_suffix="_true")
     if len(both) < FEWEST:
-        raise InputError(f"{catalog} and {truth} have {len(both)} of {FEWEST} stars in common; take one survey's")
+        raise InputError(
+            f"{catalog} and {truth} have {len(both)} stars in common, at least {FEWEST} are needed; "
+            "give the truth of the same survey"
+        )
     columns = {name: both[name].to_numpy().astype(np.float64) for name in both.column_names}
-    return [line for name in TARGET_NAMES for line in bins(name, columns)]
+    return [bin_ for name in TARGET_NAMES for bin_ in bins(name, columns)]
 
 
 def bins(target: str, columns: dict[str, np.ndarray]) -> Iterator[Bin]:
-    """Yield the figures of one label; ``columns`` (n,) are those of a catalogue, and true labels with ``_true``."""
+    """Yield the groups of one label.
+
+    Parameters
+    ----------
+    target : name of the label
+    columns : columns of a catalogue (n,), and the true labels with the suffix ``_true``
+    """
     z = (columns[target] - columns[f"{target}_true"]) / columns[f"e_{target}"]
     yield _bin(target, "all", (np.nan, np.nan), z)
-    for what, parts in (("sn", 4), *((name, 3) for name in TARGET_NAMES)):
-        edges = np.quantile(columns[what], np.linspace(0.0, 1.0, parts + 1))
-        part = np.searchsorted(edges[1:-1], columns[what], side="right")
+    for column, parts in (("sn", 4), *((name, 3) for name in TARGET_NAMES)):
+        edges = np.quantile(columns[column], np.linspace(0.0, 1.0, parts + 1))
+        group = np.searchsorted(edges[1:-1], columns[column], side="right")
         for k in range(parts):
-            yield _bin(target, what, (edges[k], edges[k + 1]), z[part == k])
+            yield _bin(target, column, (edges[k], edges[k + 1]), z[group == k])
 
 
-def _bin(target: str, what: str, ends: tuple[float, float], z: np.ndarray) -> Bin:
+def _bin(target: str, sorted_by: str, ends: tuple[float, float], z: np.ndarray) -> Bin:
+    """Return the distribution of z (n,) in a group that spans ``ends``."""
     within = tuple(float((np.abs(z) < limit).mean()) for limit in WITHIN.values())
-    return Bin(target, what, *ends, len(z), float(z.std()), float(z.mean()), within)
+    return Bin(target, sorted_by, *ends, len(z), float(z.std()), float(z.mean()), within)

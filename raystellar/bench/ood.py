@@ -1,8 +1,9 @@
-"""What share of galaxies, quasars, sky and other odd spectra does the score of a bundle find, and of ordinary stars?
+"""Benchmark the OOD score: the share of galaxies, quasars, sky, other odd spectra and ordinary stars that it flags.
 
-Simulated spectra of each kind (``simulate.others``) are preprocessed as the bundle says, with their own velocity or,
-beyond 1,500 km/s, none, and scored; class, warnings and velocity of a pipeline play no part. Ordinary stars are drawn
-anew, each on a plate of its own; those of a dataset's test split are held out, and so are spectra in files.
+Spectra of each kind are simulated (``simulate.others``), preprocessed as the training spectra of the model and scored.
+They are shifted by their true velocity, or not at all beyond 1,500 km/s. Class, warnings and velocity of a pipeline are
+not used. Ordinary stars are simulated anew, each on a plate of its own. The test split of a dataset and spectra in
+files can be scored too.
 """
 
 from __future__ import annotations
@@ -23,48 +24,57 @@ from raystellar.schema import N_NOISE, N_PIXELS
 from raystellar.simulate.others import KINDS, observe_kind
 
 STARS_PER_ODD = 4
-"""Ordinary stars for each spectrum of an odd kind: their share is small."""
+"""Number of ordinary stars for each spectrum of an odd kind; their share of flags is small and needs more stars."""
 
-LEAST_ODD, MOST_STARS = 0.95, 0.02
-"""Shares that are to be flagged at least of odd kinds, at most of stars."""
+LEAST_ODD_FLAGGED, MOST_STARS_FLAGGED = 0.95, 0.02
+"""Least share of flags among spectra of an odd kind, and greatest share among ordinary stars."""
 
-STARS, EITHER = ("star", "held-out star"), ("blend",)
-"""Kinds of which few are to be flagged, and of which the share is told only."""
+ORDINARY_KINDS, KINDS_WITHOUT_LIMIT = ("star", "held-out star"), ("blend",)
+"""Kinds that should rarely be flagged, and kinds without a limit."""
 
 
 @dataclass(frozen=True)
-class Row:
-    """One kind: how many spectra, their median S/N, and how they score."""
+class KindScores:
+    """OOD scores of the spectra of one kind."""
 
     kind: str
+    """Name of the kind, see ``simulate.others.KINDS``; ``held-out star`` for the test split of a dataset."""
+
     spectra: int
+    """Number of spectra."""
+
     sn: float
+    """Median S/N per pixel."""
+
     flagged: float
-    """Share that OOD flags, and nothing else is asked."""
+    """Share of the spectra with a score above the limit."""
+
     quantiles: tuple[float, float, float]
-    """Scores of which 5, 50 and 95 % are below."""
+    """5 %, 50 % and 95 % quantiles of the score."""
 
     @property
     def wanted(self) -> bool:
-        """Whether the share is as it should be."""
-        if self.kind in EITHER:
+        """Whether the share of flags meets its limit."""
+        if self.kind in KINDS_WITHOUT_LIMIT:
             return True
-        return self.flagged <= MOST_STARS if self.kind in STARS else self.flagged >= LEAST_ODD
+        if self.kind in ORDINARY_KINDS:
+            return self.flagged <= MOST_STARS_FLAGGED
+        return self.flagged >= LEAST_ODD_FLAGGED
 
 
-def ood_table(model: str, dataset: str | None = None, count: int = 500, seed: int = 2) -> Iterator[Row]:
-    """Yield a row for each kind of spectra.
+def ood_table(model: str, dataset: str | None = None, count: int = 500, seed: int = 2) -> Iterator[KindScores]:
+    """Yield the scores of each kind of spectra.
 
     Parameters
     ----------
-    model : bundle
-    dataset : preprocessed dataset, the test split of which is scored too; None for none
-    count : spectra of each odd kind, and four times as many stars
-    seed : of the simulated spectra
+    model : folder of the model
+    dataset : dataset whose test split is scored too; None to leave it out
+    count : number of spectra of each odd kind; ``STARS_PER_ODD`` times as many stars
+    seed : seed of the simulated spectra
 
     Raises
     ------
-    RaystellarError : bundle or dataset cannot be used
+    RaystellarError : model or dataset cannot be used
     """
     if count < 1:
         raise InputError(f"count = {count} must be at least 1")
@@ -72,31 +82,32 @@ def ood_table(model: str, dataset: str | None = None, count: int = 500, seed: in
     if dataset:
         held_out = read_dataset(dataset).split("test", ("ivar", "sn"))
         sn = np.array(held_out.extra["sn"], dtype=float)
-        yield _row("held-out star", bundle, held_out.flux, held_out.extra["ivar"], sn)
+        yield _scores("held-out star", bundle, held_out.flux, held_out.extra["ivar"], sn)
     for kind in KINDS:
-        yield _row(kind, bundle, *_simulated(kind, bundle, count * STARS_PER_ODD if kind == "star" else count, seed))
+        yield _scores(kind, bundle, *_simulated(kind, bundle, count * STARS_PER_ODD if kind == "star" else count, seed))
 
 
 def score_files(model: str, spectra: list[str]) -> Labels:
-    """Return the rows of the catalogue of spectra in files."""
+    """Return the catalogue rows of spectra in files."""
     return Model(model).label(spectra)
 
 
 def _simulated(kind: str, bundle: Bundle, count: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return flux (count, P), ivar (count, blocks) and S/N (count,) of simulated spectra of a kind."""
+    """Return flux (count, P), ivar (count, blocks) and S/N (count,) of simulated spectra of one kind."""
     preprocessor = Preprocessor(bundle.preprocess)
     flux, ivar = np.empty((count, N_PIXELS), np.float32), np.empty((count, N_NOISE), np.float32)
     sn = np.empty(count)
     for index in range(count):
         seen = observe_kind(kind, seed, index)
-        one = seen.spectrum
-        preprocessor(one.loglam, one.flux, one.ivar, seen.rv, flux[index], ivar[index])
-        sn[index] = one.sn_median
+        spectrum = seen.spectrum
+        preprocessor(spectrum.loglam, spectrum.flux, spectrum.ivar, seen.rv, flux[index], ivar[index])
+        sn[index] = spectrum.sn_median
     return flux, ivar, sn
 
 
-def _row(kind: str, bundle: Bundle, flux: np.ndarray, ivar: np.ndarray, sn: np.ndarray) -> Row:
+def _scores(kind: str, bundle: Bundle, flux: np.ndarray, ivar: np.ndarray, sn: np.ndarray) -> KindScores:
+    """Return the scores of spectra with flux (n, P), ivar (n, blocks) and S/N (n,)."""
     scores = bundle.ood_score(flux, ivar)
     flagged = float((scores > QualityConfig().max_ood_score).mean())
     low, middle, high = np.percentile(scores, (5.0, 50.0, 95.0)).tolist()
-    return Row(kind, len(scores), float(np.median(sn)), flagged, (low, middle, high))
+    return KindScores(kind, len(scores), float(np.median(sn)), flagged, (low, middle, high))

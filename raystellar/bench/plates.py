@@ -1,7 +1,7 @@
-"""How fast do plates become Parquet, beside the spec files of the same fibres?
+"""Benchmark the preprocessing of plates (spPlate files) against the spec files of the same fibres.
 
-Both are done as the stage dataset does them, shard by shard in one process, wherever they live: on a disk, or on a
-server that takes its time for each answer.
+Both are preprocessed as the stage ``preprocess`` does it, shard by shard in one process. The files may lie on a disk or
+on a server, whose delay of each answer is then part of the time.
 """
 
 from __future__ import annotations
@@ -18,25 +18,35 @@ from raystellar.output.folder import ShardedOutput
 from raystellar.preprocess.ingest import Ingest
 from raystellar.spectra.inputs import make_manifest
 
-ROWS_PER_SHARD = 2048
-"""As in a survey of more than a hundred thousand spectra."""
+PLATE_SHARD_ROWS = 2048
+"""Spectra a shard, as in a survey of more than a hundred thousand spectra."""
 
 
 class Rate(NamedTuple):
-    """What one kind of files took."""
+    """Time to preprocess one kind of files."""
 
     name: str
+    """Kind of files."""
+
     spectra: int
+    """Number of spectra that were preprocessed, rejects excluded."""
+
     ms: float
-    """Per spectrum, from file to Parquet."""
+    """Time from file to Parquet [ms per spectrum]."""
 
 
 def plates_table(plates: list[str], spectra: list[str], passes: int = 4) -> Iterator[Rate]:
-    """Yield the rates of spec files and of plates, the best of some passes that take turns.
+    """Yield the rate of spec files, then of plates: the best of several passes, which alternate between both.
+
+    Parameters
+    ----------
+    plates : spPlate files, folders or globs
+    spectra : spec files of the same fibres
+    passes : number of passes over each kind of files
 
     Raises
     ------
-    InputError : they hold other spectra
+    InputError : the files do not hold the same number of spectra
     """
     best: dict[str, Rate] = {}
     step = ingest_step()
@@ -46,19 +56,20 @@ def plates_table(plates: list[str], spectra: list[str], passes: int = 4) -> Iter
             best[name] = min(rate, best.get(name, rate), key=lambda rate: rate.ms)
     first, second = best.values()
     if first.spectra != second.spectra:
-        raise InputError(f"{first.spectra} spectra in spec files and {second.spectra} in plates: take the same")
+        raise InputError(f"{first.spectra} spectra in spec files, {second.spectra} in plates; give the same fibres")
     yield from (first, second)
 
 
 def _rate(name: str, files: list[str], step: Ingest) -> Rate:
+    """Return the rate of one pass over ``files``."""
     with tempfile.TemporaryDirectory() as folder:
         output = ShardedOutput(os.path.join(folder, "out"), SCHEMA)
-        output.begin("bench", {}, make_manifest(files), ROWS_PER_SHARD)
+        output.begin("bench", {}, make_manifest(files), PLATE_SHARD_ROWS)
         work = bench_flow(output, step)
         start = time.perf_counter()
         done = [work(shard) for shard in output.pending()]
         seconds = time.perf_counter() - start
-    taken = sum(figures["rows"] - figures["rejected"] for figures in done)
+    taken = sum(counts["rows"] - counts["rejected"] for counts in done)
     if not taken:
         raise InputError(f"none of the {name} can be used")
     return Rate(name, taken, 1e3 * seconds / taken)

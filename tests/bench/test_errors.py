@@ -30,13 +30,13 @@ def test_the_figures_are_those_of_z():
     found = columns(z)
     for t, name in enumerate(TARGET_NAMES):
         whole, *parts = bins(name, found)
-        assert (whole.what, whole.stars) == ("all", 4000)
+        assert (whole.sorted_by, whole.stars) == ("all", 4000)
         assert whole.std == pytest.approx(z[:, t].std())
         assert whole.bias == pytest.approx(z[:, t].mean())
         assert whole.within == pytest.approx((np.mean(np.abs(z[:, t]) < 1.0), np.mean(np.abs(z[:, t]) < 2.09)))
-        assert [part.what for part in parts] == ["sn"] * 4 + [name for name in TARGET_NAMES for _ in range(3)]
+        assert [part.sorted_by for part in parts] == ["sn"] * 4 + [name for name in TARGET_NAMES for _ in range(3)]
         for part in parts:
-            mine = (found[part.what] >= part.low) & (found[part.what] <= part.high)
+            mine = (found[part.sorted_by] >= part.low) & (found[part.sorted_by] <= part.high)
             assert abs(part.stars - mine.sum()) <= 1  # who is at an edge is in one part
             assert part.std == pytest.approx(z[mine, t].std(), rel=0.01)
 
@@ -49,7 +49,7 @@ def test_what_is_not_as_wanted_is_told(factor, bad):
     sn = np.linspace(10.0, 100.0, 4000)
     z = TRUE * np.reshape(np.broadcast_to(factor, 4000), (4000, 1))
     found = [line for name in TARGET_NAMES for line in bins(name, columns(z, sn))]
-    assert {line.what for line in found if not line.as_wanted} >= bad
+    assert {line.sorted_by for line in found if not line.as_wanted} >= bad
     assert bool(bad) != all(line.as_wanted for line in found)
 
 
@@ -83,4 +83,4 @@ def test_what_cannot_be_compared_is_refused(labelled, truth, tmp_path, capsys):
     few = pq.read_table(truth[0]).slice(0, 7)
     pq.write_table(few, tmp_path / "few.parquet")
     assert main(["bench", "errors", str(labelled), str(tmp_path / "few.parquet")]) == 1
-    assert "of 20 stars in common; take one survey's" in capsys.readouterr().err
+    assert "stars in common, at least 20 are needed; give the truth of the same survey" in capsys.readouterr().err

@@ -155,7 +155,7 @@ def test_what_cannot_be_compared_is_said(survey, model, tmp_path):
     (tmp_path / "no.csv").write_text("star,teff,feh,logg\nsun,5777,0,4.44\n")
     (tmp_path / "short.csv").write_text("spec_id,teff\n1-2-3,5000\n")
     for table, kind, message in (
-        (None, InputError, "nothing to compare"),
+        (None, InputError, "no labels to compare"),
         (f"{tmp_path}/other.csv", InputError, "none of 44 spectra has labels in"),
         (f"{tmp_path}/no.csv", LabelTableError, "does not name its spectra"),
         (f"{tmp_path}/short.csv", LabelTableError, "no column for"),
