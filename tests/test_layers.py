@@ -1,4 +1,6 @@
-"""Imports run one way: pure work knows neither Ray nor torch, the network no Ray, and nothing imports upwards."""
+"""Imports run one way: no circle, floors strictly descend, and Ray and torch stay in their folders."""
+
+from __future__ import annotations
 
 import ast
 from pathlib import Path
@@ -7,77 +9,178 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "raystellar"
 
-FLOORS = [
-    {"errors", "config", "schema", "targets", "quality", "votable"},
-    {"places", "listing", "growth", "runs", "remote", "fetched", "fetch", "progress", "stars", "sspp", "tables"},
-    {"catalog", "repeats", "splits", "spectra", "simulate", "preprocess"},
-    {
-        "ingest",
-        "manifest",
-        "shards",
-        "addresses",
-        "fit.config",
-        "fit.data",
-        "fit.scaler",
-        "fit.metrics",
-        "fit.augment",
-        "model.architecture",
-    },
-    {"model", "fit", "search", "report"},
-    {"engine", "trialruns"},
-    {"mocksurvey", "dataset", "train", "tune", "label"},
-    {"plan", "export", "api"},
-    {"pages"},
-    {"settings"},
-    {"demo", "bench"},
-    {"commands"},
-    {"cli"},
-]
-KNOW_RAY = {"engine", "train", "trialruns"}
-KNOW_TORCH = {"model", "fit", "train", "trialruns", "bench"}
+FLOORS = (
+    "errors",
+    "config targets",
+    "quality",
+    "schema",
+    "files",
+    "labels",
+    "spectra",
+    "output simulate",
+    "preprocess",
+    "model",
+    "fit",
+    "search catalog",
+    "report",
+    "engine",
+    "stages",
+    "api",
+    "bench",
+    "cli",
+    "__main__",
+)
+"""Folders and modules at the root of the package, from the ground up. A room imports from lower floors only."""
+
+RAY = {"engine"}
+"""Folders that import Ray."""
+
+TORCH = {"model", "fit", "engine"}
+"""Folders that import torch."""
+
+PURE = {"spectra", "preprocess"}
+"""Folders that write nothing."""
+
+WRITING = {"write_bytes", "write_table", "whole_file", "make_folder", "remove", "remove_folder", "to_parquet", "mkdir"}
+"""Names of functions that write."""
 
 
-def modules():
-    return {
-        ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path
-        for path in PACKAGE.rglob("*.py")
-        if path != PACKAGE / "__init__.py"
-    }
+def modules(package):
+    """Return the files of a package by the names of their modules, without the name of the package."""
+    files = {path.relative_to(package).with_suffix(""): path for path in package.rglob("*.py")}
+    return {".".join(name.parts).removesuffix("__init__").rstrip("."): path for name, path in files.items()}
 
 
-def imports(path, *, at_load):
-    """Yield the modules that a file imports; ``at_load`` leaves out those inside functions and TYPE_CHECKING."""
+def imports(path, name="raystellar"):
+    """Return (modules of the package, other packages) that a file imports anywhere, without TYPE_CHECKING blocks."""
+    inside, outside = set(), set()
     tree = ast.parse(path.read_text())
-    nodes = ast.walk(tree) if not at_load else (node for part in tree.body for node in [part])
-    for node in nodes:
+    for block in [node for node in ast.walk(tree) if isinstance(node, ast.If)]:
+        if isinstance(block.test, ast.Name) and block.test.id == "TYPE_CHECKING":
+            block.body = []
+    for node in ast.walk(tree):
+        names = []
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        for full in names:
+            top, _, rest = full.partition(".")
+            (inside.add(rest) if top == name else outside.add(top))
+    return inside, outside
+
+
+def graph(package):
+    """Return the modules that each module of a package imports."""
+    files = modules(package)
+    edges = {}
+    for module, path in files.items():
+        targets = set()
+        for name in imports(path, package.name)[0]:
+            target = name if name in files else name.rpartition(".")[0]
+            targets |= {target} if target and target != module else set()
+        edges[module] = targets
+    return edges
+
+
+def room(module):
+    return module.partition(".")[0]
 
 
 def floor(module):
-    found = [n for n, rooms in enumerate(FLOORS) if module in rooms]
-    return found[0] if found else next(n for n, rooms in enumerate(FLOORS) if module.split(".")[0] in rooms)
+    return next(number for number, rooms in enumerate(FLOORS) if room(module) in rooms.split())
 
 
-@pytest.mark.parametrize("module", sorted(modules()))
-def test_every_module_has_a_floor_and_imports_downwards(module):
-    here = floor(module)
-    for name in imports(modules()[module], at_load=False):
-        below = name.removeprefix("raystellar.")
-        if name.startswith("raystellar.") and below in modules() and below.split(".")[0] != module.split(".")[0]:
-            assert floor(below) <= here, f"{module} (floor {here}) imports {below} (floor {floor(below)})"
+def circle(edges):
+    """Return modules that import each other in a circle, or nothing."""
+    done, path = set(), []
+
+    def visit(module):
+        if module in path:
+            return path[path.index(module) :]
+        if module in done:
+            return []
+        path.append(module)
+        for target in sorted(edges.get(module, ())):
+            if found := visit(target):
+                return found
+        done.add(path.pop())
+        return []
+
+    return next((found for module in sorted(edges) if (found := visit(module))), [])
 
 
-@pytest.mark.parametrize("module", sorted(modules()))
-def test_ray_and_torch_stay_where_they_belong(module):
-    names = {name.split(".")[0] for name in imports(modules()[module], at_load=False)}
-    assert "ray" not in names or module.split(".")[0] in KNOW_RAY
-    assert "torch" not in names or module.split(".")[0] in KNOW_TORCH
+def wrongs(package):
+    """Return every breach of the rules, as text."""
+    found = []
+    edges = graph(package)
+    if ring := circle(edges):
+        found.append(f"circle: {' -> '.join(ring)}")
+    for module, targets in edges.items():
+        if not module:  # the package itself opens its public names when they are asked for
+            continue
+        for target in targets:
+            if room(target) != room(module) and floor(target) >= floor(module):
+                found.append(f"floor: {module} imports {target}")
+        outside = imports(modules(package)[module], package.name)[1]
+        if "ray" in outside and room(module) not in RAY:
+            found.append(f"ray: {module}")
+        if "torch" in outside and room(module) not in TORCH:
+            found.append(f"torch: {module}")
+        if room(module) in PURE:
+            calls = {
+                node.func.attr
+                for node in ast.walk(ast.parse(modules(package)[module].read_text()))
+                if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+            }
+            found += [f"writes: {module} calls {name}" for name in sorted(calls & WRITING)]
+    return found
 
 
-def test_ray_is_not_loaded_with_the_program():
-    names = {name.split(".")[0] for path in modules().values() for name in imports(path, at_load=True)}
-    assert "ray" not in names
+def test_the_house_keeps_its_rules():
+    assert wrongs(PACKAGE) == []
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        (
+            {"files/a": "import raystellar.files.b", "files/b": "import raystellar.files.a"},
+            "circle: files.a -> files.b",
+        ),
+        ({"files/a": "from raystellar.labels import b", "labels/b": ""}, "floor: files.a imports labels.b"),
+        ({"model/a": "from raystellar.fit.b import f", "fit/b": ""}, "floor: model.a imports fit.b"),
+        ({"output/a": "from raystellar.simulate.b import f", "simulate/b": ""}, "floor: output.a imports simulate.b"),
+        ({"stages/a": "import ray"}, "ray: stages.a"),
+        ({"search/a": "def f():\n    from ray import tune"}, "ray: search.a"),
+        ({"bench/a": "import torch.nn"}, "torch: bench.a"),
+        ({"spectra/a": "places.write_bytes('x', b'')"}, "writes: spectra.a calls write_bytes"),
+    ],
+)
+def test_each_breach_is_found(files, expected, tmp_path):
+    package = tmp_path / "raystellar"
+    for name, text in files.items():
+        (package / name).parent.mkdir(parents=True, exist_ok=True)
+        (package / f"{name}.py").write_text(text)
+    assert any(wrong.startswith(expected) for wrong in wrongs(package))
+
+
+def test_neither_ray_nor_torch_is_loaded_with_the_program():
+    loaded = set()
+    for module, path in modules(PACKAGE).items():
+        if room(module) in ("cli", "stages", "engine", "api", "bench", ""):
+            loaded |= {
+                name.split(".")[0]
+                for node in ast.parse(path.read_text()).body
+                if isinstance(node, ast.Import | ast.ImportFrom)
+                for name in (
+                    [node.module] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
+                )
+            }
+    assert not loaded & {"ray"}
+
+
+def test_the_root_of_the_package_is_a_handful_of_modules():
+    assert (
+        len([name for name in modules(PACKAGE) if name and "." not in name and (PACKAGE / f"{name}.py").exists()]) <= 10
+    )

@@ -11,13 +11,14 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import torch
 from astropy.io import fits
 from scipy.interpolate import CubicSpline
 
 from raystellar.errors import InputError, SpectrumError
 from raystellar.model.bundle import Bundle
 from raystellar.model.bundle_files import load_bundle
+from raystellar.model.plain import predict_one
+from raystellar.model.threads import threads
 from raystellar.preprocess.ingest import Admitted, choose_rv, ingest
 from raystellar.preprocess.pixels import SPEED_OF_LIGHT_KM_S, PreprocessConfig, Preprocessor, doppler_shift
 from raystellar.spectra import Slice, Spectrum, read_spectrum
@@ -56,7 +57,6 @@ def kernel_table(spectra: list[str], model: str | None, count: int = 400) -> lis
     ------
     InputError : no file can be used, or the two programs disagree
     """
-    torch.set_num_threads(1)
     bundle = load_bundle(model) if model else None
     config = bundle.preprocess if bundle else PreprocessConfig()
     preprocessor, grid = Preprocessor(config), config.grid()
@@ -89,16 +89,9 @@ def kernel_table(spectra: list[str], model: str | None, count: int = 400) -> lis
 
 
 def _predict_times(bundle: Bundle, plain_flux: np.ndarray, flux: np.ndarray) -> tuple[float, float]:
-    network = bundle.module
-    scale, centre = np.array(bundle.scale), np.array(bundle.centre)
-
-    def plain() -> np.ndarray:
-        with torch.no_grad():  # one spectrum after the other, as a loop over files does
-            rows = [network(torch.from_numpy(row[None])).numpy()[0] for row in plain_flux]
-        return np.array(rows) * scale + centre
-
-    expected, plain_ms = _time(plain, len(flux))
-    predicted, ms = _time(lambda: bundle.predict(flux), len(flux))
+    with threads(1):
+        expected, plain_ms = _time(lambda: np.array([predict_one(bundle, row) for row in plain_flux]), len(flux))
+        predicted, ms = _time(lambda: bundle.predict(flux), len(flux))
     if not np.allclose(predicted, expected, rtol=1e-4, atol=1e-3):
         raise InputError("the two programs predict different labels")
     return plain_ms, ms

@@ -19,7 +19,6 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 
 from raystellar.bench.ingest import SLOW_FILES, Line, ms, ray_job, touch
 from raystellar.bench.kernels import admit_by_pipeline, plain_read, plain_resample
@@ -30,6 +29,7 @@ from raystellar.files.fetcher import FetchConfig
 from raystellar.model.batches import CPU_BATCH
 from raystellar.model.bundle import Bundle
 from raystellar.model.bundle_files import load_bundle
+from raystellar.model.plain import matrix_products, predict_one
 from raystellar.model.threads import threads
 from raystellar.output.folder import ShardedOutput, ShardRows
 from raystellar.preprocess.ingest import Ingest, ingest
@@ -86,24 +86,14 @@ def predict_ratio(model: str) -> tuple[float, float]:
     """Return the ms a spectrum of predicting alone, and of the bare matrix products of the same shapes, on one core."""
     bundle = load_bundle(model)
     flux = np.random.default_rng(0).standard_normal((PREDICTED, bundle.network.n_pixels), dtype=np.float32)
-    layers = [module for module in bundle.module.modules() if isinstance(module, torch.nn.Linear)]
-    hidden = {layer.in_features: torch.randn(CPU_BATCH, layer.in_features) for layer in layers}
-    weights = [layer.weight.detach().t() for layer in layers]
-    blocks = torch.from_numpy(flux).split(CPU_BATCH)
-
-    def products() -> None:
-        for block in blocks:
-            for weight in weights:
-                (block if len(weight) == block.shape[1] else hidden[len(weight)]) @ weight
-
-    with threads(1), torch.inference_mode():
+    products = matrix_products(bundle, flux)
+    with threads(1):
         return ms(lambda: bundle.predict(flux), len(flux), passes=7), ms(products, len(flux), passes=7)
 
 
 def _plain(paths: list[str], bundle: Bundle) -> tuple[np.ndarray, Line]:
     """Run the loop of a user over ``paths``; return the labels (n, 3) and how long it took."""
-    grid, network = bundle.preprocess.grid(), bundle.module
-    scale, centre = np.array(bundle.scale), np.array(bundle.centre)
+    grid = bundle.preprocess.grid()
     took, labels = dict.fromkeys(("read", "resample", "label", "write"), 0.0), []
     for path in paths:
         clock = [time.perf_counter()]
@@ -111,8 +101,7 @@ def _plain(paths: list[str], bundle: Bundle) -> tuple[np.ndarray, Line]:
         clock.append(time.perf_counter())
         spectrum = plain_resample(loglam, flux, rv, grid).astype(np.float32)
         clock.append(time.perf_counter())
-        with torch.no_grad():
-            labels.append(network(torch.from_numpy(spectrum[None])).numpy()[0] * scale + centre)
+        labels.append(predict_one(bundle, spectrum))
         clock.append(time.perf_counter())
         for name, seconds in zip(took, np.diff(clock), strict=False):
             took[name] += float(seconds)

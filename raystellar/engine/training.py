@@ -43,7 +43,21 @@ class TrainResources:
                 raise ValueError(f"{name} = {getattr(self, name)} must be at least {least}")
 
 
-def _fit_on_ray(
+def device_of(resources: TrainResources) -> str:
+    """Return the device on which this process fits, ``cpu`` or ``cuda``.
+
+    Raises
+    ------
+    RaystellarError : a GPU is wanted and there is none
+    """
+    import torch
+
+    if resources.use_gpu == "yes" and not torch.cuda.is_available():
+        raise RaystellarError("use_gpu = 'yes' but torch sees no GPU here; say 'auto' or 'no'")
+    return "cuda" if resources.use_gpu != "no" and torch.cuda.is_available() else "cpu"
+
+
+def fit_on_ray(
     spectra: dict[str, SpectraSet], what: dict[str, Any], resources: TrainResources, folder: str, report: Report
 ) -> list[FitResult]:
     """Fit by Ray Train; the workers read the spectra from the object store without a copy, and so do we thereafter."""

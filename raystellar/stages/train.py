@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from raystellar.config import build, digest, to_plain
-from raystellar.engine.training import Report, TrainResources, _fit_on_ray
-from raystellar.errors import BundleError, OutputError, RaystellarError
+from raystellar.engine.training import Report, TrainResources, device_of, fit_on_ray
+from raystellar.errors import BundleError, OutputError
 from raystellar.files import places
 from raystellar.fit.config import FitConfig
 from raystellar.fit.data import read_dataset
@@ -208,14 +208,6 @@ def _fit(
 
     check(**spectra, network=what["network"])
     if resources.workers:
-        return _fit_on_ray(spectra, what, resources, folder, report)
+        return fit_on_ray(spectra, what, resources, folder, report)
     with threads(resources.cpus_per_worker):
-        return fit_members(spectra["train"], spectra["validation"], **what, device=_device(resources), report=report)
-
-
-def _device(resources: TrainResources) -> str:
-    import torch
-
-    if resources.use_gpu == "yes" and not torch.cuda.is_available():
-        raise RaystellarError("use_gpu = 'yes' but torch sees no GPU here; say 'auto' or 'no'")
-    return "cuda" if resources.use_gpu != "no" and torch.cuda.is_available() else "cpu"
+        return fit_members(spectra["train"], spectra["validation"], **what, device=device_of(resources), report=report)

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from fitdata import rows, write
-from test_tune import LONG_CONFIG, LONG_FIT, records, search
+from searches import LONG_CONFIG, LONG_FIT, records, search
 
 from raystellar.engine.session import Resources
 from raystellar.stages.preprocess import preprocess
@@ -21,7 +21,7 @@ import sys, threading, time
 import ray
 from ray.cluster_utils import Cluster
 
-from raystellar.engine import Resources
+from raystellar.engine.session import Resources
 
 source, out = sys.argv[1:]
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
@@ -56,7 +56,7 @@ cluster.shutdown()
 PREPROCESS = """
 from pathlib import Path
 
-from raystellar.dataset import preprocess
+from raystellar.stages.preprocess import preprocess
 
 
 def parts():
@@ -69,7 +69,7 @@ preprocess([source + "/spectra"], source + "/ssppOut.fits", out, resources=Resou
 
 TUNE = """
 import psutil
-from test_tune import LONG_CONFIG, LONG_FIT, epochs_on_record, search
+from searches import LONG_CONFIG, LONG_FIT, epochs_on_record, search
 
 
 def busy():
@@ -90,7 +90,7 @@ search(source, out, config=LONG_CONFIG, fit=LONG_FIT, resources=Resources())
 
 def on_nodes(program: str, source: str, out: Path) -> int:
     """Run a program on three nodes, one of which it kills; return how much was done then."""
-    path = os.pathsep.join([os.path.dirname(__file__), os.environ.get("PYTHONPATH", "")])
+    path = os.pathsep.join([str(Path(__file__).resolve().parent.parent), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
         [sys.executable, "-c", CLUSTER + program + END, source, str(out)],
         capture_output=True, text=True, timeout=340, check=False, env={**os.environ, "PYTHONPATH": path},

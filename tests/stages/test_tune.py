@@ -11,11 +11,12 @@ import sys
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import fsspec
-import psutil
 import pytest
 from fitdata import rows, write
+from searches import CONFIG, FIT, LONG_CONFIG, LONG_FIT, SPACE, epochs_on_record, records, search, workers
 from servers import s3_server, use_s3
 
 from raystellar.cli import main
@@ -23,39 +24,17 @@ from raystellar.cli.settings import compose
 from raystellar.engine.session import Resources
 from raystellar.engine.trials import TuneResources, _needed
 from raystellar.errors import ConfigError, IncompleteError, InputError, OutputError
-from raystellar.fit.config import FitConfig
 from raystellar.model.bundle_files import load_bundle
-from raystellar.search.config import SpaceConfig, TuneConfig
 from raystellar.search.space import key
 from raystellar.search.trials import TRIALS_NAME, Trial, read_trials
-from raystellar.stages.tune import BEST_NAME, tune
+from raystellar.stages.tune import BEST_NAME
 
-SPACE = SpaceConfig(
-    stem=(8, 16),
-    stem_dropout=(0.0, 0.2),
-    blocks=(1, 2),
-    block_units=(8,),
-    trunk_dropout=(0.0, 0.3),
-    heads=((8,), (), (8, 4)),
-    head_dropout=(0.0, 0.1),
-)
-CONFIG = TuneConfig(trials=8, generation=4, rungs=(1, 2), keep=2, finalists=2, seeds=2)
-FIT = FitConfig(epochs=3, batch_size=16)
-LONG_CONFIG = TuneConfig(trials=8, generation=4, rungs=(2, 5), keep=2, finalists=2, seeds=2)
-LONG_FIT = FitConfig(epochs=16, batch_size=4, copies=3)  # long enough to be killed in the middle
-LOCAL = Resources(local=True)
-MEASURED = ("seconds", "overhead", "worker", "predict_ms")
-"""What differs from run to run."""
+TESTS = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
     return str(write(tmp_path_factory.mktemp("tune") / "dataset", rows(90)))
-
-
-def search(dataset, out, **changed):
-    asked = {"config": CONFIG, "fit": FIT, "space": SPACE, "resources": LOCAL} | changed
-    return tune(dataset, str(out), **asked)
 
 
 @pytest.fixture(scope="module")
@@ -85,16 +64,6 @@ def settings_file(tmp_path_factory):
     assert compose(config=str(path)).tune == LONG_CONFIG
     assert compose(config=str(path)).space == SPACE
     return path
-
-
-def records(out):
-    """Return what is on record of all trials but what is measured, as text, for NaN equals nothing."""
-    trials = [vars(trial) for trial in read_trials(str(out))]
-    return [json.dumps({name: trial[name] for name in trial if name not in MEASURED}) for trial in trials]
-
-
-def epochs_on_record(out):
-    return sum(trial.epochs + len(trial.repeats) for trial in read_trials(str(out)))
 
 
 def said(capsys):
@@ -325,16 +294,6 @@ def test_ray_makes_the_same_search(dataset, done, tmp_path, ray_session):
     assert all(re.fullmatch(r"[\d.]+ pid \d+", trial.worker) for trial in summary.trials)
 
 
-def workers():
-    """Return the processes of Ray below this one that are training a trial now."""
-    found = []
-    for process in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.Error):
-            if "ray::ResourceTrainable.train" in " ".join(process.cmdline()):
-                found.append(process)
-    return found
-
-
 @pytest.mark.ray
 @pytest.mark.timeout(300)
 def test_a_worker_killed_in_the_middle_changes_nothing(dataset, long, tmp_path, ray_session):
@@ -446,10 +405,10 @@ import json, sys, threading
 from dataclasses import replace
 
 import ray
-from test_tune import LONG_CONFIG, LONG_FIT, search, workers
+from searches import LONG_CONFIG, LONG_FIT, search, workers
 
-from raystellar.engine import Resources
-from raystellar.trialruns import TuneResources
+from raystellar.engine.session import Resources
+from raystellar.engine.trials import TuneResources
 
 ray.init(num_cpus=4, num_gpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
 seen, over = [], threading.Event()
@@ -475,7 +434,7 @@ print(json.dumps([seen, [trial.worker for trial in summary.trials]]))
 @pytest.mark.timeout(300)
 def test_trials_share_the_gpus(dataset, tmp_path):
     """On two GPUs that are only declared, two trials at a time each."""
-    here = {"PYTHONPATH": os.pathsep.join([os.path.dirname(__file__), os.environ.get("PYTHONPATH", "")])}
+    here = {"PYTHONPATH": os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])}
     words = [sys.executable, "-c", GPUS, dataset, str(tmp_path / "search")]
     ran = subprocess.run(words, capture_output=True, text=True, timeout=150, check=False, env={**os.environ, **here})
     assert ran.returncode == 0, ran.stderr[-2000:]
