@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from importlib import resources
 
 import numpy as np
+from astropy import units
 
 from raystellar.simulate.optics import add_sky_lines, shift_and_blur
 from raystellar.simulate.photosphere.constants import LIGHT_CM_S, LIGHT_KM_S
@@ -38,6 +39,9 @@ SKY_LINE_AMPLITUDE, SKY_LINE_SHIFT_PIXELS = 0.008, 0.015
 N_RIPPLES = 8
 PLATE_RIPPLE, FIBRE_RIPPLE = 0.02, 0.012
 """Scatter of the smooth errors of flux calibration, per plate and per fibre, as fractions."""
+
+MEAN_R_V = 3.1
+"""Ratio A(V) / E(B-V) of the mean reddening law."""
 
 BAD_COLUMNS_SHARE, COSMIC_RAYS = 0.02, 1.9
 """Share of fibres with a block of dead columns; mean number of cosmic rays left in one spectrum."""
@@ -231,21 +235,6 @@ def noise_variance(flux: np.ndarray, sky: np.ndarray, exposure: float, conversio
     return np.asarray(conversion * (np.maximum(flux, 0.0) + sky) / exposure + read * read + (FLUX_FLOOR * flux) ** 2)
 
 
-def extinction(wave: np.ndarray, r_v: float = 3.1) -> np.ndarray:
-    """Return A(wave) / E(B-V) for vacuum wavelengths of 3030 to 33000 A.
-
-    Source: O'Donnell 1994, ApJ 422, 158; beyond 9091 A Cardelli, Clayton & Mathis 1989, ApJ 345, 245.
-    """
-    x = 1e4 / wave
-    y = x - 1.82
-    a = np.polyval([-0.505, 1.647, -0.827, -1.718, 1.137, 0.701, -0.609, 0.104, 1.0], y)
-    b = np.polyval([3.347, -10.805, 5.491, 11.102, -7.985, -3.989, 2.908, 1.952, 0.0], y)
-    infrared = x < 1.1
-    a = np.where(infrared, 0.574 * x**1.61, a)
-    b = np.where(infrared, -0.527 * x**1.61, b)
-    return np.asarray(a * r_v + b)
-
-
 def _star_light(loglam: np.ndarray, rest: np.ndarray, star: Star, sigma: np.ndarray) -> np.ndarray:
     """Shift, blur, redden and scale the spectrum of one star to its magnitude."""
     beta = star.rv / LIGHT_KM_S
@@ -364,7 +353,13 @@ def _ripple_shapes() -> np.ndarray:
 
 @functools.lru_cache(maxsize=1)
 def _extinction() -> np.ndarray:
-    return extinction(WAVE)
+    """Return A(lambda) / E(B-V) [mag] of every pixel (N_LATTICE,), by the mean law of the Milky Way.
+
+    Source: O'Donnell 1994, ApJ 422, 158.
+    """
+    from dust_extinction.parameter_averages import O94  # its import takes 0.7 s, needed once a star is observed
+
+    return np.asarray(MEAN_R_V * O94(Rv=MEAN_R_V)(1e4 / WAVE / units.micron))
 
 
 @functools.lru_cache(maxsize=1)

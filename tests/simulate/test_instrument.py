@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from raystellar.simulate import instrument
-from raystellar.simulate.instrument import Conditions, draw_conditions, extinction, line_spread, observe
+from raystellar.simulate.instrument import Conditions, draw_conditions, line_spread, observe
 from raystellar.simulate.population import Star
 
 LOGLAM = np.arange(142000, 159400) * 2.5e-5
@@ -103,10 +103,14 @@ def test_the_flux_has_the_wanted_magnitude():
 
 
 def test_reddening_follows_the_mean_law():
-    assert extinction(np.array([5495.0]))[0] == pytest.approx(3.1, abs=0.02)
-    curve = extinction(np.linspace(3600.0, 9600.0, 500))
+    clear, red = (expose(star=replace(STAR, ebv=ebv)) for ebv in (0.0, 0.5))
+    wave = 10.0 ** clear.loglam.astype(float)
+    # [mag] per magnitude of E(B-V); the spectra have one g magnitude, so only differences tell
+    curve = -2.5 * np.log10(red.clean / clear.clean) / 0.5
+    at = dict(zip(("B", "V", "I"), np.interp((4405.0, 5495.0, 8060.0), wave, curve), strict=True))
+    assert at["B"] - at["V"] == pytest.approx(1.0, abs=0.02)  # what E(B-V) means
+    assert at["V"] - at["I"] == pytest.approx(3.1 - 1.86, abs=0.02)  # O'Donnell 1994: A(I) = 0.60 A(V)
     assert np.all(np.diff(curve) < 0)
-    assert curve[0] > 4.5 > 1.6 > curve[-1]
 
 
 @pytest.mark.parametrize("fibre", [1, 77, 320, 321, 500, 640])
