@@ -6,6 +6,7 @@ in an object store it appears when its upload is complete.
 
 from __future__ import annotations
 
+import gzip
 import os
 import shutil
 import tempfile
@@ -13,7 +14,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import fsspec
 import pyarrow as pa
@@ -24,6 +25,9 @@ from raystellar.errors import InputError, OutputError, RaystellarError, first_li
 
 TEMPORARY = ".tmp-"
 """Prefix of what is not whole yet; Parquet readers pass over names that begin with a dot."""
+
+GZIP = b"\x1f\x8b"
+"""First bytes of a gzip file."""
 
 
 def is_local(place: str) -> bool:
@@ -204,6 +208,57 @@ def remove_folder(place: str) -> None:
     elif exists(place):
         remote, path = filesystem(place)
         remote.rm(path, recursive=True)
+
+
+def open_file(path: str) -> IO[bytes]:
+    """Open a file or URL for reading from its first byte; a gzip file, known by its content, is unpacked.
+
+    Returns
+    -------
+    A stream that can seek. Later reads raise the errors of the file system, or of ``gzip`` where the file is damaged.
+
+    Raises
+    ------
+    InputError : the file does not exist, is a folder, or cannot be opened
+    """
+    with in_one_sentence(InputError, f"{path} cannot be opened"):
+        try:
+            raw = _open(path)
+            try:
+                packed = raw.read(2) == GZIP
+                raw.seek(0)
+            except BaseException:
+                raw.close()
+                raise
+        except FileNotFoundError as error:
+            cause = error.__cause__
+            if cause is not None and path.startswith("http") and getattr(cause, "status", 0) not in (404, 410):
+                # fsspec raises FileNotFoundError for every failure of a web server
+                raise InputError(f"{path} cannot be opened: {first_line(cause)}") from None
+            raise InputError(f"{path} does not exist") from None
+        except IsADirectoryError:
+            raise InputError(f"{path} is a folder; name a file in it") from None
+        return cast(IO[bytes], _Unpacked(raw)) if packed else raw
+
+
+def _open(path: str) -> IO[bytes]:
+    if is_local(path):
+        return open(local_path(path), "rb")
+    remote, inner = filesystem(path)
+    return cast(IO[bytes], remote.open(inner, "rb"))
+
+
+class _Unpacked(gzip.GzipFile):
+    """The unpacked content of a gzip file, which closes the file with itself."""
+
+    def __init__(self, raw: IO[bytes]) -> None:
+        super().__init__(fileobj=raw, mode="rb")
+        self._raw = raw
+
+    def close(self) -> None:
+        """Close the stream and the file."""
+        super().close()
+        self._raw.close()
 
 
 def parquet_file(place: str) -> pq.ParquetFile:

@@ -1,8 +1,10 @@
+import gzip
 import os
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from servers import Archive
 
 from raystellar.errors import InputError, OutputError
 from raystellar.files import listing, places
@@ -43,6 +45,53 @@ def test_urls_work_like_paths():
     assert ("memory:///bucket/folder/spec-1.fits", 3) in listing.expand([place])
     with pytest.raises(InputError):
         places.read_bytes(places.join(place, "absent"))
+
+
+@pytest.mark.parametrize("folder", ["disk", "memory://opened"])
+@pytest.mark.parametrize("content", [b"", b"x", b"SIMPLE  = spectrum", gzip.compress(b"SIMPLE  = spectrum")])
+def test_a_file_is_opened_from_disk_and_server_and_unpacked(folder, content, tmp_path):
+    path = f"{tmp_path if folder == 'disk' else folder}/file"
+    places.write_bytes(path, content)
+    expected = gzip.decompress(content) if content.startswith(places.GZIP) else content
+    with places.open_file(path) as stream:
+        assert stream.read() == expected
+        stream.seek(0)
+        assert stream.read(3) == expected[:3]
+
+
+def test_closing_an_unpacked_file_closes_the_file_on_disk(tmp_path):
+    (tmp_path / "file").write_bytes(gzip.compress(b"spectrum"))
+    stream = places.open_file(f"file://{tmp_path}/file")
+    stream.close()
+    assert stream.closed
+    assert stream._raw.closed
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("{folder}/absent", "absent does not exist"),
+        ("memory://absent", "absent does not exist"),
+        ("{folder}", "is a folder; name a file in it"),
+        ("{folder}/file/below", "cannot be opened: Not a directory"),
+        ("nope://bucket/file", "cannot be used: Protocol not known: nope"),
+        ("http://127.0.0.1:9/file", "cannot be opened: Cannot connect"),
+    ],
+)
+def test_a_file_that_cannot_be_opened_is_refused_in_one_sentence(path, message, tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(InputError, match=message) as error:
+        places.open_file(path.format(folder=tmp_path))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("status", "message"), [(404, "does not exist"), (503, "cannot be opened: 503")])
+def test_the_answer_of_a_web_server_says_whether_a_file_exists(status, message, monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with Archive() as server:
+        path = server.add("/labels.csv", b"plate,mjd", status=status)
+        with pytest.raises(InputError, match=message):
+            places.open_file(path)
 
 
 @pytest.mark.parametrize("place", ["nope://bucket/a.fits"])
