@@ -1,9 +1,13 @@
-"""Benchmarks that hold the project against the real sky, against the truth of simulated stars and against the clock.
+"""Benchmarks. README.md in this folder holds the measured figures.
 
-    sky, stars              simulated lines beside those of real stars; labels of real stars beside the literature
-    errors, ood         are the errors of a catalogue true; what share of odd spectra is found
-    kernels, ingest, plates, label    milliseconds a spectrum, beside what a user would write
-    commands                what each sub-command of ``raystellar bench`` prints
+    sky      lines of simulated stars against those of real stars
+    stars    labels of real stars against the literature
+    errors   errors of a catalogue against the truth of simulated stars
+    ood      share of galaxies, quasars, sky and other odd spectra that the OOD score flags
+    kernels  time of reading, resampling and predicting in one process, against plain astropy, SciPy and torch
+    ingest   time from spec files to Parquet, against the same plain program
+    label    time from spec files to a catalogue, against the same plain program
+    plates   time from plates to Parquet, against the spec files of the same fibres
 
-Each compares with what it would replace or with what is known, in one run.
+Each benchmark measures both sides of its comparison in one run. ``cli.bench`` prints the tables.
 """

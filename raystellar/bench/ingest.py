@@ -1,14 +1,14 @@
-"""How fast do spec files become Parquet, beside what a user would write?
+"""Benchmark the way from spec files to Parquet against the program that a user would write.
 
-Four programs do the same on the same files in one run: read flux, wavelengths, ivar, class and redshift, go to the
-rest frame on the grid in two interpolations, standardise, write Parquet (zstd).
+Four programs do the same work on the same files in one run: read flux, wavelengths, ivar, class and redshift; go to the
+rest frame on the grid in two interpolations; standardise; write Parquet (zstd).
 
 - a loop with astropy and SciPy, as the documentation of both shows;
-- a loop with fitsio and SciPy, as a careful user writes it: only the columns needed, splines in one call;
-- raystellar's kernels, bare in this process;
-- the Ray job, on one core and more, from its first finished shard to its last.
+- a loop with fitsio and SciPy, as a careful user writes it: it reads only the columns needed;
+- the kernels of raystellar in this process, without Ray;
+- the Ray job on one core and more, timed from its first finished shard to its last.
 
-The floor is how fast the bytes that are needed come from the page cache.
+The floor is the time to read the needed bytes from the page cache.
 """
 
 from __future__ import annotations
@@ -24,48 +24,65 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raystellar.bench.kernels import admit_by_pipeline, plain_read, plain_resample
+from raystellar.bench.kernels import FLUX_TOLERANCE, admit_by_pipeline, plain_read, plain_resample, timed, usable
 from raystellar.engine.session import Resources, session
 from raystellar.engine.shards import Flow, run_shards
 from raystellar.errors import InputError
 from raystellar.files.fetcher import FetchConfig
 from raystellar.output.folder import ShardedOutput, ShardRows
 from raystellar.preprocess.ingest import Batch, Ingest, ingest, matrix_column
-from raystellar.preprocess.pixels import SPEED_OF_LIGHT_KM_S, PreprocessConfig, Preprocessor
+from raystellar.preprocess.pixels import PreprocessConfig, Preprocessor
 from raystellar.schema import IDENTITY, SPECTRA, arrow_schema
 from raystellar.spectra import Slice, read_spectrum
 from raystellar.spectra.content import HEAD_BYTES
 from raystellar.spectra.inputs import make_manifest
+from raystellar.spectra.record import SPEED_OF_LIGHT_KM_S
 
 SLOW_FILES = 300
-"""Files for the loops, which take tens of milliseconds each."""
+"""Number of files for the plain loops, which take tens of milliseconds a file."""
+
+DATASET_SHARD_ROWS = 512
+"""Spectra a shard where the kernels run without Ray."""
 
 SCHEMA = arrow_schema((*IDENTITY, *SPECTRA))
+"""Columns that the benchmark writes."""
 
 
 @dataclass(frozen=True)
-class Line:
-    """One line of the table: ms per spectrum and core of the whole, and of each part where they are known."""
+class Timing:
+    """Time of one program."""
 
     name: str
+    """Name of the program."""
+
     whole: float
+    """Time of all parts together [ms per spectrum and core]."""
+
     spectra: int
+    """Number of spectra that were timed."""
+
     parts: dict[str, float] = field(default_factory=dict)
+    """Time of each part that was timed alone, by name [ms per spectrum and core]."""
 
 
-def ingest_table(spectra: list[str], cores: Iterable[int] = (1, 2)) -> Iterator[Line]:
-    """Yield the lines of the table, slowest program first.
+def ingest_table(spectra: list[str], cores: Iterable[int] = (1, 2)) -> Iterator[Timing]:
+    """Yield the time of each program, the slowest first.
+
+    Parameters
+    ----------
+    spectra : spec files of stars, folders or globs
+    cores : numbers of actors of the Ray jobs
 
     Raises
     ------
-    InputError : there are no spectra, or programs disagree
+    InputError : there are no spectra, or the programs disagree
     """
     manifest = make_manifest(spectra)
     paths = manifest["path"].to_pylist()
-    few = paths[:: max(1, len(paths) // SLOW_FILES)][:SLOW_FILES]
     touch(paths)
-    expected, line = _plain("astropy + SciPy", few, plain_read)
-    yield line
+    few = usable(paths, Preprocessor(PreprocessConfig()), SLOW_FILES)
+    expected, timing = _plain("astropy + SciPy", few, plain_read)
+    yield timing
     fitsio_read = _fitsio_reader()
     if fitsio_read:
         yield _plain("fitsio + SciPy", few, fitsio_read)[1]
@@ -75,13 +92,13 @@ def ingest_table(spectra: list[str], cores: Iterable[int] = (1, 2)) -> Iterator[
 
 
 def read_floor(spectra: list[str]) -> tuple[float, float]:
-    """Return the bytes that are needed of a file, and the ms to read them from the page cache on one core."""
+    """Return the number of bytes that are needed of a file, and the time to read them from the page cache [ms]."""
     paths = make_manifest(spectra)["path"].to_pylist()
-    return touch(paths) / len(paths), ms(lambda: touch(paths), len(paths))
+    return touch(paths) / len(paths), timed(lambda: touch(paths), len(paths))[1]
 
 
 def touch(paths: list[str]) -> int:
-    """Read the bytes that are needed and return their number; then no program pays for the disk."""
+    """Read the needed bytes of all files, so that no program waits for the disk later; return their number."""
     size = 0
     for path in paths:
         handle = os.open(path, os.O_RDONLY)
@@ -91,10 +108,11 @@ def touch(paths: list[str]) -> int:
 
 
 Read = Callable[[str], tuple[np.ndarray, np.ndarray, np.ndarray, float]]
+"""Return loglam, flux and ivar (n,) of a file, and rv [km/s]."""
 
 
-def _plain(name: str, paths: list[str], read: Read) -> tuple[np.ndarray, Line]:
-    """Run the loop of a user over ``paths``."""
+def _plain(name: str, paths: list[str], read: Read) -> tuple[np.ndarray, Timing]:
+    """Run the plain loop over ``paths``; return the standardised flux (n, P) and the time."""
     grid = PreprocessConfig().grid()
     clock = [time.perf_counter()]
     raw = [read(path) for path in paths]
@@ -106,11 +124,11 @@ def _plain(name: str, paths: list[str], read: Read) -> tuple[np.ndarray, Line]:
         pq.write_table(table, os.path.join(folder, "flux.parquet"), compression="zstd")
     clock.append(time.perf_counter())
     took = (1e3 * np.diff(clock) / len(paths)).tolist()
-    return flux, Line(name, sum(took), len(paths), dict(zip(("read", "resample", "write"), took, strict=True)))
+    return flux, Timing(name, sum(took), len(paths), dict(zip(("read", "resample", "write"), took, strict=True)))
 
 
 def _fitsio_reader() -> Read | None:
-    """Return a reader with fitsio, or None where that is not installed."""
+    """Return a reader with fitsio, or None if fitsio is not installed."""
     try:
         import fitsio
     except ImportError:
@@ -126,24 +144,24 @@ def _fitsio_reader() -> Read | None:
     return read
 
 
-def _bare(paths: list[str], few: list[str], expected: np.ndarray) -> Line:
-    """Time raystellar's parts alone, then all together, in this process."""
+def _bare(paths: list[str], few: list[str], expected: np.ndarray) -> Timing:
+    """Time the kernels part by part, then all together, in this process."""
     preprocessor = Preprocessor(PreprocessConfig())
-    found = ingest([Slice(path) for path in few], preprocessor, admit_by_pipeline)
-    if len(found.flux) != len(expected) or np.abs(found.flux - expected).max() > 2e-6:
-        raise InputError("raystellar and the plain program disagree on these files; take spectra of stars only")
-    read = ms(lambda: [read_spectrum(path) for path in few], len(few))
+    batch = ingest([Slice(path) for path in few], preprocessor, admit_by_pipeline)
+    if len(batch.flux) != len(expected) or np.abs(batch.flux - expected).max() > FLUX_TOLERANCE:
+        raise InputError("raystellar and the plain program disagree on these files; give spectra of stars only")
+    _, read = timed(lambda: [read_spectrum(path) for path in few], len(few))
     with tempfile.TemporaryDirectory() as folder:
         output = ShardedOutput(folder, SCHEMA)
-        write = ms(lambda: output.commit(0, ShardRows(_rows(found), [])), len(few))
-        shards = [paths[start : start + 512] for start in range(0, len(paths), 512)]
+        _, write = timed(lambda: output.commit(0, ShardRows(_rows(batch), [])), len(few))
+        shards = [paths[start : start + DATASET_SHARD_ROWS] for start in range(0, len(paths), DATASET_SHARD_ROWS)]
         start = time.perf_counter()
         for number, shard in enumerate(shards):
             batch = ingest([Slice(path) for path in shard], preprocessor, admit_by_pipeline)
             output.commit(number, _shard_rows(batch))
         whole = 1e3 * (time.perf_counter() - start) / len(paths)
     parts = {"read": read, "resample": whole - read - write, "write": write}
-    return Line("raystellar, bare", whole, len(paths), parts)
+    return Timing("raystellar, bare", whole, len(paths), parts)
 
 
 class Timed:
@@ -167,7 +185,7 @@ def bench_flow(output: ShardedOutput, step: Ingest | None = None) -> Flow:
     return Flow(source=output.slices, steps=(step or ingest_step(), _shard_rows), sink=output.commit)
 
 
-def ray_job(manifest: pa.Table, cores: int, schema: pa.Schema, flow: Callable[[ShardedOutput], Flow]) -> Line:
+def ray_job(manifest: pa.Table, cores: int, schema: pa.Schema, flow: Callable[[ShardedOutput], Flow]) -> Timing:
     """Time the Ray job on ``cores`` actors between its first and last finished shard.
 
     Parameters
@@ -187,12 +205,12 @@ def ray_job(manifest: pa.Table, cores: int, schema: pa.Schema, flow: Callable[[S
         output.begin("bench", {}, manifest, resources.rows_per_shard)
         shards = run_shards(Timed(flow(output)), list(output.pending()), resources)
         done = sorted(shards, key=lambda row: row["at"])
-    first = done[min(cores, len(done)) - 1]["at"]  # when each actor has had its first
+    first = done[min(cores, len(done)) - 1]["at"]  # each actor has then done one shard
     rows = sum(row["rows"] for row in done[cores:])
     if not rows:
         raise InputError(f"{manifest.num_rows} files are too few to time a Ray job on {cores} cores")
     per_core = 1e3 * (done[-1]["at"] - first) * cores / rows
-    return Line(f"Ray job, {cores} core" + "s" * (cores > 1), per_core, rows)
+    return Timing(f"Ray job, {cores} core" + "s" * (cores > 1), per_core, rows)
 
 
 def _shard_rows(batch: Batch) -> ShardRows:
@@ -202,13 +220,3 @@ def _shard_rows(batch: Batch) -> ShardRows:
 def _rows(batch: Batch) -> pa.Table:
     table = batch.identity.append_column("flux", matrix_column(batch.flux))
     return table.append_column("ivar", matrix_column(batch.ivar))
-
-
-def ms(work: Callable[[], Any], count: int, passes: int = 3) -> float:
-    """Return the milliseconds a spectrum of the best pass."""
-    best = float("inf")
-    for _ in range(passes):
-        start = time.perf_counter()
-        work()
-        best = min(best, time.perf_counter() - start)
-    return 1e3 * best / count

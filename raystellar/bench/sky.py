@@ -18,7 +18,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 from scipy.stats import spearmanr
 
-from raystellar.simulate.photosphere.synthesis import LIMITS, LOGLAM, synthesize
+from raystellar.simulate.photosphere.synthesis import LIMITS, SYNTHESIS_LOGLAM, synthesize
 
 Bands = tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
 """Band, blue side band and red side band [angstrom]."""
@@ -55,7 +55,7 @@ COLOUR_BANDS = {"B": (4000.0, 4900.0), "V": (5100.0, 5900.0)}
 class IndexMatch(NamedTuple):
     """Agreement of one index, a line or the colour, between real stars and their twins."""
 
-    index: str
+    name: str
     """Name of the index."""
 
     correlation: float
@@ -73,7 +73,7 @@ class IndexMatch(NamedTuple):
     @property
     def as_wanted(self) -> bool:
         """Whether the correlation reaches its limit."""
-        return self.index == COLOUR or self.correlation >= LEAST_CORRELATION
+        return self.name == COLOUR or self.correlation >= LEAST_CORRELATION
 
 
 def air_to_vacuum(wavelength: np.ndarray | float) -> Any:
@@ -114,7 +114,7 @@ def colour(wavelength: np.ndarray, flux: np.ndarray) -> float:
 def twin(teff: float, logg: float, feh: float) -> tuple[np.ndarray, np.ndarray]:
     """Return wavelength [A, vacuum] and flux [erg/s/cm2/A] of a simulated star at the resolution of MILES."""
     wave = np.arange(3562.0, 7450.0, SAMPLING_ANGSTROM)
-    flux = np.interp(wave, 10.0**LOGLAM, synthesize(teff, logg, feh, alpha_of_feh(feh)))
+    flux = np.interp(wave, 10.0**SYNTHESIS_LOGLAM, synthesize(teff, logg, feh, alpha_of_feh(feh)))
     return wave, gaussian_filter1d(flux, RESOLUTION_FWHM_ANGSTROM / 2.3548 / SAMPLING_ANGSTROM)
 
 

@@ -16,7 +16,7 @@ def run_bench_sky(options: argparse.Namespace) -> int:
     print(f"{'index':8s} {'spearman':>9s} {'real':>8s} {'simulated':>10s} {'slope':>7s}")
     table = sky_table(real, simulated)
     for row in table:
-        print(f"{row.index:8s} {row.correlation:9.3f} {row.real:8.2f} {row.simulated:10.2f} {row.slope:7.2f}")
+        print(f"{row.name:8s} {row.correlation:9.3f} {row.real:8.2f} {row.simulated:10.2f} {row.slope:7.2f}")
     return 0 if all(row.as_wanted for row in table) else 1
 
 

@@ -16,7 +16,7 @@ def test_the_width_of_a_box_is_its_depth_times_its_width():
 def test_the_table_ranks_and_only_the_colour_has_no_limit():
     real = np.random.default_rng(0).normal(size=(40, 7))
     table = sky_table(real, 2.0 * real + 1.0)
-    assert [row.index for row in table] == [*BANDS_AIR, COLOUR]
+    assert [row.name for row in table] == [*BANDS_AIR, COLOUR]
     for row, values in zip(table, real.T, strict=True):
         assert (row.correlation, row.slope) == pytest.approx((1.0, 2.0))
         assert (row.real, row.simulated) == pytest.approx((np.median(values), 2.0 * np.median(values) + 1.0))
