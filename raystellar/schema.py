@@ -20,6 +20,12 @@ NOISE_BLOCK = 8
 
 N_NOISE = N_PIXELS // NOISE_BLOCK
 
+FITS_BLOCK = 2880
+"""Length to whose multiples a FITS file pads its headers and data [bytes]."""
+
+FITS_CARD = 80
+"""Length of a header card of a FITS file [bytes]."""
+
 # Files in an output folder
 PART_NAME = "part-{:05d}.parquet"
 REJECTS_DIR = "_rejects"

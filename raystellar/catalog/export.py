@@ -31,6 +31,7 @@ from raystellar.output.folder import Accounting
 from raystellar.schema import (
     CATALOG,
     CONTENT_KEY,
+    FITS_BLOCK,
     REJECTS,
     VERSION_KEY,
     VOPARQUET_VERSION,
@@ -53,8 +54,6 @@ FITS_FORMATS: Mapping[pa.DataType, tuple[str, str]] = {
     pa.float64(): ("D", ">f8"),
 }
 """TFORM code and numpy type of each type of column, text excepted."""
-
-FITS_BLOCK = 2880
 
 HATS = ".hats"
 """End of the name of a HATS folder."""

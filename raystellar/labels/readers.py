@@ -26,11 +26,11 @@ from numpy.typing import NDArray
 from raystellar.errors import InputError, LabelTableError, first_line
 from raystellar.files import listing, places
 from raystellar.labels.sspp import KEY, choose
+from raystellar.schema import FITS_BLOCK
 
 Batch = dict[str, NDArray[Any]]
 """A quantity's values by its name: float64 with NaN for null, or bytes for ``flag``."""
 
-BLOCK = 2880  # bytes of a FITS block
 PIECE = 4 << 20  # bytes read at a time
 HEAD = 1 << 16  # bytes in which a text table must show its header
 NULLS = ["", "null", "NULL", "nan", "NaN", "NAN", "--", "None", "N/A", "\\N"]
@@ -165,7 +165,7 @@ def _fits_data_size(header: fits.Header) -> int:
     axes = [header[f"NAXIS{number}"] for number in range(1, header["NAXIS"] + 1)]
     values = header.get("GCOUNT", 1) * (header.get("PCOUNT", 0) + math.prod(axes)) if axes else 0
     size = abs(header["BITPIX"]) // 8 * values
-    return -(-size // BLOCK) * BLOCK
+    return -(-size // FITS_BLOCK) * FITS_BLOCK
 
 
 def _fits_fields(header: fits.Header, path: str) -> list[tuple[str, str, int]]:

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from raystellar.model.bundle import Bundle
-from raystellar.preprocess.pixels import MIN_PIXELS, SPEED_OF_LIGHT_KM_S, PreprocessConfig
+from raystellar.preprocess.pixels import PreprocessConfig
+from raystellar.spectra.record import MIN_PIXELS, SPEED_OF_LIGHT_KM_S
 from raystellar.targets import TARGETS
 
 FORMAT_VERSION = 1

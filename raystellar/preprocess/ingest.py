@@ -22,10 +22,10 @@ from raystellar.errors import SpectrumError
 from raystellar.files.fetcher import FetchConfig, Fetcher
 from raystellar.files.remote_file import RemoteFile
 from raystellar.labels.table import LabelTable
-from raystellar.preprocess.pixels import SPEED_OF_LIGHT_KM_S, PreprocessConfig, Preprocessor
+from raystellar.preprocess.pixels import PreprocessConfig, Preprocessor
 from raystellar.schema import IDENTITY, N_NOISE, N_PIXELS, Column, arrow_schema
 from raystellar.spectra import Slice, read_spectra, read_spectrum
-from raystellar.spectra.record import Prepared, Spectrum
+from raystellar.spectra.record import SPEED_OF_LIGHT_KM_S, Prepared, Spectrum
 
 MANY_SPECTRA = 10
 """That all fail are taken for an outage; fewer may be files that someone named and then removed."""

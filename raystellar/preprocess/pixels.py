@@ -18,15 +18,10 @@ import numpy as np
 from raystellar.errors import KernelError, SpectrumError
 from raystellar.preprocess import spline
 from raystellar.schema import N_NOISE, N_PIXELS, NOISE_BLOCK
-from raystellar.spectra.record import LATTICE_STEP
-
-SPEED_OF_LIGHT_KM_S = 299_792.458
+from raystellar.spectra.record import LATTICE_STEP, MIN_PIXELS, SPEED_OF_LIGHT_KM_S
 
 LATTICE_FIRST, LATTICE_LAST = 34_000, 44_000
 """Range of k in loglam = k * 1e-4 whose spline factors are tabled (2512 to 25119 angstrom)."""
-
-MIN_PIXELS = 100
-"""Fewer pixels are no spectrum."""
 
 REASONS = {
     1: "non-finite flux",

@@ -15,8 +15,7 @@ import numpy as np
 
 from raystellar.errors import SpectrumError
 from raystellar.spectra.fits_bytes import MAX_FIELDS
-
-_INT32 = 2**31
+from raystellar.spectra.values import INT32_END
 
 
 @contextmanager
@@ -58,7 +57,7 @@ def table_at(hdus: Any, position: int, max_rows: int, reason: str) -> Any:
         raise SpectrumError("read", reason, f"HDU {position} is no binary table")
     header = hdu.header
     shape = [header[key] for key in ("BITPIX", "NAXIS", "GCOUNT")]
-    if shape != [8, 2, 1] or not 0 <= header["PCOUNT"] < _INT32 or not 0 <= header["TFIELDS"] <= MAX_FIELDS:
+    if shape != [8, 2, 1] or not 0 <= header["PCOUNT"] < INT32_END or not 0 <= header["TFIELDS"] <= MAX_FIELDS:
         raise SpectrumError("read", "damaged header", f"HDU {position} is no valid binary table")
     if header["NAXIS2"] > max_rows:
         raise SpectrumError("read", "unreasonable size", f"HDU {position} claims {header['NAXIS2']} rows")
@@ -80,7 +79,7 @@ def column(hdu: Any, name: str, dtype: np.dtype) -> np.ndarray:
     kinds = "iu" if dtype.kind == "i" else "fiu"
     if values is None or values.dtype.kind not in kinds or values.size != len(hdu.data):
         raise SpectrumError("read", f"bad column {name}", "not one number a row")
-    if dtype.kind == "i" and not (values.min() >= -_INT32 and values.max() < _INT32):
+    if dtype.kind == "i" and not (values.min() >= -INT32_END and values.max() < INT32_END):
         raise SpectrumError("read", f"bad column {name}", "more than 32 bits")
     return values.reshape(-1).astype(dtype)
 

@@ -24,12 +24,7 @@ from typing import NamedTuple
 import numpy as np
 
 from raystellar.errors import SpectrumError
-
-BLOCK = 2880
-"""Headers and data are padded to this many bytes."""
-
-CARD = 80
-"""Bytes of one header card."""
+from raystellar.schema import FITS_BLOCK, FITS_CARD
 
 MAX_HEADER_BYTES = 1 << 20
 """Longest header [bytes]. The longest of SDSS, of an SPALL row, has 40 kB."""
@@ -42,7 +37,7 @@ MAX_LAYOUTS = 16
 
 Value = bool | int | float | str | None
 
-_END = b"END" + b" " * (CARD - 3)
+_END = b"END" + b" " * (FITS_CARD - 3)
 _AFTER_END = re.compile(rb"[A-Z0-9_-]")
 _PRINTABLE = re.compile(rb"[ -~]*")
 _KEYWORD = re.compile(rb"[A-Z0-9_-]+ *")
@@ -155,7 +150,7 @@ class Table(NamedTuple):
 
 def padded(size: int) -> int:
     """Return ``size`` [bytes] rounded up to whole blocks."""
-    return -(-size // BLOCK) * BLOCK
+    return -(-size // FITS_BLOCK) * FITS_BLOCK
 
 
 def header_end(data: bytes, start: int) -> int:
@@ -168,7 +163,7 @@ def header_end(data: bytes, start: int) -> int:
     limit = start + MAX_HEADER_BYTES
     at = data.find(b"END", start, limit)
     while at >= 0:
-        if (at - start) % CARD == 0:
+        if (at - start) % FITS_CARD == 0:
             if data.startswith(_END, at):
                 break
             if not _AFTER_END.match(data, at + 3):  # another keyword may begin with END
@@ -176,7 +171,7 @@ def header_end(data: bytes, start: int) -> int:
         at = data.find(b"END", at + 1, limit)
     if at < 0 and limit < len(data):
         raise SpectrumError("read", "damaged header", f"no end within {MAX_HEADER_BYTES} bytes from byte {start}")
-    end = start + padded(at + CARD - start)
+    end = start + padded(at + FITS_CARD - start)
     if at < 0 or end > len(data):
         raise SpectrumError("read", "truncated", f"no end of the header at byte {start} in {len(data)} bytes")
     return end
@@ -190,8 +185,8 @@ def cards(header: bytes) -> list[tuple[str, Value]]:
     NotStandard : where a card is not a plain ``KEYWORD = value / comment``
     """
     found: list[tuple[str, Value]] = []
-    for at in range(0, len(header), CARD):
-        card = header[at : at + CARD]
+    for at in range(0, len(header), FITS_CARD):
+        card = header[at : at + FITS_CARD]
         if card == _END:
             return found
         if not card.startswith(_COMMENTARY):
@@ -208,8 +203,8 @@ def read_table(data: bytes, start: int, max_rows: int) -> Table:
     SpectrumError : where it claims more than ``max_rows`` rows, or more bytes than there are
     """
     layout, data_start = _layout(data, start)
-    at = start + _ROWS_CARD * CARD
-    match = _ROWS.fullmatch(data, at, at + CARD)
+    at = start + _ROWS_CARD * FITS_CARD
+    match = _ROWS.fullmatch(data, at, at + FITS_CARD)
     if match is None:
         raise NotStandard("NAXIS2")
     rows = int(match[1])
@@ -232,7 +227,7 @@ def _text(raw: bytes) -> str:
 def read_card(card: bytes) -> tuple[str, Value]:
     """Return keyword and value of one card."""
     value = _VALUE.fullmatch(card, 10) if _PRINTABLE.fullmatch(card) else None
-    if value is None or card[8:10] != b"= " or len(card) != CARD or not _KEYWORD.fullmatch(card, 0, 8):
+    if value is None or card[8:10] != b"= " or len(card) != FITS_CARD or not _KEYWORD.fullmatch(card, 0, 8):
         raise NotStandard(f"card {card!r}")
     return card[:8].decode().rstrip(), _value(value)
 
@@ -265,7 +260,7 @@ _known: tuple[_Known, ...] = ()  # the last used first; replaced, never changed,
 def _layout(data: bytes, start: int) -> tuple[Layout, int]:
     """Return the layout declared by the header at ``start``, and the offset after that header."""
     global _known
-    rest = start + (_ROWS_CARD + 1) * CARD
+    rest = start + (_ROWS_CARD + 1) * FITS_CARD
     for i, known in enumerate(_known):
         if data.startswith(known.before, start) and data.startswith(known.after, rest):
             if i:
@@ -287,20 +282,20 @@ def _revise(known: _Known, header: bytes) -> Layout | None:
 
     Most plates of DR16 and DR17 store every text as wide as it is: each star has a header of its own.
     """
-    cut = _ROWS_CARD * CARD
-    same_writer = header.startswith(known.before[: _ROW_BYTES_CARD * CARD])
-    if not same_writer or len(header) != len(known.before) + CARD + len(known.after):
+    cut = _ROWS_CARD * FITS_CARD
+    same_writer = header.startswith(known.before[: _ROW_BYTES_CARD * FITS_CARD])
+    if not same_writer or len(header) != len(known.before) + FITS_CARD + len(known.after):
         return None
-    old_header = known.before + header[cut : cut + CARD] + known.after
-    old, new = (np.frombuffer(h, np.uint64).reshape(-1, CARD // 8) for h in (old_header, header))
+    old_header = known.before + header[cut : cut + FITS_CARD] + known.after
+    old, new = (np.frombuffer(h, np.uint64).reshape(-1, FITS_CARD // 8) for h in (old_header, header))
     repeats, row_bytes = known.layout.repeats.copy(), known.layout.row_bytes
     for card in np.unique(np.nonzero(old != new)[0]).tolist():
-        at = card * CARD
-        if card == _ROW_BYTES_CARD and (match := _ROW_BYTES.fullmatch(header, at, at + CARD)):
+        at = card * FITS_CARD
+        if card == _ROW_BYTES_CARD and (match := _ROW_BYTES.fullmatch(header, at, at + FITS_CARD)):
             row_bytes = int(match[1])
         elif (
             (position := known.text_cards.get(card)) is not None
-            and (match := _TEXT_FORM.fullmatch(header, at, at + CARD))
+            and (match := _TEXT_FORM.fullmatch(header, at, at + FITS_CARD))
             and int(match[1]) == position + 1
         ):
             repeats[position] = int(match[2] or 1)
@@ -324,8 +319,8 @@ def _parse(header: bytes) -> _Known:
     layout = _columns(keys, fields)
     if layout.row_bytes != keys["NAXIS1"]:
         raise NotStandard("NAXIS1 is not the width of the columns")
-    cut = _ROWS_CARD * CARD
-    return _Known(header[:cut], header[cut + CARD :], layout, _text_cards(header, layout))
+    cut = _ROWS_CARD * FITS_CARD
+    return _Known(header[:cut], header[cut + FITS_CARD :], layout, _text_cards(header, layout))
 
 
 def _columns(keys: dict[str, Value], fields: int) -> Layout:
@@ -350,8 +345,8 @@ def _columns(keys: dict[str, Value], fields: int) -> Layout:
 def _text_cards(header: bytes, layout: Layout) -> dict[int, int]:
     """Return which card declares the width of each text column."""
     found = {}
-    for at in range(0, len(header), CARD):
-        match = _TEXT_FORM.fullmatch(header, at, at + CARD)
+    for at in range(0, len(header), FITS_CARD):
+        match = _TEXT_FORM.fullmatch(header, at, at + FITS_CARD)
         if match and int(match[1]) <= len(layout.codes):
-            found[at // CARD] = int(match[1]) - 1
+            found[at // FITS_CARD] = int(match[1]) - 1
     return found

@@ -18,11 +18,10 @@ from typing import IO, NamedTuple
 import numpy as np
 
 from raystellar.errors import SpectrumError
+from raystellar.schema import FITS_BLOCK, FITS_CARD
 from raystellar.spectra import fits_astropy
 from raystellar.spectra.content import expect
 from raystellar.spectra.fits_bytes import (
-    BLOCK,
-    CARD,
     MAX_HEADER_BYTES,
     NotStandard,
     Table,
@@ -36,7 +35,7 @@ from raystellar.spectra.fits_bytes import (
 MAX_TABLE_BYTES = 1 << 24
 """Longest table that is read [bytes]; the PLUGMAP and spZbest of 1000 fibres have less than 2 MB."""
 
-HEADER_BYTES = 16 * BLOCK
+HEADER_BYTES = 16 * FITS_BLOCK
 """Read of a file where a header begins [bytes]."""
 
 _STRUCTURE = ("BITPIX", "NAXIS", "NAXIS1", "NAXIS2", "NAXIS3", "PCOUNT", "GCOUNT", "BSCALE", "BZERO", "XTENSION")
@@ -48,7 +47,7 @@ _IMAGE_DTYPE: dict[object, np.dtype] = {
 }
 _NAXIS = re.compile(rb"SIMPLE  = .{70}BITPIX  = .{70}NAXIS   = +(\d{1,3})[ /]", re.DOTALL)
 _EMPTY_PRIMARY = b"".join(
-    card.ljust(CARD)
+    card.ljust(FITS_CARD)
     for card in (
         b"SIMPLE  =                    T",
         b"BITPIX  =                    8",
@@ -56,7 +55,7 @@ _EMPTY_PRIMARY = b"".join(
         b"EXTEND  =                    T",
         b"END",
     )
-).ljust(BLOCK)
+).ljust(FITS_BLOCK)
 
 
 class Hdu(NamedTuple):
@@ -109,12 +108,12 @@ def find_cards(header: bytes, keys: Collection[str]) -> dict[str, Value]:
     """
     wanted = {key.encode().ljust(8): key for key in keys}
     found: dict[str, Value] = {}
-    for at in range(0, len(header) - CARD + 1, CARD):
+    for at in range(0, len(header) - FITS_CARD + 1, FITS_CARD):
         key = wanted.get(header[at : at + 8])
         if key is None or key in found:
             continue
         try:
-            found[key] = read_card(header[at : at + CARD])[1]
+            found[key] = read_card(header[at : at + FITS_CARD])[1]
         except NotStandard:
             continue
     return found

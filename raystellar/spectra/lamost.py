@@ -28,10 +28,11 @@ from typing import IO, Any
 import numpy as np
 
 from raystellar.errors import SpectrumError
+from raystellar.spectra.bitmasks import ZWARNING_SKY
 from raystellar.spectra.content import Content
 from raystellar.spectra.fits_bytes import NotStandard, read_table
 from raystellar.spectra.fits_image import Hdu, axes, find_cards, hdus, image, read_at
-from raystellar.spectra.record import LATTICE_STEP, MAX_PIXELS, ZWARNING_SKY, Spectrum, check_loglam, lattice, median_sn
+from raystellar.spectra.record import LATTICE_STEP, MAX_PIXELS, Spectrum, check_loglam, lattice, median_sn
 from raystellar.spectra.source import Source
 from raystellar.spectra.values import integer, real, string
 

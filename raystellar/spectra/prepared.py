@@ -16,7 +16,8 @@ import pyarrow as pa
 from raystellar.errors import InputError, SpectrumError
 from raystellar.files.facts import read_run
 from raystellar.schema import IDENTITY, N_NOISE, N_PIXELS, SPECTRA
-from raystellar.spectra.record import ZWARNING_SKY, Prepared
+from raystellar.spectra.bitmasks import ZWARNING_SKY
+from raystellar.spectra.record import Prepared
 from raystellar.spectra.source import Item
 
 COLUMNS = tuple(column.name for column in (*IDENTITY, *SPECTRA))

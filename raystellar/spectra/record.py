@@ -25,15 +25,6 @@ MIN_LOGLAM, MAX_LOGLAM = 3.0, 4.7
 SN_LOGLAM = (math.log10(3280), math.log10(9860))
 """Range of wavelengths of the ugriz bands [log10 angstrom], over which SN_MEDIAN_ALL is taken."""
 
-ZWARNING_SKY = 1
-"""Bit 0 of ZWARNING: the fibre looked at the sky. Source: https://www.sdss.org/dr16/algorithms/bitmasks/#ZWARNING."""
-
-ZWARNING_SMALL_DELTA_CHI2 = 1 << 2
-"""Bit 2 of ZWARNING: another redshift fits about as well."""
-
-ZWARNING_UNPLUGGED = 1 << 7
-"""Bit 7 of ZWARNING: the fibre was not plugged."""
-
 SPEED_OF_LIGHT_KM_S = 299792.458
 
 

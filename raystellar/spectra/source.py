@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from raystellar.errors import SpectrumError
+from raystellar.schema import FITS_BLOCK
 from raystellar.spectra.content import Content
 from raystellar.spectra.record import Spectrum
 
@@ -44,5 +45,5 @@ class Source:
     ``read`` does before its first item."""
 
 
-CLAIM_BYTES = 4 * 2880
+CLAIM_BYTES = 4 * FITS_BLOCK
 """What of a file the sources see when they are asked whose it is [bytes]: 144 header cards."""

@@ -33,10 +33,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from raystellar.errors import SpectrumError
+from raystellar.schema import FITS_CARD
 from raystellar.spectra import fits_astropy
+from raystellar.spectra.bitmasks import ZWARNING_SKY
 from raystellar.spectra.content import Content
-from raystellar.spectra.fits_bytes import CARD, NotStandard, cards, header_end, read_table
-from raystellar.spectra.record import MAX_PIXELS, ZWARNING_SKY, Spectrum, check_loglam, median_sn
+from raystellar.spectra.fits_bytes import NotStandard, cards, header_end, read_table
+from raystellar.spectra.record import MAX_PIXELS, Spectrum, check_loglam, median_sn
 from raystellar.spectra.source import Source
 from raystellar.spectra.values import integer, real, string
 
@@ -159,9 +161,9 @@ def _decode(data: bytes) -> _Parts:
     SpectrumError : where the file cannot be used
     """
     coadd_at = header_end(data, 0)
-    if _IMAGE.match(data, 2 * CARD, 3 * CARD):
+    if _IMAGE.match(data, 2 * FITS_CARD, 3 * FITS_CARD):
         raise SpectrumError("read", "not a spec file", "the primary HDU holds an image")
-    plain = all(card.fullmatch(data, i * CARD, (i + 1) * CARD) for i, card in enumerate(_PRIMARY))
+    plain = all(card.fullmatch(data, i * FITS_CARD, (i + 1) * FITS_CARD) for i, card in enumerate(_PRIMARY))
     if not plain or data.find(b"CONTINUE", 0, coadd_at) >= 0:
         raise NotStandard("primary header")
     _expect(data, coadd_at, b"XTENSION", "no coadd table")

@@ -33,21 +33,14 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from raystellar.errors import SpectrumError
+from raystellar.schema import FITS_BLOCK
+from raystellar.spectra.bitmasks import NOPLUG, ZWARNING_SKY, ZWARNING_UNPLUGGED
 from raystellar.spectra.content import Content, expect
-from raystellar.spectra.fits_bytes import BLOCK, Value
+from raystellar.spectra.fits_bytes import Value
 from raystellar.spectra.fits_image import HEADER_BYTES, Hdu, Image, axes, find_cards, hdus, image, table_columns
-from raystellar.spectra.record import (
-    MAX_PIXELS,
-    MIN_PIXELS,
-    ZWARNING_SKY,
-    ZWARNING_UNPLUGGED,
-    Spectrum,
-    check_loglam,
-    lattice,
-    median_sn,
-)
+from raystellar.spectra.record import MAX_PIXELS, MIN_PIXELS, Spectrum, check_loglam, lattice, median_sn
 from raystellar.spectra.source import Item, Source
-from raystellar.spectra.values import integer, string
+from raystellar.spectra.values import INT32_END, integer, string
 
 MAX_FIBRES = 2000
 """A plate has 640 or 1000 fibres."""
@@ -66,9 +59,6 @@ PLUGMAP_BYTES = 1 << 19
 
 ZBEST_BYTES = 1 << 19
 """Asked for of spZbest before its size is known [bytes]."""
-
-NOPLUG = 1
-"""SPPIXMASK bit 0: no target in this fibre."""
 
 _CARDS = ("COEFF0", "COEFF1", "PLATEID", "MJD", "RUN2D")
 _PLUGMAP = ("objtype", "ra", "dec")
@@ -150,7 +140,7 @@ def _read(content: Content, first: int) -> Iterator[Item]:
         zbest = content.beside(_zbest_paths(content.path, cards, run2d), ZBEST_BYTES)
         _expect_headers(stream, primary)
         flux = image(primary, "not a spPlate file")
-        coming = (flux, flux._replace(start=primary.end + BLOCK))
+        coming = (flux, flux._replace(start=primary.end + FITS_BLOCK))
         for ahead in range(STRIDES_AHEAD):
             _expect_stride(stream, coming, first + ahead * STRIDE)
         plan = _plan(stream, chain((primary,), found))
@@ -162,7 +152,7 @@ def _read(content: Content, first: int) -> Iterator[Item]:
 
 def _expect_headers(stream: IO[bytes], primary: Hdu) -> None:
     """Ask for the next five headers, and the PLUGMAP, where they are in all plates: after images of one size."""
-    step = BLOCK + primary.end - primary.start
+    step = FITS_BLOCK + primary.end - primary.start
     for k in range(4):
         expect(stream, primary.end + k * step, HEADER_BYTES)
     expect(stream, primary.end + 4 * step, PLUGMAP_BYTES)
@@ -271,7 +261,7 @@ def _typed(columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Return texts as str and numbers as they are; raise where a column holds another kind."""
     for name, values in columns.items():
         kinds = "S" if name in _TEXTS else "iu" if name in _WHOLE else "iuf"
-        if values.dtype.kind not in kinds or (kinds == "iu" and (np.abs(values.astype(np.float64)) >= 2**31).any()):
+        if values.dtype.kind not in kinds or (kinds == "iu" and (np.abs(values.astype(np.float64)) >= INT32_END).any()):
             raise SpectrumError("read", f"bad column {name}", f"of kind {values.dtype.kind}, or more than 32 bits")
     return {
         name: np.char.decode(values, "ascii", "replace") if name in _TEXTS else values

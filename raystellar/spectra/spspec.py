@@ -24,17 +24,10 @@ from typing import Any
 import numpy as np
 
 from raystellar.errors import SpectrumError
+from raystellar.spectra.bitmasks import FULLREJECT, NODATA, NOSKY, ZWARNING_SKY, ZWARNING_SMALL_DELTA_CHI2
 from raystellar.spectra.content import Content
 from raystellar.spectra.fits_image import Image, axes, find_cards, hdus, image
-from raystellar.spectra.record import (
-    MAX_PIXELS,
-    ZWARNING_SKY,
-    ZWARNING_SMALL_DELTA_CHI2,
-    Spectrum,
-    check_loglam,
-    lattice,
-    median_sn,
-)
+from raystellar.spectra.record import MAX_PIXELS, Spectrum, check_loglam, lattice, median_sn
 from raystellar.spectra.source import Source
 from raystellar.spectra.values import integer, real, string
 
@@ -51,7 +44,7 @@ LATE_STAR = 6
 MEASURED = 2
 """Z_STATUS of the first kind of redshift that was measured; 0 is not measured, 1 failed."""
 
-NO_DATA = 1 << 18 | 1 << 22 | 1 << 24
+NO_DATA = FULLREJECT | NOSKY | NODATA
 """SPPIXMASK bits FULLREJECT, NOSKY and NODATA: the pixel holds nothing."""
 
 ROWS = (4, 5)

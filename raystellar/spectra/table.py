@@ -29,9 +29,11 @@ import pyarrow.parquet as pq
 from raystellar.errors import SpectrumError, first_line
 from raystellar.labels.sspp import SPELLINGS
 from raystellar.spectra import prepared
+from raystellar.spectra.bitmasks import ZWARNING_SKY
 from raystellar.spectra.content import Content
-from raystellar.spectra.record import MAX_PIXELS, SPEED_OF_LIGHT_KM_S, ZWARNING_SKY, Spectrum, check_loglam, median_sn
+from raystellar.spectra.record import MAX_PIXELS, SPEED_OF_LIGHT_KM_S, Spectrum, check_loglam, median_sn
 from raystellar.spectra.source import Item, Source
+from raystellar.spectra.values import INT32_END
 
 COLUMNS: Mapping[str, Sequence[str]] = {
     "flux": ("flux", "native_flux"),
@@ -293,7 +295,7 @@ def _whole(values: Mapping[str, Any], name: str, default: int | None = None) -> 
     value = values.get(name, math.nan)
     if math.isnan(value) and default is not None:
         return default
-    if not (abs(value) < 2**31 and value == int(value)):
+    if not (abs(value) < INT32_END and value == int(value)):
         raise SpectrumError("read", f"bad value {name}", repr(value))
     return int(value)
 

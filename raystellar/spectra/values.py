@@ -8,7 +8,8 @@ from typing import Any
 
 from raystellar.errors import SpectrumError
 
-_INT32 = 2**31
+INT32_END = 2**31
+"""Whole numbers of 32 bits are at least -INT32_END and below INT32_END."""
 
 
 def integer(row: Mapping[str, Any], name: str, default: int | None = None) -> int:
@@ -17,7 +18,7 @@ def integer(row: Mapping[str, Any], name: str, default: int | None = None) -> in
     value = default if value is None else value
     if value is None:
         raise SpectrumError("read", f"missing {name}", "it stands nowhere in the file")
-    if type(value) not in (int, float) or not -_INT32 <= value < _INT32 or value != int(value):
+    if type(value) not in (int, float) or not -INT32_END <= value < INT32_END or value != int(value):
         raise SpectrumError("read", f"bad value {name}", repr(value))
     return int(value)
 

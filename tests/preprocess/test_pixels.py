@@ -4,13 +4,8 @@ from scipy.interpolate import CubicSpline
 
 from raystellar.errors import KernelError, SpectrumError
 from raystellar.preprocess import pixels
-from raystellar.preprocess.pixels import (
-    SPEED_OF_LIGHT_KM_S,
-    PreprocessConfig,
-    Preprocessor,
-    doppler_shift,
-    lattice_knots,
-)
+from raystellar.preprocess.pixels import PreprocessConfig, Preprocessor, doppler_shift, lattice_knots
+from raystellar.spectra.record import SPEED_OF_LIGHT_KM_S
 
 CONFIG = PreprocessConfig()
 GRID = CONFIG.grid()
