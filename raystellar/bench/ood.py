@@ -21,7 +21,7 @@ from raystellar.model.bundle_files import load_bundle
 from raystellar.preprocess.pixels import Preprocessor
 from raystellar.quality import QualityConfig
 from raystellar.schema import N_NOISE, N_PIXELS
-from raystellar.simulate.others import KINDS, observe_kind
+from raystellar.simulate.others import SPECTRUM_KINDS, observe_kind
 
 STARS_PER_ODD = 4
 """Number of ordinary stars for each spectrum of an odd kind; their share of flags is small and needs more stars."""
@@ -38,7 +38,7 @@ class KindScores:
     """OOD scores of the spectra of one kind."""
 
     kind: str
-    """Name of the kind, see ``simulate.others.KINDS``; ``held-out star`` for the test split of a dataset."""
+    """Name of the kind, see ``simulate.others.SPECTRUM_KINDS``; ``held-out star`` for the test split of a dataset."""
 
     spectra: int
     """Number of spectra."""
@@ -83,7 +83,7 @@ def ood_table(model: str, dataset: str | None = None, count: int = 500, seed: in
         held_out = read_dataset(dataset).split("test", ("ivar", "sn"))
         sn = np.array(held_out.extra["sn"], dtype=float)
         yield _scores("held-out star", bundle, held_out.flux, held_out.extra["ivar"], sn)
-    for kind in KINDS:
+    for kind in SPECTRUM_KINDS:
         yield _scores(kind, bundle, *_simulated(kind, bundle, count * STARS_PER_ODD if kind == "star" else count, seed))
 
 

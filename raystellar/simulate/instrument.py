@@ -17,15 +17,31 @@ import numpy as np
 from astropy import units
 
 from raystellar.simulate.optics import add_sky_lines, shift_and_blur
-from raystellar.simulate.photosphere.constants import LIGHT_CM_S, LIGHT_KM_S
+from raystellar.simulate.photosphere.constants import SPEED_OF_LIGHT_CM_S
 from raystellar.simulate.population import STREAM_PLATE, Star, generator
+from raystellar.spectra.bitmasks import (
+    BADFLUXFACTOR,
+    BADSKYCHI,
+    BRIGHTSKY,
+    COMBINEREJ,
+    FULLREJECT,
+    LOWFLAT,
+    MANYBADCOLUMNS,
+    NEARBADPIXEL,
+    PARTIALREJECT,
+    SCATTEREDLIGHT,
+    WHOPPER,
+)
+from raystellar.spectra.record import LATTICE_STEP, SPEED_OF_LIGHT_KM_S
 
 K_FIRST, N_LATTICE = 35780, 3881
 """First pixel and number of pixels of the lattice on which every fibre is computed."""
 
-K = np.arange(K_FIRST, K_FIRST + N_LATTICE)
-LOGLAM = K * 1e-4
-WAVE = 10.0**LOGLAM
+SDSS_LOGLAM = np.arange(K_FIRST, K_FIRST + N_LATTICE) * LATTICE_STEP
+"""log10 of the vacuum wavelengths [A] of the pixels, (N_LATTICE,)."""
+
+SDSS_WAVE = 10.0**SDSS_LOGLAM
+"""Vacuum wavelengths [A] of the pixels, (N_LATTICE,)."""
 
 READ_NOISE_ELECTRONS = 20.0
 """Read noise of a coadded pixel [photo-electrons]; ``sky.json`` was measured with it."""
@@ -49,21 +65,6 @@ BAD_COLUMNS_SHARE, COSMIC_RAYS = 0.02, 1.9
 CAUGHT_SHARE = 0.65
 """Share of the cosmic rays which carry ivar = 0."""
 
-# SPPIXMASK bits
-(
-    MANYBADCOLUMNS,
-    WHOPPER,
-    NEARBADPIXEL,
-    LOWFLAT,
-    FULLREJECT,
-    PARTIALREJECT,
-    SCATTEREDLIGHT,
-    BRIGHTSKY,
-    COMBINEREJ,
-    BADFLUXFACTOR,
-    BADSKYCHI,
-) = (1 << bit for bit in (4, 9, 16, 17, 18, 19, 20, 23, 25, 26, 27))
-
 LSF_WAVE = np.array(
     [3830, 4200, 4600, 5000, 5400, 5700, 5800, 5900, 6100, 6300, 6600, 7000, 7500, 8000, 8500, 9000, 9200],
     dtype=np.float64,
@@ -76,14 +77,14 @@ LSF_SIGMA = np.array(
 )
 """Sigma of the line spread function [pixels of 69 km/s] of the two spectrographs; the arms meet near 5900 A."""
 
-ARM_BORDER = int(np.searchsorted(WAVE, 5800.0))
+ARM_BORDER = int(np.searchsorted(SDSS_WAVE, 5800.0))
 
 G_BAND = ((3780, 4080, 4380, 4680, 4980, 5280, 5380, 5480, 5580), (0.0, 0.19, 0.33, 0.37, 0.39, 0.40, 0.25, 0.03, 0.0))
 """Wavelength [A] and throughput of SDSS g, coarsely. Source: Doi et al. 2010, AJ 139, 1628."""
 
 
 @dataclass(frozen=True)
-class Spectrum:
+class SimulatedSpectrum:
     """One fibre on its part of the lattice."""
 
     k0: int
@@ -156,9 +157,9 @@ def observe(
     rest: np.ndarray | None,
     star: Star | None,
     conditions: Conditions,
-    fibre: int,
+    fiberid: int,
     rng: np.random.Generator,
-) -> Spectrum:
+) -> SimulatedSpectrum:
     """Expose one fibre.
 
     Parameters
@@ -170,13 +171,13 @@ def observe(
     fibre : 1 to 640
     rng : all that is random in this spectrum
     """
-    sigma = line_spread(fibre, conditions)
+    sigma = line_spread(fiberid, conditions)
     clean = np.zeros(N_LATTICE)
     if rest is not None and star is not None:
         clean = _star_light(loglam, rest, star, sigma)
     clean *= 1.0 + _ripple_shapes() @ (conditions.ripple + FIBRE_RIPPLE * _ripple_amplitudes(rng))
     sky, residual, residual_variance = _sky_light(sigma, conditions, rng)
-    first, last = trim(fibre, conditions, rng)
+    first, last = trim(fiberid, conditions, rng)
     exposure = conditions.exposure
     if star is not None:
         exposure = _exposure_for(
@@ -198,7 +199,7 @@ def observe(
     model = np.convolve(clean, _SMOOTHING, mode="same")
     cut = slice(first, last)
     single = {"flux": flux, "ivar": ivar, "wdisp": sigma, "sky": sky, "model": model}
-    return Spectrum(
+    return SimulatedSpectrum(
         k0=K_FIRST + first,
         and_mask=and_mask[cut],
         or_mask=or_mask[cut],
@@ -207,16 +208,16 @@ def observe(
     )
 
 
-def line_spread(fibre: int, conditions: Conditions) -> np.ndarray:
+def line_spread(fiberid: int, conditions: Conditions) -> np.ndarray:
     """Sigma of the line spread function (N_LATTICE,) [pixels] of one fibre; it is wider off the slit's middle."""
-    blue, red = _lsf(0 if fibre <= 320 else 1)
-    off_middle = ((fibre - 1) % 320 - 159.5) / 159.5
+    blue, red = _lsf(0 if fiberid <= 320 else 1)
+    off_middle = ((fiberid - 1) % 320 - 159.5) / 159.5
     return np.asarray((blue + red * 0.06 * off_middle * off_middle) * conditions.lsf)
 
 
-def trim(fibre: int, conditions: Conditions, rng: np.random.Generator) -> tuple[int, int]:
+def trim(fiberid: int, conditions: Conditions, rng: np.random.Generator) -> tuple[int, int]:
     """Return first and one past the last pixel which a fibre keeps: k0 35784..35830, 3769..3850 pixels."""
-    start = 35784 + 30 * ((fibre - 150) / 150) ** 2 if fibre <= 320 else 35803 + 25 * ((fibre - 500) / 140) ** 2
+    start = 35784 + 30 * ((fiberid - 150) / 150) ** 2 if fiberid <= 320 else 35803 + 25 * ((fiberid - 500) / 140) ** 2
     first = int(np.clip(np.rint(start) + conditions.k_shift, 35784, 35830))
     last = 39636 + int(rng.integers(0, 7)) + conditions.k_shift
     if rng.random() < 0.02:
@@ -237,15 +238,15 @@ def noise_variance(flux: np.ndarray, sky: np.ndarray, exposure: float, conversio
 
 def _star_light(loglam: np.ndarray, rest: np.ndarray, star: Star, sigma: np.ndarray) -> np.ndarray:
     """Shift, blur, redden and scale the spectrum of one star to its magnitude."""
-    beta = star.rv / LIGHT_KM_S
+    beta = star.rv / SPEED_OF_LIGHT_KM_S
     log_doppler = 0.5 * math.log10((1.0 + beta) / (1.0 - beta))
     step = (loglam[-1] - loglam[0]) / (len(loglam) - 1)
-    start = (LOGLAM[0] - log_doppler - loglam[0]) / step
+    start = (SDSS_LOGLAM[0] - log_doppler - loglam[0]) / step
     seen = shift_and_blur(np.asarray(rest, dtype=np.float64), float(start), float(1e-4 / step), sigma)
     seen *= np.exp(-0.4 * math.log(10.0) * star.ebv * _extinction())
     weight = _g_weight()
     # AB magnitude: the mean over photons of F_nu, with F_nu = F_lambda * wave^2 / c
-    wanted = 10.0 ** (-0.4 * (star.g + 48.6)) * (LIGHT_CM_S * 1e8) / 1e-17
+    wanted = 10.0 ** (-0.4 * (star.g + 48.6)) * (SPEED_OF_LIGHT_CM_S * 1e8) / 1e-17
     return np.asarray(seen * (wanted / np.dot(weight, seen)))
 
 
@@ -297,7 +298,7 @@ def _sky_masks(
     or_mask[u < 0.011] |= NEARBADPIXEL
     or_mask[(u > 0.02) & (u < 0.036)] |= COMBINEREJ
     or_mask[(u > 0.04) & (u < 0.043)] |= FULLREJECT | PARTIALREJECT
-    or_mask[(u > 0.1) & (u < 0.5) & (WAVE < 4600.0)] |= SCATTEREDLIGHT
+    or_mask[(u > 0.1) & (u < 0.5) & (SDSS_WAVE < 4600.0)] |= SCATTEREDLIGHT
     or_mask[(u < 0.5) & (sky > 5.0 * continuum)] |= BADSKYCHI
     or_mask[: int(rng.integers(5, 20))] |= BADFLUXFACTOR
     return and_mask, or_mask
@@ -359,20 +360,20 @@ def _extinction() -> np.ndarray:
     """
     from dust_extinction.parameter_averages import O94  # its import takes 0.7 s, needed once a star is observed
 
-    return np.asarray(MEAN_R_V * O94(Rv=MEAN_R_V)(1e4 / WAVE / units.micron))
+    return np.asarray(MEAN_R_V * O94(Rv=MEAN_R_V)(1e4 / SDSS_WAVE / units.micron))
 
 
 @functools.lru_cache(maxsize=1)
 def _g_weight() -> np.ndarray:
     """Weights whose product with F_lambda is the mean F_nu of the g band times c [A/s]."""
-    photons = np.interp(WAVE, *G_BAND)  # d(log wave) is the same for all pixels: d(nu) / nu
-    return np.asarray(photons * WAVE**2 / photons.sum())
+    photons = np.interp(SDSS_WAVE, *G_BAND)  # d(log wave) is the same for all pixels: d(nu) / nu
+    return np.asarray(photons * SDSS_WAVE**2 / photons.sum())
 
 
 @functools.lru_cache(maxsize=2)
 def _lsf(spectrograph: int) -> tuple[np.ndarray, np.ndarray]:
     """Sigma in the middle of the slit, and where (1 or less) its edge is wider."""
-    return np.interp(WAVE, LSF_WAVE, LSF_SIGMA[spectrograph]), np.interp(WAVE, (3800, 9200), (1.3, 0.7))
+    return np.interp(SDSS_WAVE, LSF_WAVE, LSF_SIGMA[spectrograph]), np.interp(SDSS_WAVE, (3800, 9200), (1.3, 0.7))
 
 
 @functools.lru_cache(maxsize=1)
@@ -382,8 +383,8 @@ def _sky() -> _Sky:
     data = {name: np.array(value).T for name, value in json.loads(text).items() if name != "origin"}
     lines = data["lines"]
     return _Sky(
-        np.interp(WAVE, *data["continuum"]),
-        np.interp(WAVE, *data["conversion"]),
+        np.interp(SDSS_WAVE, *data["continuum"]),
+        np.interp(SDSS_WAVE, *data["conversion"]),
         1e4 * np.log10(lines[0]) - K_FIRST,
         np.ascontiguousarray(lines[1]),
     )

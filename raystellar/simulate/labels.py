@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from astropy.io import fits
 
-from raystellar.simulate.population import FEH_RANGE, LOGG_RANGE, TEFF_RANGE_K, Star
+from raystellar.simulate.population import SSPP_FEH_RANGE, SSPP_LOGG_RANGE, SSPP_TEFF_RANGE_K, Star
 from raystellar.simulate.spec_file import write_atomic
-from raystellar.simulate.spectro1d import Target, specobj_id
+from raystellar.simulate.spectro1d import Fibre, specobj_id
 
-MISSING = -9999.0
+SSPP_MISSING = -9999.0
 
 ERROR_TEFF_K, ERROR_LOGG, ERROR_FEH = 50.0, 0.12, 0.07
 """Random error at S/N 60 of a normal star [K, dex, dex]. Source: Lee et al. 2008, AJ 136, 2022, and 2050."""
@@ -80,7 +80,7 @@ SSPP_COLUMNS: tuple[tuple[str, str], ...] = (
 """Columns of ssppOut with their FITS formats, in its order; those which nobody needs for training are left out."""
 
 
-def label_row(target: Target, star: Star | None, sn: float, rng: np.random.Generator) -> dict[str, Any]:
+def label_row(target: Fibre, star: Star | None, sn: float, rng: np.random.Generator) -> dict[str, Any]:
     """Return one row of ssppOut.
 
     Parameters
@@ -149,12 +149,12 @@ def _values(values: Any, form: str) -> np.ndarray:
     return np.asarray(values, dtype=f"S{form[:-1] or 1}" if form.endswith("A") else None)
 
 
-def _identity(target: Target, sn: float) -> dict[str, Any]:
+def _identity(target: Fibre, sn: float) -> dict[str, Any]:
     """Return a row that says which spectrum it is, with all measurements missing."""
     row: dict[str, Any] = {}
     for name, form in SSPP_COLUMNS:
         counts = name.endswith("_N") or form in "IJ"
-        row[name] = "" if form.endswith("A") else 0 if counts else MISSING
+        row[name] = "" if form.endswith("A") else 0 if counts else SSPP_MISSING
     return row | {
         "SPECOBJID": f"{specobj_id(target):>22}",
         "SPECPRIMARY": 1,
@@ -216,5 +216,9 @@ def _flag(star: Star, sn: float, rng: np.random.Generator) -> str:
 
 def _inside(labels: Mapping[str, Any]) -> bool:
     """Whether SSPP would give these values at all."""
-    bounds = (("TEFF", TEFF_RANGE_K), ("LOGG", (LOGG_RANGE[0] - 0.2, LOGG_RANGE[1] + 0.2)), ("FEH", FEH_RANGE))
+    bounds = (
+        ("TEFF", SSPP_TEFF_RANGE_K),
+        ("LOGG", (SSPP_LOGG_RANGE[0] - 0.2, SSPP_LOGG_RANGE[1] + 0.2)),
+        ("FEH", SSPP_FEH_RANGE),
+    )
     return all(low <= labels[f"{name}_ADOP"] <= high for name, (low, high) in bounds)

@@ -24,18 +24,19 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from raystellar.simulate.instrument import Conditions, Spectrum, draw_conditions, observe
-from raystellar.simulate.photosphere.constants import HC_OVER_K_ANGSTROM_K, LIGHT_KM_S
-from raystellar.simulate.photosphere.synthesis import LOGLAM, synthesize, white_dwarf
+from raystellar.simulate.instrument import Conditions, SimulatedSpectrum, draw_conditions, observe
+from raystellar.simulate.photosphere.constants import HC_OVER_K_ANGSTROM_K
+from raystellar.simulate.photosphere.synthesis import SYNTHESIS_LOGLAM, synthesize, white_dwarf
 from raystellar.simulate.population import Population, Star, draw_sn, draw_star, generator
+from raystellar.spectra.record import SPEED_OF_LIGHT_KM_S
 
 STREAM_OTHER = 64
 """Streams of random numbers from here on, one a kind; those of the survey are below."""
 
-OBSERVED = 10.0**LOGLAM
+OBSERVED_WAVE = 10.0**SYNTHESIS_LOGLAM
 """Wavelengths [A] on which every spectrum is made before the spectrograph."""
 
-STEP_KM_S = LIGHT_KM_S * math.log(10.0) * float(LOGLAM[1] - LOGLAM[0])
+STEP_KM_S = SPEED_OF_LIGHT_KM_S * math.log(10.0) * float(SYNTHESIS_LOGLAM[1] - SYNTHESIS_LOGLAM[0])
 
 MAX_STELLAR_RV_KM_S = 1500.0
 """Beyond it a redshift is no star's, and the pipeline's velocity is not taken out."""
@@ -66,7 +67,7 @@ HELIUM_LINES = (
 )  # fmt: skip
 
 # head [A, vacuum], tail to the red [A], depth at 3,000 K; band heads of Kirkpatrick et al. 1991, ApJS 77, 417
-M_BANDS = (
+M_DWARF_BANDS = (
     (4586.0, 60.0, 0.25), (4762.0, 70.0, 0.45), (4956.0, 90.0, 0.55), (5168.5, 90.0, 0.55), (5450.0, 120.0, 0.45),
     (5849.0, 110.0, 0.40), (6160.0, 130.0, 0.50), (6653.0, 120.0, 0.45), (7055.5, 160.0, 0.60), (7591.0, 130.0, 0.45),
     (8207.0, 80.0, 0.20), (8434.0, 110.0, 0.35), (8861.0, 110.0, 0.35),
@@ -75,7 +76,7 @@ M_BANDS = (
 )  # fmt: skip
 
 # wavelength [A, vacuum], equivalent width at 3,000 K and width [A] of alkali lines and Ca I
-M_LINES = (
+M_DWARF_LINES = (
     (4228.0, 12.0, 8.0), (5891.6, 9.0, 5.0), (5897.6, 9.0, 5.0), (7667.0, 4.0, 3.0), (7701.1, 4.0, 3.0),
     (8185.5, 2.5, 3.0), (8197.1, 3.5, 3.0),
 )  # fmt: skip
@@ -89,24 +90,26 @@ YOUNG_STARS = ((10800.0, 4.0, 0.6), (9000.0, 4.1, 0.25), (7500.0, 4.2, 0.15))
 
 
 @dataclass(frozen=True)
-class Seen:
+class Observation:
     """One spectrum, and the velocity that is taken out of it."""
 
-    spectrum: Spectrum
+    spectrum: SimulatedSpectrum
     rv: float
     """[km/s]: of a star its own or what is wrongly taken for it; 0 of what has no stellar velocity."""
 
 
-def observe_kind(kind: str, seed: int, index: int, population: Population | None = None) -> Seen:
-    """Return spectrum number ``index`` of a ``kind`` of ``KINDS``; it depends on these and the seed alone.
+def observe_kind(kind: str, seed: int, index: int, population: Population | None = None) -> Observation:
+    """Return spectrum number ``index`` of a ``kind`` of ``SPECTRUM_KINDS``; it depends on these and the seed alone.
 
     Raises
     ------
     KeyError : the kind is not known
     """
-    rng = generator(seed, STREAM_OTHER + list(KINDS).index(kind), index)
+    rng = generator(seed, STREAM_OTHER + list(SPECTRUM_KINDS).index(kind), index)
     conditions = draw_conditions(seed, index)
-    return KINDS[kind](_Draw(population or Population(), conditions, int(rng.integers(1, 641)), rng, seed, index))
+    return SPECTRUM_KINDS[kind](
+        _Draw(population or Population(), conditions, int(rng.integers(1, 641)), rng, seed, index)
+    )
 
 
 @dataclass(frozen=True)
@@ -118,12 +121,12 @@ class _Draw:
     seed: int
     index: int
 
-    def expose(self, flux: np.ndarray, ebv: float | None = None, rv: float = 0.0) -> Spectrum:
-        """Observe ``flux`` on ``OBSERVED`` with the S/N, reddening and magnitude of a star of the survey."""
+    def expose(self, flux: np.ndarray, ebv: float | None = None, rv: float = 0.0) -> SimulatedSpectrum:
+        """Observe ``flux`` on ``OBSERVED_WAVE`` with the S/N, reddening and magnitude of a star of the survey."""
         like = draw_star(self.population, self.seed, self.index)
         sn = draw_sn(self.population, self.rng)
         star = dataclasses.replace(like, rv=rv, ebv=like.ebv if ebv is None else ebv, sn=sn)
-        return observe(LOGLAM, flux, star, self.conditions, self.fibre, self.rng)
+        return observe(SYNTHESIS_LOGLAM, flux, star, self.conditions, self.fibre, self.rng)
 
 
 def planck_shape(wavelength: np.ndarray, teff: float) -> np.ndarray:
@@ -131,26 +134,26 @@ def planck_shape(wavelength: np.ndarray, teff: float) -> np.ndarray:
     return np.asarray(wavelength**-5.0 / np.expm1(HC_OVER_K_ANGSTROM_K / (wavelength * teff)))
 
 
-def _star(draw: _Draw) -> Seen:
+def _star(draw: _Draw) -> Observation:
     star = dataclasses.replace(_other_star(draw), sn=draw_sn(draw.population, draw.rng))
-    seen = observe(LOGLAM, _rest(star), star, draw.conditions, draw.fibre, draw.rng)
-    return Seen(seen, star.rv + float(draw.rng.normal(0.0, 80.0 / star.sn)))
+    seen = observe(SYNTHESIS_LOGLAM, _rest(star), star, draw.conditions, draw.fibre, draw.rng)
+    return Observation(seen, star.rv + float(draw.rng.normal(0.0, 80.0 / star.sn)))
 
 
-def _shifted_star(draw: _Draw) -> Seen:
+def _shifted_star(draw: _Draw) -> Observation:
     seen = _star(draw)
     wrong = float(draw.rng.uniform(1000.0, 3000.0)) * (1.0 if draw.rng.random() < 0.5 else -1.0)
-    return Seen(seen.spectrum, seen.rv + wrong)
+    return Observation(seen.spectrum, seen.rv + wrong)
 
 
-def _blend(draw: _Draw) -> Seen:
+def _blend(draw: _Draw) -> Observation:
     """Two stars of one field and velocity: what cannot be told from one star is not drawn."""
     first = second = _other_star(draw)
     while abs(second.teff - first.teff) < 1500.0:
         second = draw_star(draw.population, draw.seed, int(draw.rng.integers(1 << 40)))
     share = draw.rng.uniform(0.25, 0.5)
     flux = (1.0 - share) * _at_pivot(_rest(first)) + share * _at_pivot(_rest(second))
-    return Seen(draw.expose(flux, first.ebv, first.rv), first.rv)
+    return Observation(draw.expose(flux, first.ebv, first.rv), first.rv)
 
 
 def _other_star(draw: _Draw) -> Star:
@@ -162,37 +165,37 @@ def _rest(star: Star) -> np.ndarray:
     return synthesize(star.teff, star.logg, star.feh, alpha=star.alpha, vmicro=star.vmicro)
 
 
-def _sky(draw: _Draw) -> Seen:
-    return Seen(observe(np.zeros(0), None, None, draw.conditions, draw.fibre, draw.rng), 0.0)
+def _sky(draw: _Draw) -> Observation:
+    return Observation(observe(np.zeros(0), None, None, draw.conditions, draw.fibre, draw.rng), 0.0)
 
 
-def _noise(draw: _Draw) -> Seen:
+def _noise(draw: _Draw) -> Observation:
     """Draw noise of the variance of a sky fibre, with nothing of the sky in it."""
     sky = _sky(draw).spectrum
     good = sky.ivar > 0
     flux = np.zeros_like(sky.flux)
     flux[good] = draw.rng.standard_normal(int(good.sum())) / np.sqrt(sky.ivar[good])
-    return Seen(dataclasses.replace(sky, flux=flux, model=np.zeros_like(flux)), 0.0)
+    return Observation(dataclasses.replace(sky, flux=flux, model=np.zeros_like(flux)), 0.0)
 
 
-def _absorption_galaxy(draw: _Draw) -> Seen:
+def _absorption_galaxy(draw: _Draw) -> Observation:
     return _galaxy(draw, _population(OLD_STARS, draw.rng), 0.0)
 
 
-def _emission_galaxy(draw: _Draw) -> Seen:
+def _emission_galaxy(draw: _Draw) -> Observation:
     young = draw.rng.uniform(0.15, 0.8)
     flux = young * _population(YOUNG_STARS, draw.rng) + (1.0 - young) * _population(OLD_STARS, draw.rng)
     return _galaxy(draw, flux, float(np.exp(draw.rng.uniform(np.log(10.0), np.log(150.0)))))
 
 
-def _galaxy(draw: _Draw, flux: np.ndarray, halpha: float) -> Seen:
+def _galaxy(draw: _Draw, flux: np.ndarray, halpha: float) -> Observation:
     """Redden, broaden and shift the stars of a galaxy, and add emission lines of an equivalent width of H alpha [A]."""
     flux = gaussian_filter1d(flux, draw.rng.uniform(100.0, 300.0) / STEP_KM_S, mode="nearest")
     if halpha:
-        flux = flux + _nebula(WIDE, flux, halpha, draw.rng)
+        flux = flux + _nebula(REST_WAVE, flux, halpha, draw.rng)
     redshift = draw.rng.uniform(0.02, 0.6)
-    seen = np.interp(OBSERVED / (1.0 + redshift), WIDE, flux)
-    return Seen(draw.expose(seen), 0.0)
+    seen = np.interp(OBSERVED_WAVE / (1.0 + redshift), REST_WAVE, flux)
+    return Observation(draw.expose(seen), 0.0)
 
 
 def _nebula(wave: np.ndarray, flux: np.ndarray, halpha: float, rng: np.random.Generator) -> np.ndarray:
@@ -207,7 +210,7 @@ def _nebula(wave: np.ndarray, flux: np.ndarray, halpha: float, rng: np.random.Ge
         (3869.85, 0.08 * excitation * hbeta), (5877.29, 0.11 * hbeta), (6585.27, 0.45 / (1.0 + excitation) * total),
         (6549.86, 0.15 / (1.0 + excitation) * total), (6718.29, 0.14 * total), (6732.67, 0.10 * total),
     )  # fmt: skip
-    width = rng.uniform(60.0, 200.0) / LIGHT_KM_S
+    width = rng.uniform(60.0, 200.0) / SPEED_OF_LIGHT_KM_S
     return _gaussians(wave, [(centre, strength, centre * width) for centre, strength in lines])
 
 
@@ -220,28 +223,33 @@ def _gaussians(wave: np.ndarray, lines: list[tuple[float, float, float]]) -> np.
     return out
 
 
-FIRST_WIDE_ANGSTROM = 2100.0
+FIRST_REST_ANGSTROM = 2100.0
 """Below 2225 angstrom nothing of a galaxy at redshift 0.6 is seen."""
 
-_BELOW = np.arange(LOGLAM[0] - 1e-4, math.log10(FIRST_WIDE_ANGSTROM), -(LOGLAM[1] - LOGLAM[0]))[::-1]
-WIDE = 10.0 ** np.concatenate([_BELOW, LOGLAM])
+_BELOW = np.arange(
+    SYNTHESIS_LOGLAM[0] - 1e-4, math.log10(FIRST_REST_ANGSTROM), -(SYNTHESIS_LOGLAM[1] - SYNTHESIS_LOGLAM[0])
+)[::-1]
+REST_WAVE = 10.0 ** np.concatenate([_BELOW, SYNTHESIS_LOGLAM])
 
 
 @functools.lru_cache(maxsize=64)
 def _part(teff: float, logg: float, feh: float) -> np.ndarray:
-    """Return a star on ``WIDE``, 1 at the pivot; below the synthesis a black body under a forest of metal lines."""
+    """Return the flux of a star at rest on ``REST_WAVE``, 1 at ``PIVOT_ANGSTROM``.
+
+    Below the synthesis it is a black body under a forest of metal lines.
+    """
     flux = _at_pivot(synthesize(teff, logg, feh))
     cold = 0.85 * teff
     edge = float(np.median(flux[:400]))
-    near = planck_shape(WIDE[: _BELOW.size], cold) / planck_shape(OBSERVED[200:201], cold)
+    near = planck_shape(REST_WAVE[: _BELOW.size], cold) / planck_shape(OBSERVED_WAVE[200:201], cold)
     forest = 0.35 * 10.0 ** (0.3 * feh) * float(np.clip((7500.0 - teff) / 2000.0, 0.0, 1.0))  # [mag]
     steps = (2640.0, 2850.0, 3100.0)  # Fe, Mg, OH: each takes more of what is below it
-    depth = sum(forest / (1.0 + np.exp((WIDE[: _BELOW.size] - step) / 15.0)) for step in steps)
+    depth = sum(forest / (1.0 + np.exp((REST_WAVE[: _BELOW.size] - step) / 15.0)) for step in steps)
     return np.concatenate([edge * near * 10.0 ** (-0.4 * depth), flux])
 
 
 def _population(stars: tuple[tuple[float, float, float], ...], rng: np.random.Generator) -> np.ndarray:
-    """Return the light of such stars on ``WIDE``; shares scatter by 40 %, the metallicity is one of four."""
+    """Return the light of such stars on ``REST_WAVE``; shares scatter by 40 %, the metallicity is one of four."""
     feh = float(rng.choice((-0.6, -0.2, 0.1, 0.3)))
     shares = np.array([share for *_, share in stars]) * np.exp(rng.normal(0.0, 0.4, len(stars)))
     shares /= shares.sum()
@@ -250,13 +258,13 @@ def _population(stars: tuple[tuple[float, float, float], ...], rng: np.random.Ge
 
 
 def _at_pivot(flux: np.ndarray) -> np.ndarray:
-    return np.asarray(flux / np.interp(PIVOT_ANGSTROM, OBSERVED, flux))
+    return np.asarray(flux / np.interp(PIVOT_ANGSTROM, OBSERVED_WAVE, flux))
 
 
-def _quasar(draw: _Draw) -> Seen:
+def _quasar(draw: _Draw) -> Observation:
     rng = draw.rng
     redshift = rng.uniform(0.3, 4.0)
-    wave = OBSERVED / (1.0 + redshift)
+    wave = OBSERVED_WAVE / (1.0 + redshift)
     slope = rng.normal(-1.56, 0.25)
     broken = np.where(wave < 4850.0, wave / 4850.0, 1.0) ** slope * np.where(wave > 4850.0, wave / 4850.0, 1.0) ** 0.2
     strength, width = np.exp(rng.normal(0.0, 0.35)), rng.uniform(0.7, 1.4)
@@ -268,12 +276,12 @@ def _quasar(draw: _Draw) -> Seen:
     bumps = [(centre, ew * iron, sigma) for centre, ew, sigma in IRON_BUMPS]
     balmer = rng.uniform(0.0, 0.3) * np.exp(-0.5 * ((wave - 3000.0) / 450.0) ** 2)  # the small blue bump
     flux = broken * (1.0 + _gaussians(wave, lines) + _gaussians(wave, bumps) + balmer)
-    return Seen(draw.expose(flux * _forest(wave, redshift, rng)), 0.0)
+    return Observation(draw.expose(flux * _forest(wave, redshift, rng)), 0.0)
 
 
 def _forest(wave: np.ndarray, redshift: float, rng: np.random.Generator) -> np.ndarray:
     """Return the transmission of the intergalactic gas: lines that scatter about its mean opacity, and the limit."""
-    opacity = 0.0036 * (OBSERVED / 1215.67) ** 3.46
+    opacity = 0.0036 * (OBSERVED_WAVE / 1215.67) ** 3.46
     clouds = gaussian_filter1d(rng.standard_normal(wave.size), 60.0 / STEP_KM_S)
     clouds = np.exp(1.2 * clouds / clouds.std() - 0.72)
     transmission = np.where(wave < 1215.67, np.exp(-opacity * clouds), 1.0)
@@ -285,53 +293,55 @@ def _dwarf_velocity(rng: np.random.Generator) -> float:
     return float(rng.normal(20.0, 45.0))
 
 
-def _white_dwarf(draw: _Draw) -> Seen:
+def _white_dwarf(draw: _Draw) -> Observation:
     """Draw a DA in two of three, else a DB or a DC."""
     rng = draw.rng
     kind, rv = rng.random(), _dwarf_velocity(rng)
     if kind < 0.67:
         flux = white_dwarf(rng.uniform(8000.0, 17000.0), rng.uniform(7.7, 8.3))
     elif kind < 0.83:
-        flux = planck_shape(OBSERVED, rng.uniform(13000.0, 25000.0)) * _helium(rng)
+        flux = planck_shape(OBSERVED_WAVE, rng.uniform(13000.0, 25000.0)) * _helium(rng)
     else:
-        flux = planck_shape(OBSERVED, rng.uniform(5000.0, 11000.0))
-    return Seen(draw.expose(flux, ebv=0.01, rv=rv), rv)
+        flux = planck_shape(OBSERVED_WAVE, rng.uniform(5000.0, 11000.0))
+    return Observation(draw.expose(flux, ebv=0.01, rv=rv), rv)
 
 
 def _helium(rng: np.random.Generator) -> np.ndarray:
     """Return what lines of He I, broadened by pressure, leave of a continuum."""
     strength = rng.uniform(0.2, 0.55)
-    optical = np.zeros_like(OBSERVED)
+    optical = np.zeros_like(OBSERVED_WAVE)
     for centre, relative in HELIUM_LINES:
         half = rng.uniform(0.9, 1.1) * 12.0 * (0.6 + 0.4 * relative)  # [A], with collisions at log g 8
-        optical += strength * 1.6 * relative / (1.0 + ((OBSERVED - centre) / half) ** 2)
+        optical += strength * 1.6 * relative / (1.0 + ((OBSERVED_WAVE - centre) / half) ** 2)
     return np.exp(-optical)
 
 
-def _m_dwarf(draw: _Draw) -> Seen:
+def _m_dwarf(draw: _Draw) -> Observation:
     rng = draw.rng
     rv = _dwarf_velocity(rng)
     flux = m_dwarf_flux(rng.uniform(2600.0, 3700.0), float(rng.choice((-0.4, 0.0, 0.2))))
     if rng.random() < 0.25:  # active
-        flux = flux + _gaussians(OBSERVED, [(6564.6, rng.uniform(1.0, 8.0) * np.interp(6600.0, OBSERVED, flux), 1.5)])
-    return Seen(draw.expose(flux, ebv=0.01, rv=rv), rv)
+        flux = flux + _gaussians(
+            OBSERVED_WAVE, [(6564.6, rng.uniform(1.0, 8.0) * np.interp(6600.0, OBSERVED_WAVE, flux), 1.5)]
+        )
+    return Observation(draw.expose(flux, ebv=0.01, rv=rv), rv)
 
 
 def m_dwarf_flux(teff: float, feh: float = 0.0) -> np.ndarray:
-    """Return the flux of an M dwarf on ``OBSERVED``, any scale, at 2600 to 3800 K."""
+    """Return the flux of an M dwarf on ``OBSERVED_WAVE``, any scale, at 2600 to 3800 K."""
     warm = 3950.0
-    flux = synthesize(warm, 4.8, feh) * planck_shape(OBSERVED, teff) / planck_shape(OBSERVED, warm)
+    flux = synthesize(warm, 4.8, feh) * planck_shape(OBSERVED_WAVE, teff) / planck_shape(OBSERVED_WAVE, warm)
     growth = float(np.clip((3850.0 - teff) / 850.0, 0.0, 1.5))  # 1 at 3,000 K
-    for head, tail, depth in M_BANDS:
-        offset = OBSERVED - head
+    for head, tail, depth in M_DWARF_BANDS:
+        offset = OBSERVED_WAVE - head
         flux *= 1.0 + np.where(offset > 0.0, np.expm1(growth * math.log1p(-depth) * np.exp(-offset / tail)), 0.0)
-    for centre, width, sigma in M_LINES:
-        profile = growth * width / (math.pi * sigma) / (1.0 + ((OBSERVED - centre) / sigma) ** 2)
+    for centre, width, sigma in M_DWARF_LINES:
+        profile = growth * width / (math.pi * sigma) / (1.0 + ((OBSERVED_WAVE - centre) / sigma) ** 2)
         flux *= np.exp(-profile)
     return np.asarray(flux)
 
 
-KINDS: dict[str, Callable[[_Draw], Seen]] = {
+SPECTRUM_KINDS: dict[str, Callable[[_Draw], Observation]] = {
     "star": _star,
     "absorption galaxy": _absorption_galaxy,
     "emission galaxy": _emission_galaxy,

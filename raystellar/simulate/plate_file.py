@@ -13,17 +13,13 @@ from collections.abc import Sequence
 import numpy as np
 from astropy.io import fits
 
-from raystellar.simulate.instrument import Spectrum
+from raystellar.simulate.instrument import SimulatedSpectrum
 from raystellar.simulate.spec_file import primary_values, write_atomic
 from raystellar.simulate.specobj import specobj_row
-from raystellar.simulate.spectro1d import Target
+from raystellar.simulate.spectro1d import Fibre
+from raystellar.spectra.bitmasks import NOPLUG, ZWARNING_UNPLUGGED
 
 FIBRES = 640
-
-NOPLUG = 1
-"""SPPIXMASK bit 0: no target in this fibre."""
-
-ZWARNING_UNPLUGGED = 1 << 7
 
 IMAGES = (
     ("flux", "PRIMARY", ">f4"),
@@ -65,7 +61,7 @@ ZBEST_COLUMNS = (
 )
 
 
-def write_plate_files(folder: str, fibres: Sequence[tuple[Target, Spectrum]]) -> int:
+def write_plate_files(folder: str, fibres: Sequence[tuple[Fibre, SimulatedSpectrum]]) -> int:
     """Write spPlate-PPPP-MMMMM.fits and spZbest-PPPP-MMMMM.fits, and return their bytes (about 60 MB).
 
     Raises
@@ -78,7 +74,7 @@ def write_plate_files(folder: str, fibres: Sequence[tuple[Target, Spectrum]]) ->
     return count + write_atomic(os.path.join(folder, f"spZbest-{name}"), _sp_zbest(fibres))
 
 
-def _sp_plate(fibres: Sequence[tuple[Target, Spectrum]]) -> bytes:
+def _sp_plate(fibres: Sequence[tuple[Fibre, SimulatedSpectrum]]) -> bytes:
     k0 = min(spectrum.k0 for _, spectrum in fibres)
     pixels = max(spectrum.k0 + len(spectrum.flux) for _, spectrum in fibres) - k0
     images = {name: np.zeros((FIBRES, pixels), dtype=form) for name, _, form in IMAGES}
@@ -94,7 +90,7 @@ def _sp_plate(fibres: Sequence[tuple[Target, Spectrum]]) -> bytes:
     return _rendered(fits.HDUList([fits.PrimaryHDU(images["flux"], _header(fibres[0][0], k0)), *hdus]))
 
 
-def _sp_zbest(fibres: Sequence[tuple[Target, Spectrum]]) -> bytes:
+def _sp_zbest(fibres: Sequence[tuple[Fibre, SimulatedSpectrum]]) -> bytes:
     rows = np.concatenate([specobj_row(target, spectrum) for target, spectrum in _all_fibres(fibres)])
     table = np.zeros(FIBRES, dtype=[(name, rows.dtype[name]) for name in ZBEST_COLUMNS])
     for name in ZBEST_COLUMNS:
@@ -102,10 +98,10 @@ def _sp_zbest(fibres: Sequence[tuple[Target, Spectrum]]) -> bytes:
     return _rendered(fits.HDUList([fits.PrimaryHDU(header=_header(fibres[0][0], None)), fits.BinTableHDU(table)]))
 
 
-def _all_fibres(fibres: Sequence[tuple[Target, Spectrum]]) -> list[tuple[Target, Spectrum | None]]:
+def _all_fibres(fibres: Sequence[tuple[Fibre, SimulatedSpectrum]]) -> list[tuple[Fibre, SimulatedSpectrum | None]]:
     """Return all 640 fibres; those without a target have a warning that says so."""
     some = fibres[0][0]
-    nothing = Target(
+    nothing = Fibre(
         plate=some.plate,
         mjd=some.mjd,
         fiberid=0,
@@ -120,7 +116,7 @@ def _all_fibres(fibres: Sequence[tuple[Target, Spectrum]]) -> list[tuple[Target,
     return [known.get(i) or (dataclasses.replace(nothing, fiberid=i), None) for i in range(1, FIBRES + 1)]
 
 
-def _plug_map(targets: Sequence[Target]) -> np.ndarray:
+def _plug_map(targets: Sequence[Fibre]) -> np.ndarray:
     table = np.zeros(
         FIBRES,
         dtype=[
@@ -143,7 +139,7 @@ def _plug_map(targets: Sequence[Target]) -> np.ndarray:
     return table
 
 
-def _header(target: Target, k0: int | None) -> fits.Header:
+def _header(target: Fibre, k0: int | None) -> fits.Header:
     """Return the cards that readers of plate files use."""
     header = fits.Header()
     values = primary_values(target, k0 or 0)

@@ -15,16 +15,16 @@ from typing import Any
 
 import numpy as np
 
-(STREAM_STAR, STREAM_SPECTRUM, STREAM_LABEL, STREAM_PLATE, STREAM_FIELD, STREAM_SURVEY, STREAM_SKY, STREAM_PLACE) = (
+(STREAM_STAR, STREAM_SPECTRUM, STREAM_LABEL, STREAM_PLATE, STREAM_FIELD, STREAM_SURVEY, STREAM_SKY, STREAM_POSITION) = (
     range(8)
 )
 """What a generator is for: streams of one seed are independent of each other."""
 
 MAX_SEED = 2**63 - 1
 
-TEFF_RANGE_K = (4000.0, 10000.0)
-LOGG_RANGE = (0.0, 5.0)
-FEH_RANGE = (-4.5, 0.8)
+SSPP_TEFF_RANGE_K = (4000.0, 10000.0)
+SSPP_LOGG_RANGE = (0.0, 5.0)
+SSPP_FEH_RANGE = (-4.5, 0.8)
 """Where SSPP gives parameters. Source: Lee et al. 2008, AJ 136, 2022."""
 
 SN_RANGE = (10.0, 120.0)
@@ -139,7 +139,7 @@ def _parameters(rng: np.random.Generator) -> tuple[float, float, float]:
         component = int(np.searchsorted(cumulative, rng.random()))
         log_teff, logg, feh = (means[component] + factors[component] @ rng.standard_normal(3)).tolist()
         teff = 10.0**log_teff
-        values = ((teff, TEFF_RANGE_K), (logg, LOGG_RANGE), (feh, FEH_RANGE))
+        values = ((teff, SSPP_TEFF_RANGE_K), (logg, SSPP_LOGG_RANGE), (feh, SSPP_FEH_RANGE))
         if all(low <= value <= high for value, (low, high) in values):
             return teff, logg, feh
 

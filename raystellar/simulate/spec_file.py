@@ -14,11 +14,10 @@ import numpy as np
 from astropy.io import fits
 
 from raystellar.files import places
-from raystellar.simulate.instrument import Spectrum
+from raystellar.schema import FITS_BLOCK, FITS_CARD
+from raystellar.simulate.instrument import SimulatedSpectrum
 from raystellar.simulate.specobj import array_type, dtype, layout, specobj_row, spzline_rows
-from raystellar.simulate.spectro1d import Target, specobj_id
-
-BLOCK, CARD = 2880, 80
+from raystellar.simulate.spectro1d import Fibre, specobj_id
 
 COADD = (
     ("flux", "E"),
@@ -126,7 +125,7 @@ class Template:
     def __init__(self, cards: list[tuple[str, Any, str]]) -> None:
         header = fits.Header([fits.Card(*card) for card in cards])
         self.text = header.tostring().encode("ascii")
-        self.places = {name: CARD * i for i, name in enumerate(header) if name != "COMMENT"}
+        self.places = {name: FITS_CARD * i for i, name in enumerate(header) if name != "COMMENT"}
 
     def fill(self, values: dict[str, Any]) -> bytes:
         """Return the header with these values; a string must be as long as that of the template."""
@@ -143,7 +142,7 @@ def spec_name(plate: int, mjd: int, fiberid: int) -> str:
     return f"spec-{plate:04d}-{mjd:05d}-{fiberid:04d}.fits"
 
 
-def write_spec(path: str, target: Target, spectrum: Spectrum) -> int:
+def write_spec(path: str, target: Fibre, spectrum: SimulatedSpectrum) -> int:
     """Write one spectrum, complete or not at all, and return the bytes of the file.
 
     Raises
@@ -153,7 +152,7 @@ def write_spec(path: str, target: Target, spectrum: Spectrum) -> int:
     return write_atomic(path, spec_bytes(target, spectrum))
 
 
-def spec_bytes(target: Target, spectrum: Spectrum) -> bytes:
+def spec_bytes(target: Fibre, spectrum: SimulatedSpectrum) -> bytes:
     """Return the whole file of one spectrum."""
     coadd, specobj, spzline = coadd_table(spectrum), specobj_row(target, spectrum), spzline_rows(target)
     primary, coadd_header, specobj_header, spzline_header = _templates()
@@ -170,7 +169,7 @@ def spec_bytes(target: Target, spectrum: Spectrum) -> bytes:
     )
 
 
-def coadd_table(spectrum: Spectrum) -> np.ndarray:
+def coadd_table(spectrum: SimulatedSpectrum) -> np.ndarray:
     """Return HDU1 as a big-endian record array."""
     table = np.empty(len(spectrum.flux), dtype=[(name, dtype(form)) for name, form in COADD])
     for name, _ in COADD:
@@ -178,7 +177,7 @@ def coadd_table(spectrum: Spectrum) -> np.ndarray:
     return table
 
 
-def primary_values(target: Target, k0: int) -> dict[str, Any]:
+def primary_values(target: Fibre, k0: int) -> dict[str, Any]:
     """Return the cards of the primary header that differ from file to file."""
     return {
         "TAI": (target.mjd + 0.25) * 86400.0,
@@ -246,4 +245,4 @@ def _table_cards(columns: Any, rows: int, name: str) -> list[tuple[str, Any, str
 
 
 def _padded(data: bytes) -> bytes:
-    return data + b"\0" * (-len(data) % BLOCK)
+    return data + b"\0" * (-len(data) % FITS_BLOCK)

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from raystellar.simulate.instrument import Spectrum
-from raystellar.simulate.spectro1d import Target, specobj_id
+from raystellar.simulate.instrument import SimulatedSpectrum
+from raystellar.simulate.spectro1d import Fibre, specobj_id
 
-BANDS = ((3800.0, 4000.0), (4000.0, 5500.0), (5500.0, 6900.0), (6900.0, 8200.0), (8200.0, 9220.0))
+SN_BANDS = ((3800.0, 4000.0), (4000.0, 5500.0), (5500.0, 6900.0), (6900.0, 8200.0), (8200.0, 9220.0))
 """Where SN_MEDIAN is taken, about ugriz [A]."""
 
 
@@ -28,7 +28,7 @@ def layout() -> dict[str, Any]:
     return content
 
 
-def specobj_row(target: Target, spectrum: Spectrum | None) -> np.ndarray:
+def specobj_row(target: Fibre, spectrum: SimulatedSpectrum | None) -> np.ndarray:
     """Return HDU2: one big-endian record; without a spectrum, what only depends on the target."""
     row = _empty_row().copy()
     one = row[0]
@@ -40,7 +40,7 @@ def specobj_row(target: Target, spectrum: Spectrum | None) -> np.ndarray:
     return row
 
 
-def spzline_rows(target: Target) -> np.ndarray:
+def spzline_rows(target: Fibre) -> np.ndarray:
     """Return HDU3: the lines that were looked for, as big-endian records."""
     rows = _spzline_template().copy()
     rows["PLATE"], rows["MJD"], rows["FIBERID"] = target.plate, target.mjd, target.fiberid
@@ -61,7 +61,7 @@ def dtype(code: str) -> str:
     return {"E": ">f4", "D": ">f8", "J": ">i4", "I": ">i2", "K": ">i8", "B": "u1"}[code]
 
 
-def _target_values(target: Target) -> dict[str, Any]:
+def _target_values(target: Fibre) -> dict[str, Any]:
     ra, dec = math.radians(target.ra), math.radians(target.dec)
     elodie, kind = target.elodie, "SKY" if target.sky else "NONLEGACY"
     return {
@@ -98,11 +98,11 @@ def _target_values(target: Target) -> dict[str, Any]:
     }
 
 
-def _spectrum_values(spectrum: Spectrum) -> dict[str, Any]:
+def _spectrum_values(spectrum: SimulatedSpectrum) -> dict[str, Any]:
     good = spectrum.ivar > 0
     loglam = spectrum.loglam[good]
     sn = spectrum.flux[good] * np.sqrt(spectrum.ivar[good])
-    edges = np.searchsorted(loglam, np.log10(BANDS))
+    edges = np.searchsorted(loglam, np.log10(SN_BANDS))
     ends = 10.0 ** loglam[[0, -1]].astype(np.float64) if len(loglam) else np.zeros(2)
     return {
         "WAVEMIN": ends[0],

@@ -11,16 +11,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from raystellar.simulate.photosphere.constants import LIGHT_KM_S
 from raystellar.simulate.population import Star
+from raystellar.spectra.bitmasks import ZWARNING_NEGATIVE_MODEL, ZWARNING_SKY, ZWARNING_SMALL_DELTA_CHI2
+from raystellar.spectra.record import SPEED_OF_LIGHT_KM_S
 
 VELOCITY_OFFSET_KM_S = -7.3
 """What the pipeline's velocities lack. Source: Lee et al. 2008, AJ 136, 2022."""
 
 VELOCITY_ERROR_KM_S = 10.0
 """Error of the pipeline's redshift of a star at S/N 35."""
-
-ZWARNING_SKY, ZWARNING_SMALL_DELTA_CHI2, ZWARNING_NEGATIVE_MODEL = 1, 4, 8
 
 SUBCLASSES = (
     (3900.0, "K7"),
@@ -54,7 +53,7 @@ class Elodie:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Target:
+class Fibre:
     """One fibre of a plate: where it points, and what the pipeline makes of it."""
 
     plate: int
@@ -80,32 +79,32 @@ class Target:
     elodie: Elodie = field(default=Elodie("", 0.0, 0.0, 0.0, 0.0, 0.0))
 
 
-def specobj_id(target: Target, with_fibre: bool = True) -> int:
+def specobj_id(target: Fibre, with_fibre: bool = True) -> int:
     """Return SPECOBJID, or PLATEID without the fibre: the bit fields of SDSS-III for run2d 26."""
     fibre = target.fiberid if with_fibre else 0
     return (target.plate << 50) | (fibre << 38) | ((target.mjd - 50000) << 24) | (26 << 10)
 
 
 def classify_star(star: Star, rng: np.random.Generator) -> dict[str, object]:
-    """Return the fields of ``Target`` that the pipeline finds for a star."""
+    """Return the fields of ``Fibre`` that the pipeline finds for a star."""
     growth = math.sqrt(35.0 / star.sn)
     guess = star.teff + 120.0 * growth * rng.standard_normal()
     subclass = [name for bound, name in SUBCLASSES if guess >= bound or name == "K7"][-1]
     velocity = star.rv + VELOCITY_OFFSET_KM_S
-    z = (velocity + VELOCITY_ERROR_KM_S * growth * rng.standard_normal()) / LIGHT_KM_S
+    z = (velocity + VELOCITY_ERROR_KM_S * growth * rng.standard_normal()) / SPEED_OF_LIGHT_KM_S
     unsure = star.sn < 12.0 and rng.random() < 0.03
     return {
         "object_class": "STAR",
         "subclass": subclass,
         "z": z,
-        "z_err": 0.4 * VELOCITY_ERROR_KM_S * growth / LIGHT_KM_S * float(np.exp(rng.normal(0.0, 0.2))),
+        "z_err": 0.4 * VELOCITY_ERROR_KM_S * growth / SPEED_OF_LIGHT_KM_S * float(np.exp(rng.normal(0.0, 0.2))),
         "zwarning": ZWARNING_SMALL_DELTA_CHI2 if unsure else 0,
         "elodie": _elodie(star, velocity, growth, rng),
     }
 
 
 def classify_sky(rng: np.random.Generator) -> dict[str, object]:
-    """Return the fields of ``Target`` that the pipeline finds for a sky fibre: nonsense with a warning."""
+    """Return the fields of ``Fibre`` that the pipeline finds for a sky fibre: nonsense with a warning."""
     u = rng.random()
     name, subclasses = SKY_CLASSES[0 if u < 0.41 else 1 if u < 0.71 else 2]
     z = rng.normal(0.0, 0.003) if name == "STAR" else rng.uniform(0.0, 1.0 if name == "GALAXY" else 7.0)
@@ -127,5 +126,5 @@ def _elodie(star: Star, velocity: float, growth: float, rng: np.random.Generator
     """Return the nearest of a coarse library; a star never agrees with it exactly."""
     teff = 10 * round((star.teff + 130.0 * rng.standard_normal()) / 10.0)
     logg, feh = star.logg + 0.25 * rng.standard_normal(), star.feh + 0.2 * rng.standard_normal()
-    z = (velocity + 4.0 * growth * rng.standard_normal()) / LIGHT_KM_S
+    z = (velocity + 4.0 * growth * rng.standard_normal()) / SPEED_OF_LIGHT_KM_S
     return Elodie(f"SIM{teff:05d}", float(teff), round(logg, 2), round(feh, 2), z, 1.0e-5 * growth)

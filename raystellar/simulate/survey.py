@@ -28,14 +28,14 @@ from raystellar.config import digest
 from raystellar.errors import IncompleteError, OutputError
 from raystellar.files import places
 from raystellar.schema import Column
-from raystellar.simulate.instrument import Conditions, Spectrum, draw_conditions, observe
+from raystellar.simulate.instrument import Conditions, SimulatedSpectrum, draw_conditions, observe
 from raystellar.simulate.labels import SSPP_COLUMNS, label_row, write_sspp_table
 from raystellar.simulate.plate_file import FIBRES, write_plate_files
 from raystellar.simulate.population import (
     MAX_SEED,
     STREAM_FIELD,
     STREAM_LABEL,
-    STREAM_PLACE,
+    STREAM_POSITION,
     STREAM_SKY,
     STREAM_SPECTRUM,
     STREAM_SURVEY,
@@ -46,7 +46,7 @@ from raystellar.simulate.population import (
     generator,
 )
 from raystellar.simulate.spec_file import spec_name, write_atomic, write_spec
-from raystellar.simulate.spectro1d import Target, classify_sky, classify_star
+from raystellar.simulate.spectro1d import Fibre, classify_sky, classify_star
 
 SPECTRA_DIR, PARTS_DIR, SSPP_NAME, TRUTH_NAME = "spectra", "_parts", "ssppOut.fits", "truth.parquet"
 
@@ -144,7 +144,7 @@ class SurveySummary:
 
 
 @dataclass(frozen=True)
-class _Plate:
+class _PlateSetup:
     index: int
     number: int
     mjd: int
@@ -156,7 +156,7 @@ class _Plate:
     """A permutation of 1 .. 640: stars take the first ones, sky fibres the next."""
 
 
-_Exposure = tuple[Target, "Star | None", Spectrum, dict[str, Any]]
+_Exposure = tuple[Fibre, "Star | None", SimulatedSpectrum, dict[str, Any]]
 
 
 def plates(config: SimulateConfig) -> list[int]:
@@ -251,12 +251,15 @@ def finish(config: SimulateConfig, out: str) -> SurveySummary:
 
 def rest_spectrum(star: Star) -> tuple[np.ndarray, np.ndarray]:
     """Return log10 wavelength [A] and flux of a star at rest."""
-    from raystellar.simulate.photosphere.synthesis import LOGLAM, synthesize  # its tables take a second to load
+    from raystellar.simulate.photosphere.synthesis import (
+        SYNTHESIS_LOGLAM,
+        synthesize,
+    )  # its tables take a second to load
 
-    return LOGLAM, synthesize(star.teff, star.logg, star.feh, alpha=star.alpha, vmicro=star.vmicro)
+    return SYNTHESIS_LOGLAM, synthesize(star.teff, star.logg, star.feh, alpha=star.alpha, vmicro=star.vmicro)
 
 
-def _exposures(config: SimulateConfig, plate: _Plate) -> Iterator[_Exposure]:
+def _exposures(config: SimulateConfig, plate: _PlateSetup) -> Iterator[_Exposure]:
     """Yield (target, star or None, spectrum, row of labels) for each fibre of the plate."""
     first = plate.index * config.stars_per_plate
     count = min(config.stars - first, config.stars_per_plate)
@@ -290,12 +293,12 @@ def _star_of(config: SimulateConfig, plate_index: int, observation: int, rng: np
     return dataclasses.replace(star, sn=draw_sn(config.population, rng)), False
 
 
-def _plate(config: SimulateConfig, index: int) -> _Plate:
+def _plate(config: SimulateConfig, index: int) -> _PlateSetup:
     rng = generator(config.seed, STREAM_SURVEY, 1 + index)
     field_rng = generator(config.seed, STREAM_FIELD, index // 2)
     number = plate_number(index)
     low, high = (math.sin(math.radians(dec)) for dec in DEC_RANGE_DEG)
-    return _Plate(
+    return _PlateSetup(
         index=index,
         number=number,
         mjd=int(np.interp(number, *MJD_OF_PLATE)) + int(rng.integers(-20, 21)),
@@ -307,13 +310,13 @@ def _plate(config: SimulateConfig, index: int) -> _Plate:
     )
 
 
-def _target(seed: int, plate: _Plate, fibre: int, place: int, **pipeline: Any) -> Target:
+def _target(seed: int, plate: _PlateSetup, fibre: int, place: int, **pipeline: Any) -> Fibre:
     """Place a fibre on the plate; ``place`` is the number of the star, so that it stays where it is."""
-    rng = generator(seed, STREAM_PLACE, place)
+    rng = generator(seed, STREAM_POSITION, place)
     radius, angle = PLATE_RADIUS_DEG * math.sqrt(rng.random()), rng.uniform(0.0, 2.0 * math.pi)
     dec = plate.dec + radius * math.sin(angle)
     ra = (plate.ra + radius * math.cos(angle) / math.cos(math.radians(dec))) % 360.0
-    return Target(
+    return Fibre(
         plate=plate.number,
         mjd=plate.mjd,
         fiberid=fibre,
@@ -325,7 +328,9 @@ def _target(seed: int, plate: _Plate, fibre: int, place: int, **pipeline: Any) -
     )
 
 
-def _truth_row(path: str, target: Target, star: Star | None, spectrum: Spectrum, plate: _Plate) -> dict[str, Any]:
+def _truth_row(
+    path: str, target: Fibre, star: Star | None, spectrum: SimulatedSpectrum, plate: _PlateSetup
+) -> dict[str, Any]:
     names = ("teff", "logg", "feh", "alpha", "vmicro", "rv", "ebv", "g")
     return {
         "path": path,

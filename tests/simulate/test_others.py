@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from raystellar.simulate.others import KINDS, LOGLAM, OBSERVED, m_dwarf_flux, observe_kind
+from raystellar.simulate.others import OBSERVED_WAVE, SPECTRUM_KINDS, SYNTHESIS_LOGLAM, m_dwarf_flux, observe_kind
 from raystellar.simulate.photosphere.synthesis import white_dwarf
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SPECTRUM_KINDS)
 def test_every_kind_is_a_spectrum_that_depends_on_its_number_alone(kind):
     first, again, other = (observe_kind(kind, 5, index) for index in (7, 7, 8))
     assert np.array_equal(first.spectrum.flux, again.spectrum.flux)
@@ -17,7 +17,7 @@ def test_every_kind_is_a_spectrum_that_depends_on_its_number_alone(kind):
     assert (first.spectrum.ivar >= 0).all()
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("sky", "noise")])
+@pytest.mark.parametrize("kind", [kind for kind in SPECTRUM_KINDS if kind not in ("sky", "noise")])
 def test_odd_spectra_have_the_signal_to_noise_of_the_survey(kind):
     sn = [observe_kind(kind, 1, index).spectrum.sn_median for index in range(12)]
     assert min(sn) > 9.0
@@ -36,15 +36,15 @@ def test_what_has_no_stellar_velocity_is_left_where_it_is():
 
 def width(flux, centre, half):
     """Return the equivalent width [A] of a line under a straight line through its surroundings."""
-    inside = np.abs(OBSERVED - centre) < half
-    beside = (np.abs(OBSERVED - centre) >= half) & (np.abs(OBSERVED - centre) < 1.3 * half)
-    continuum = np.polyval(np.polyfit(OBSERVED[beside], flux[beside], 1), OBSERVED[inside])
-    return float(np.trapezoid(1.0 - flux[inside] / continuum, OBSERVED[inside]))
+    inside = np.abs(OBSERVED_WAVE - centre) < half
+    beside = (np.abs(OBSERVED_WAVE - centre) >= half) & (np.abs(OBSERVED_WAVE - centre) < 1.3 * half)
+    continuum = np.polyval(np.polyfit(OBSERVED_WAVE[beside], flux[beside], 1), OBSERVED_WAVE[inside])
+    return float(np.trapezoid(1.0 - flux[inside] / continuum, OBSERVED_WAVE[inside]))
 
 
 def test_white_dwarfs_have_the_broad_lines_of_real_ones():
     assert 35.0 < width(white_dwarf(12000.0, 8.0), 4862.7, 120.0) < 65.0  # real: 40 to 60
-    assert LOGLAM.shape == white_dwarf(9000.0, 8.0).shape
+    assert SYNTHESIS_LOGLAM.shape == white_dwarf(9000.0, 8.0).shape
     with pytest.raises(ValueError, match="8000 to 17000"):
         white_dwarf(30000.0, 8.0)
 
@@ -57,5 +57,5 @@ def test_m_dwarfs_have_the_bands_of_real_ones(real_data):
     part = (wave > 4500.0) & (wave < 7300.0)
     assert used.sum() >= 5
     for teff, flux in zip(miles["teff"][used], miles["flux"][used], strict=True):
-        ours = np.interp(wave, OBSERVED, m_dwarf_flux(float(teff)))
+        ours = np.interp(wave, OBSERVED_WAVE, m_dwarf_flux(float(teff)))
         assert np.corrcoef(ours[part], flux[part])[0, 1] > 0.75

@@ -1,7 +1,14 @@
 import numpy as np
 import pytest
 
-from raystellar.simulate.population import FEH_RANGE, LOGG_RANGE, TEFF_RANGE_K, Population, draw_star, generator
+from raystellar.simulate.population import (
+    SSPP_FEH_RANGE,
+    SSPP_LOGG_RANGE,
+    SSPP_TEFF_RANGE_K,
+    Population,
+    draw_star,
+    generator,
+)
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +48,9 @@ def test_the_stars_are_those_of_sspp(stars, name, quantiles, tolerance):
 
 def test_the_stars_lie_in_the_domain(stars):
     for name, (low, high) in (
-        ("teff", TEFF_RANGE_K),
-        ("logg", LOGG_RANGE),
-        ("feh", FEH_RANGE),
+        ("teff", SSPP_TEFF_RANGE_K),
+        ("logg", SSPP_LOGG_RANGE),
+        ("feh", SSPP_FEH_RANGE),
         ("sn", (10, 120)),
         ("rv", (-600, 600)),
         ("alpha", (-0.2, 0.6)),

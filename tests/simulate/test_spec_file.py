@@ -12,7 +12,7 @@ from raystellar.simulate.plate_file import write_plate_files
 from raystellar.simulate.population import Star
 from raystellar.simulate.spec_file import COADD, write_atomic, write_spec
 from raystellar.simulate.specobj import layout, specobj_row
-from raystellar.simulate.spectro1d import Target, classify_sky, classify_star, specobj_id
+from raystellar.simulate.spectro1d import Fibre, classify_sky, classify_star, specobj_id
 
 LOGLAM = np.arange(142000, 159400) * 2.5e-5
 STAR = Star(index=0, teff=5800.0, logg=4.4, feh=-0.5, alpha=0.1, vmicro=1.0, rv=120.0, ebv=0.05, g=17.0, sn=40.0)
@@ -22,7 +22,7 @@ REAL = Path(os.environ.get("RAYSTELLAR_TEST_DATA", Path(__file__).parents[3] / "
 def exposed(fibre=31, star=STAR):
     rng = np.random.default_rng(fibre)
     fields = classify_sky(rng) if star is None else classify_star(star, rng)
-    target = Target(
+    target = Fibre(
         plate=266,
         mjd=51602,
         fiberid=fibre,
@@ -81,7 +81,7 @@ def test_the_columns_are_those_of_a_real_file(written):
 
 
 def test_identifiers_are_the_bit_fields_of_sdss():
-    target = Target(plate=266, mjd=51602, fiberid=31, ra=0.0, dec=0.0, plate_ra=0.0, plate_dec=0.0)
+    target = Fibre(plate=266, mjd=51602, fiberid=31, ra=0.0, dec=0.0, plate_ra=0.0, plate_dec=0.0)
     assert specobj_id(target) == 299497923312379904
     assert specobj_id(target, with_fibre=False) == 299489402097264640
 
@@ -90,7 +90,7 @@ def test_every_sky_fibre_is_marked_and_many_pass_for_stars():
     classes = []
     for seed in range(300):
         fields = classify_sky(np.random.default_rng(seed))
-        target = Target(plate=1, mjd=51602, fiberid=1, ra=0.0, dec=0.0, plate_ra=0.0, plate_dec=0.0, **fields)
+        target = Fibre(plate=1, mjd=51602, fiberid=1, ra=0.0, dec=0.0, plate_ra=0.0, plate_dec=0.0, **fields)
         row = specobj_row(target, None)[0]
         assert row["ZWARNING"] & 1
         assert row["SOURCETYPE"].strip() == b"SKY"

@@ -8,10 +8,10 @@ from astropy.io import fits
 
 from raystellar.errors import IncompleteError, OutputError
 from raystellar.simulate import survey
-from raystellar.simulate.instrument import LOGLAM as LOGLAM_OF_PIXELS
-from raystellar.simulate.labels import MISSING, label_row, label_sigma
+from raystellar.simulate.instrument import SDSS_LOGLAM
+from raystellar.simulate.labels import SSPP_MISSING, label_row, label_sigma
 from raystellar.simulate.population import Population, draw_star
-from raystellar.simulate.spectro1d import Target
+from raystellar.simulate.spectro1d import Fibre
 from raystellar.simulate.survey import SimulateConfig, finish, is_labelled, plate_number, plates, write_plate
 
 LOGLAM = np.arange(142000, 159400) * 2.5e-5
@@ -150,7 +150,7 @@ def test_limits_are_checked(values, message):
 
 
 def label_errors(sn, count=3000):
-    target = Target(plate=266, mjd=51602, fiberid=1, ra=1.0, dec=2.0, plate_ra=0.0, plate_dec=0.0)
+    target = Fibre(plate=266, mjd=51602, fiberid=1, ra=1.0, dec=2.0, plate_ra=0.0, plate_dec=0.0)
     rng = np.random.default_rng(int(sn))
     stars = [dataclasses.replace(draw_star(Population(), 1, index), sn=sn) for index in range(count)]
     rows = [label_row(target, star, sn, rng) for star in stars]
@@ -166,7 +166,7 @@ def label_errors(sn, count=3000):
 )
 def test_label_errors_grow_at_low_sn(sn, bounds):
     stars, rows = label_errors(sn)
-    good = [(star, row) for star, row in zip(stars, rows, strict=True) if row["TEFF_ADOP"] != MISSING]
+    good = [(star, row) for star, row in zip(stars, rows, strict=True) if row["TEFF_ADOP"] != SSPP_MISSING]
     for name, (low, high) in bounds.items():
         errors = np.array([row[f"{name.upper()}_ADOP"] - getattr(star, name) for star, row in good])
         stated = np.array([row[f"{name.upper()}_ADOP_UNC"] for _, row in good])
@@ -181,7 +181,7 @@ def test_flags_say_which_rows_have_no_labels():
     _, rows = label_errors(30.0)
     critical = [row for row in rows if row["FLAG"][0] in "DdHhESV" or row["FLAG"][4] in "BRX"]
     assert 0.01 < len(critical) / len(rows) < 0.05
-    assert all(row["TEFF_ADOP"] == row["FEH_ADOP"] == MISSING for row in critical)
+    assert all(row["TEFF_ADOP"] == row["FEH_ADOP"] == SSPP_MISSING for row in critical)
     normal = sum(row["FLAG"] == "nnnnn" for row in rows) / len(rows)
     assert 0.8 < normal < 0.96
     assert all(row["TEFF_ADOP"] > 0 for row in rows if row["FLAG"] == "nnnnn")
@@ -200,5 +200,5 @@ def test_the_physics_covers_the_lattice_at_any_velocity():
     assert np.isfinite(flux).all()
     assert flux.min() > 0
     margin = 700.0 / 299792.458 / np.log(10.0)
-    assert loglam[0] < LOGLAM_OF_PIXELS[0] - margin
-    assert loglam[-1] > LOGLAM_OF_PIXELS[-1] + margin
+    assert loglam[0] < SDSS_LOGLAM[0] - margin
+    assert loglam[-1] > SDSS_LOGLAM[-1] + margin

@@ -18,7 +18,7 @@ from raystellar.simulate.photosphere.constants import (
     BOLTZMANN_ERG_K,
     BOLTZMANN_EV_K,
     HC_OVER_K_ANGSTROM_K,
-    LIGHT_CM_S,
+    SPEED_OF_LIGHT_CM_S,
     STEFAN_BOLTZMANN_CGS,
 )
 from raystellar.simulate.photosphere.ionisation import gas_state
@@ -30,7 +30,7 @@ TAU_ROSS = np.exp(LN_TAU)
 LN_STEP = LN_TAU[1] - LN_TAU[0]
 MIXING_LENGTH = 1.25
 """Mixing length in pressure scale heights (ATLAS9: Castelli, Gratton & Kurucz 1997)."""
-RADIATION_CONSTANT_CGS = 4.0 * STEFAN_BOLTZMANN_CGS / LIGHT_CM_S
+RADIATION_CONSTANT_CGS = 4.0 * STEFAN_BOLTZMANN_CGS / SPEED_OF_LIGHT_CM_S
 
 
 def _rosseland_grid() -> tuple[np.ndarray, np.ndarray]:
@@ -153,7 +153,7 @@ def flux_share(
     scale = pressure / (rho * gravity)
     heat_per_gram = heat * BOLTZMANN_ERG_K * nuclei / rho
     length = MIXING_LENGTH * scale
-    u = 3.0 * RADIATION_CONSTANT_CGS * LIGHT_CM_S * temperature**3
+    u = 3.0 * RADIATION_CONSTANT_CGS * SPEED_OF_LIGHT_CM_S * temperature**3
     u *= math.sqrt(8.0 * scale / gravity) / (heat_per_gram * rho * alpha * length * length)
     xi = math.sqrt(u * u + excess)
     for _ in range(40):

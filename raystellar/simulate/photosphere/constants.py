@@ -1,8 +1,9 @@
 """Physical constants in cgs, the unit in every name (CODATA 2018, IAU 2015)."""
 
+from raystellar.spectra.record import SPEED_OF_LIGHT_KM_S
+
 PLANCK_ERG_S = 6.62607015e-27
-LIGHT_CM_S = 2.99792458e10
-LIGHT_KM_S = 2.99792458e5
+SPEED_OF_LIGHT_CM_S = SPEED_OF_LIGHT_KM_S * 1e5
 BOLTZMANN_ERG_K = 1.380649e-16
 BOLTZMANN_EV_K = 8.617333262e-5
 ELECTRON_MASS_G = 9.1093837015e-28

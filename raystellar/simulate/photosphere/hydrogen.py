@@ -27,7 +27,7 @@ from raystellar.simulate.photosphere.constants import (
     HYDROGEN_ATOM_G,
     HYDROGEN_IONISATION_EV,
     HYDROGEN_LIMIT_ANGSTROM,
-    LIGHT_CM_S,
+    SPEED_OF_LIGHT_CM_S,
 )
 from raystellar.simulate.photosphere.opacity import occupation
 
@@ -180,13 +180,13 @@ def add_hydrogen_lines(
             stimulated = 1.0 - math.exp(-HC_OVER_K_ANGSTROM_K / (centre * t))
             # pi e^2/(m c^2) f lambda^2, wavelength in angstrom: cm2 angstrom
             front = CLASSICAL_CROSS_SECTION_CM * 1e-8 * f * centre * centre * lower * w * stimulated
-            doppler = centre * speed / LIGHT_CM_S
+            doppler = centre * speed / SPEED_OF_LIGHT_CM_S
             shift = lines[line, 4] * field
             soft2 = (3.7250 * shift) ** 2 + (2.0 * doppler) ** 2
             stark = 3.0 * shift * math.sqrt(shift)
             share = stark * HOLTSMARK_NORM / soft2**0.75
             width = self_width(t, neutral[d], lines[line, 5], lines[line, 6])
-            lorentz = width * centre * centre * 1e-8 / (2.0 * math.pi * LIGHT_CM_S)
+            lorentz = width * centre * centre * 1e-8 / (2.0 * math.pi * SPEED_OF_LIGHT_CM_S)
             edge = centre * 2.302585 * (REACH_DEX if m <= 8.0 else REACH_HIGH_DEX)
             first = np.searchsorted(wavelength, centre - edge)
             last = np.searchsorted(wavelength, centre + edge)

@@ -9,14 +9,14 @@ spectrum is smooth in them.
 
 import numpy as np
 
-from raystellar.simulate.photosphere.constants import LIGHT_KM_S
 from raystellar.simulate.photosphere.hydrogen import HYDROGEN_LINES
-from raystellar.simulate.photosphere.lines import LINES
+from raystellar.simulate.photosphere.lines import ATOMIC_LINES
+from raystellar.spectra.record import SPEED_OF_LIGHT_KM_S
 
 STEP_DEX = 2.5e-5
 FIRST, LAST = 142_058, 159_381
 """Integers k such that log10(lambda) = k * STEP_DEX: 3560 to 9650 angstrom."""
-LOGLAM = np.arange(FIRST, LAST + 1) * STEP_DEX
+SYNTHESIS_LOGLAM = np.arange(FIRST, LAST + 1) * STEP_DEX
 """log10 of the vacuum wavelengths [A] of the output pixels."""
 CORE_KM_S = (0.0, 1.6, 3.2, 5.0, 8.0, 13.0)
 """Offsets of fine points from a line centre: equivalent widths to 1-2 % of a ten times finer run."""
@@ -31,7 +31,7 @@ REFINED_LEVEL = 16
 
 def _around(centres: np.ndarray, offsets_km_s: tuple[float, ...]) -> np.ndarray:
     """Wavelengths at +- the offsets from every centre."""
-    beta = np.array(offsets_km_s) / LIGHT_KM_S
+    beta = np.array(offsets_km_s) / SPEED_OF_LIGHT_KM_S
     return np.concatenate([np.outer(centres, 1.0 + beta).ravel(), np.outer(centres, 1.0 - beta).ravel()])
 
 
@@ -45,7 +45,7 @@ def _thin(fixed: np.ndarray, extra: np.ndarray, closest_km_s: float) -> np.ndarr
     wave, keep = wave[order], keep[order]
     kept: list[tuple[float, bool]] = []
     for w, must in zip(wave, keep, strict=True):
-        near = bool(kept) and (w / kept[-1][0] - 1.0) * LIGHT_KM_S < closest_km_s
+        near = bool(kept) and (w / kept[-1][0] - 1.0) * SPEED_OF_LIGHT_KM_S < closest_km_s
         if near and must and not kept[-1][1]:
             kept[-1] = (w, True)
         elif must or not near:
@@ -75,7 +75,7 @@ def fine_lattice(loglam: np.ndarray, line_centres: np.ndarray) -> tuple[np.ndarr
 
 def coarse_lattice() -> np.ndarray:
     """Return wavelengths [A] for the smooth opacity: regular in log10, refined at the hydrogen cores."""
-    base = 10.0 ** np.arange(LOGLAM[0] - 4 * COARSE_DEX, LOGLAM[-1] + 5 * COARSE_DEX, COARSE_DEX)
+    base = 10.0 ** np.arange(SYNTHESIS_LOGLAM[0] - 4 * COARSE_DEX, SYNTHESIS_LOGLAM[-1] + 5 * COARSE_DEX, COARSE_DEX)
     return _thin(base, _around(_hydrogen_centres(), HYDROGEN_KM_S), 2.0)
 
 
@@ -85,5 +85,5 @@ def interpolation(coarse: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, n
     return index, (points - coarse[index]) / (coarse[index + 1] - coarse[index])
 
 
-FINE_WAVE, PIXEL_EDGE = fine_lattice(LOGLAM, LINES[:, 0])
+FINE_WAVE, PIXEL_EDGE = fine_lattice(SYNTHESIS_LOGLAM, ATOMIC_LINES[:, 0])
 COARSE_WAVE = coarse_lattice()

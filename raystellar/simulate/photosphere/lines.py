@@ -18,13 +18,13 @@ from raystellar.simulate.photosphere.constants import (
     BOLTZMANN_EV_K,
     CLASSICAL_CROSS_SECTION_CM,
     HC_OVER_K_ANGSTROM_K,
-    LIGHT_CM_S,
     RYDBERG_EV,
+    SPEED_OF_LIGHT_CM_S,
 )
 
 UNSOLD_FACTOR = 2.0
 """Van der Waals widths over Unsoeld's: about 2 for iron-group lines (Barklem et al. 2000, A&AS 142)."""
-FAINTEST = 1e-3
+FAINTEST_LINE = 1e-3
 """Line over continuous opacity at which a line is cut off; profiles reach zero there smoothly."""
 GAUSS_REACH = 4.2
 """Least half window in Doppler widths: exp(-4.2^2) = 2e-8."""
@@ -72,8 +72,8 @@ def _voigt_table() -> np.ndarray:
 
 
 VOIGT = _voigt_table()
-LINES = line_table(read_lines())
-LINE_MASS_G = MASS_AMU[LINES[:, 1].astype(int)] * ATOMIC_MASS_G
+ATOMIC_LINES = line_table(read_lines())
+LINE_MASS_G = MASS_AMU[ATOMIC_LINES[:, 1].astype(int)] * ATOMIC_MASS_G
 
 
 @njit(cache=True, nogil=True)
@@ -138,7 +138,7 @@ def _centre_strength(
     front = CLASSICAL_CROSS_SECTION_CM * 1e-8 * wave * wave * line[4] / 1.7724539
     for d in range(temperature.size):
         speed = math.sqrt(thermal[d] * thermal[d] / mass + micro * micro)
-        doppler[d] = wave * speed / LIGHT_CM_S
+        doppler[d] = wave * speed / SPEED_OF_LIGHT_CM_S
         t = temperature[d]
         level = populations[element, stage, d] * math.exp(-excitation / (BOLTZMANN_EV_K * t))
         level *= 1.0 - math.exp(-HC_OVER_K_ANGSTROM_K / (wave * t))
@@ -150,7 +150,7 @@ def _damping(
     line: np.ndarray, doppler: np.ndarray, temperature: np.ndarray, ne: np.ndarray, neutral: np.ndarray, a: np.ndarray
 ) -> None:
     """Fill the Voigt parameter a = gamma lambda^2 / (4 pi c Doppler) of one line at all depths."""
-    front = line[0] * line[0] * 1e-8 / (4.0 * math.pi * LIGHT_CM_S)
+    front = line[0] * line[0] * 1e-8 / (4.0 * math.pi * SPEED_OF_LIGHT_CM_S)
     for d in range(temperature.size):
         gamma = line[5] + line[6] * ne[d] + line[7] * neutral[d] * (temperature[d] * 1e-4) ** 0.38
         a[d] = front * gamma / doppler[d]
@@ -203,13 +203,13 @@ def add_lines(
 ) -> None:
     """Add line opacity to the smooth one, in place.
 
-    The half window of a line follows its strength: it ends where the wing falls below FAINTEST of the continuum.
+    The half window of a line follows its strength: it ends where the wing falls below FAINTEST_LINE of the continuum.
 
     Parameters
     ----------
     ratio : opacity over norm (wavelengths, depths), changed in place
     wavelength : increasing [A, vacuum]
-    lines, masses : rows of `LINES` and their `LINE_MASS_G`
+    lines, masses : rows of `ATOMIC_LINES` and their `LINE_MASS_G`
     populations : density over partition function [cm-3] (elements, 3, depths)
     temperature, ne, neutral : [K], electrons and hydrogen atoms [cm-3] (depths,)
     reference : opacity over norm without lines at the line centres (lines, depths)
@@ -226,17 +226,17 @@ def add_lines(
         peak = 0.0
         for d in range(first_depth, last_depth):
             peak = max(peak, strength[d] / norm[d] / reference[line, d])
-        if peak <= FAINTEST:
+        if peak <= FAINTEST_LINE:
             continue
         _damping(lines[line], doppler, temperature, ne, neutral, a)
         reach2, width = 0.0, 0.0
         for d in range(first_depth, last_depth):
             wing = strength[d] / norm[d] / reference[line, d] * a[d] * 0.5642 * doppler[d] ** 2
-            reach2 = max(reach2, wing / FAINTEST)
+            reach2 = max(reach2, wing / FAINTEST_LINE)
             width = max(width, doppler[d])
         edge = math.sqrt(reach2 + (GAUSS_REACH * width) ** 2)
         edge = edge / (1.0 + edge / 300.0)
-        soft = (1.0 - FAINTEST / peak) ** 2
+        soft = (1.0 - FAINTEST_LINE / peak) ** 2
         for d in range(depths):
             strength[d] *= soft / norm[d]
             wing1[d] = strength[d] * a[d] * 0.5641896 * doppler[d] ** 2

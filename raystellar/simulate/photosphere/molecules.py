@@ -18,7 +18,7 @@ from raystellar.simulate.photosphere.ionisation import molecule_constant, rotor_
 CARBON, NITROGEN, OXYGEN = INDEX["C"], INDEX["N"], INDEX["O"]
 MAGNESIUM, TITANIUM, IRON = INDEX["Mg"], INDEX["Ti"], INDEX["Fe"]
 CH, CN, MGH, TIO, IRON_FOREST, ION_FOREST = range(6)
-BANDS = np.array(
+MOLECULAR_BANDS = np.array(
     [
         # molecule, head [A], tail to the blue [A], tail to the red [A], oscillator strength
         (CH, 4312.0, 32.0, 14.0, 0.0025),
@@ -47,7 +47,7 @@ FOREST_EV = (3.0, 3.2)
 def band_table(wavelength: np.ndarray) -> np.ndarray:
     """Return cross sections [cm2] that go with `absorbers`, shape (wavelengths, 6), at wavelengths [A]."""
     out = np.zeros((wavelength.size, 6))
-    for molecule, head, blue, red, f in BANDS:
+    for molecule, head, blue, red, f in MOLECULAR_BANDS:
         offset = wavelength - head
         shape = np.exp(np.where(offset < 0.0, offset / blue, -offset / red)) / (blue + red)
         out[:, int(molecule)] += CLASSICAL_CROSS_SECTION_CM * 1e-8 * f * wavelength**2 * shape

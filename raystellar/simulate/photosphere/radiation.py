@@ -11,9 +11,9 @@ import numpy as np
 from numba import njit
 from scipy.special import expn
 
-from raystellar.simulate.photosphere.constants import HC_OVER_K_ANGSTROM_K, LIGHT_CM_S, PLANCK_ERG_S
+from raystellar.simulate.photosphere.constants import HC_OVER_K_ANGSTROM_K, PLANCK_ERG_S, SPEED_OF_LIGHT_CM_S
 
-PLANCK_FRONT = 2.0 * PLANCK_ERG_S * LIGHT_CM_S**2 * 1e32
+PLANCK_FRONT = 2.0 * PLANCK_ERG_S * SPEED_OF_LIGHT_CM_S**2 * 1e32
 """2 h c^2 such that B_lambda is in erg/s/cm2/A/sr for a wavelength in angstrom."""
 TAU_STEP = 0.02
 TAU_DEEP = 18.0

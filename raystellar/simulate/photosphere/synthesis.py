@@ -1,6 +1,6 @@
 """Synthetic spectra: atmosphere, opacity, emergent flux, on one fixed lattice.
 
-The public face of the sub-package: `LOGLAM` and `synthesize`.
+The public face of the sub-package: `SYNTHESIS_LOGLAM` and `synthesize`.
 """
 
 import math
@@ -13,13 +13,13 @@ from raystellar.simulate.photosphere.atmosphere import LN_STEP, TAU_ROSS, struct
 from raystellar.simulate.photosphere.atoms import abundances
 from raystellar.simulate.photosphere.hydrogen import HYDROGEN_LINES, add_hydrogen_lines
 from raystellar.simulate.photosphere.ionisation import gas_state, stage_fractions
-from raystellar.simulate.photosphere.lattice import LOGLAM
-from raystellar.simulate.photosphere.lines import LINE_MASS_G, LINES, add_lines
+from raystellar.simulate.photosphere.lattice import SYNTHESIS_LOGLAM
+from raystellar.simulate.photosphere.lines import ATOMIC_LINES, LINE_MASS_G, add_lines
 from raystellar.simulate.photosphere.molecules import absorbers, band_table
 from raystellar.simulate.photosphere.opacity import THOMSON_CM2, continuum, depth_factors, h_minus_table, rayleigh
 from raystellar.simulate.photosphere.radiation import emergent_flux, planck, scattering_excess
 
-__all__ = ["LOGLAM", "microturbulence", "synthesize", "white_dwarf"]
+__all__ = ["SYNTHESIS_LOGLAM", "microturbulence", "synthesize", "white_dwarf"]
 
 LIMITS = {
     "teff": (3900.0, 11000.0, "K"),
@@ -33,7 +33,7 @@ LIMITS = {
 COARSE_TABLE = h_minus_table(lattice.COARSE_WAVE)
 BAND_TABLE = band_table(lattice.COARSE_WAVE)
 FINE_INDEX, FINE_FRACTION = lattice.interpolation(lattice.COARSE_WAVE, lattice.FINE_WAVE)
-LINE_INDEX, LINE_FRACTION = lattice.interpolation(lattice.COARSE_WAVE, LINES[:, 0])
+LINE_INDEX, LINE_FRACTION = lattice.interpolation(lattice.COARSE_WAVE, ATOMIC_LINES[:, 0])
 LINE_DEPTHS = np.searchsorted(TAU_ROSS, [1e-4, 1.5])
 """Depths between which the strength of a line against the continuum is judged."""
 
@@ -169,7 +169,7 @@ def _emergent(
     add_lines(
         ratio,
         wavelength,
-        LINES,
+        ATOMIC_LINES,
         LINE_MASS_G,
         populations,
         model[0],
@@ -185,7 +185,7 @@ def _emergent(
 
 
 def synthesize(teff: float, logg: float, feh: float, alpha: float = 0.0, vmicro: float | None = None) -> np.ndarray:
-    """Return the flux F_lambda at the surface of a star at rest, averaged over the pixels of `LOGLAM`.
+    """Return the flux F_lambda at the surface of a star at rest, averaged over the pixels of `SYNTHESIS_LOGLAM`.
 
     Parameters
     ----------

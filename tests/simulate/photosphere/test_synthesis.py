@@ -13,12 +13,12 @@ from raystellar.simulate.photosphere.atmosphere import TAU_ROSS, structure
 from raystellar.simulate.photosphere.atoms import INDEX, IONISATION_EV, SYMBOLS, TERMS, abundances
 from raystellar.simulate.photosphere.hydrogen import line_wavelength, oscillator_strength
 from raystellar.simulate.photosphere.ionisation import gas_state, stage_fractions
-from raystellar.simulate.photosphere.lines import LINES, voigt
+from raystellar.simulate.photosphere.lines import ATOMIC_LINES, voigt
 from raystellar.simulate.photosphere.opacity import depth_factors, h_minus_table, occupation
 from raystellar.simulate.photosphere.radiation import e4
-from raystellar.simulate.photosphere.synthesis import LOGLAM, _emergent, microturbulence, synthesize
+from raystellar.simulate.photosphere.synthesis import SYNTHESIS_LOGLAM, _emergent, microturbulence, synthesize
 
-WAVE = 10.0**LOGLAM
+WAVE = 10.0**SYNTHESIS_LOGLAM
 DATA = Path(os.environ.get("RAYSTELLAR_TEST_DATA", Path(__file__).parents[3] / ".." / "shared" / "data"))
 SUN = (5777.0, 4.44, 0.0)
 
@@ -110,7 +110,7 @@ def test_flux_is_near_a_black_body_in_the_window(label, within):
     # minimum of H- at 1.6 micron lets flux out in the infrared instead
     flux = synthesize(*label)
     black = np.pi * 1.191043e27 / WAVE**5 / np.expm1(1.438777e8 / (WAVE * label[0]))
-    assert flux.shape == LOGLAM.shape
+    assert flux.shape == SYNTHESIS_LOGLAM.shape
     assert np.all(np.isfinite(flux))
     assert np.all(flux > 0)
     assert np.trapezoid(flux, WAVE) == pytest.approx(np.trapezoid(black, WAVE), rel=within)
@@ -162,8 +162,8 @@ def test_strong_lines_stand_at_their_vacuum_wavelengths():
         near = np.flatnonzero(abs(WAVE - wave) < 3.0)
         assert WAVE[near[np.argmin(flux[near])]] == pytest.approx(wave, abs=0.4)
     assert abs(air_to_vacuum(5889.951) - 5891.583) < 0.01
-    assert np.all(np.diff(LINES[:, 0]) >= 0)
-    assert set(LINES[:, 1].astype(int)) <= set(range(len(SYMBOLS)))
+    assert np.all(np.diff(ATOMIC_LINES[:, 0]) >= 0)
+    assert set(ATOMIC_LINES[:, 1].astype(int)) <= set(range(len(SYMBOLS)))
 
 
 @pytest.mark.parametrize("base", [(5000.0, 3.0, -1.0), (8000.0, 4.0, 0.0)])
