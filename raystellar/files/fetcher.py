@@ -30,13 +30,14 @@ import errno
 import os
 import random
 from collections import deque
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from fsspec.asyn import get_loop
 from fsspec.utils import get_protocol
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, wait_exponential
 
 from raystellar.errors import InputError, SpectrumError
 from raystellar.files import places
@@ -241,25 +242,45 @@ class Fetcher:
 
         return b"".join(await asyncio.gather(*map(one, range(start, end, step))))
 
-    async def _again(self, request: Any, pieces: int) -> Any:
-        """Return what ``request()`` does, tried again where that may help; ``pieces`` scales its time.
+    async def _again(self, request: Callable[[], Coroutine[Any, Any, T]], pieces: int) -> T:
+        """Return the result of ``request()``, which is repeated while it fails for a cause that may pass.
+
+        Parameters
+        ----------
+        request : starts a request
+        pieces : factor by which the time limit of one request is multiplied
 
         Raises
         ------
-        SpectrumError : it fails in the end
+        SpectrumError : the last try has failed, or another try cannot help
         """
-        wait_s = self.config.backoff_s
-        for left in range(self.config.retries, -1, -1):
-            try:
-                return await _within(request(), self.config.timeout_s * pieces)
-            except Refused as error:
-                if not (error.again and left):
-                    tries = self.config.retries - left + 1
-                    detail = error.detail + (f"; tried {tries} times" if tries > 1 else "")
-                    raise SpectrumError("fetch", error.reason, detail) from error
-                # the dice keep a thousand actors from coming back at the same moment
-                await asyncio.sleep(min(max(wait_s * random.uniform(0.5, 1.0), error.wait_s), MAX_WAIT_S))
-            wait_s *= 2
+
+        async def attempt() -> T:
+            return await _within(request(), self.config.timeout_s * pieces)
+
+        retrying = AsyncRetrying(
+            stop=stop_after_attempt(self.config.retries + 1),
+            wait=self._pause_s,
+            retry=retry_if_exception(lambda error: isinstance(error, Refused) and error.again),
+            sleep=asyncio.sleep,
+            reraise=True,
+        )
+        try:
+            return await retrying(attempt)
+        except Refused as error:
+            tries = retrying.statistics["attempt_number"]
+            detail = error.detail + (f"; tried {tries} times" if tries > 1 else "")
+            raise SpectrumError("fetch", error.reason, detail) from error
+
+    def _pause_s(self, state: RetryCallState) -> float:
+        """Return the pause before the next try [s]: the back-off or the server's Retry-After, whichever is longer.
+
+        The back-off is shortened at random by up to a half, so that a thousand actors do not return at one moment.
+        """
+        backoff_s = wait_exponential(multiplier=self.config.backoff_s)(state) * random.uniform(0.5, 1.0)
+        error = state.outcome.exception() if state.outcome else None
+        asked_s = error.wait_s if isinstance(error, Refused) else 0.0
+        return min(max(backoff_s, asked_s), MAX_WAIT_S)
 
 
 def _result(future: Future[RemoteFile]) -> RemoteFile | SpectrumError:

@@ -1,3 +1,4 @@
+import asyncio
 import contextlib
 import errno
 import io
@@ -309,11 +310,60 @@ def test_the_rest_of_a_file_is_tried_again_too(archive, fetcher):
         one(fetcher, url)._fetcher.ask(url, 0, len(FULL)).result()
 
 
-def test_a_wait_that_the_server_asks_for_is_kept(archive, fetcher):
-    url = archive.add("/file", LITE, status=503, times=1, headers={"Retry-After": "1"})
-    start = time.monotonic()
+@pytest.fixture
+def pauses(monkeypatch):
+    """The pauses between tries [s], which are noted in place of being waited for."""
+    pauses = []
+
+    async def note(seconds):
+        pauses.append(seconds)
+
+    monkeypatch.setattr(asyncio, "sleep", note)
+    return pauses
+
+
+def refused(monkeypatch, config, wait_s=0.0):
+    """Return the error of a file on a server that refuses every request and asks for a pause of ``wait_s``."""
+
+    class Refusing:
+        async def get(self, path, start, end):
+            raise Refused("too many requests", "status 429", again=True, wait_s=wait_s)
+
+    monkeypatch.setattr(fetch, "remote", lambda *_: Refusing())
+    return one(Fetcher(config), "https://data.org/spec.fits")
+
+
+def test_the_pause_doubles_with_every_try(monkeypatch, pauses):
+    error = refused(monkeypatch, FetchConfig(retries=6, backoff_s=0.5))
+    assert len(pauses) == 6
+    for n, pause in enumerate(pauses):
+        assert 0.25 * 2**n <= pause <= 0.5 * 2**n
+    assert error.detail == "status 429; tried 7 times"
+
+
+def test_pauses_differ_between_actors_and_are_bounded(monkeypatch, pauses):
+    for _ in range(2):
+        refused(monkeypatch, FetchConfig(retries=10, backoff_s=1.0))
+    assert pauses[0] != pauses[10]
+    assert max(pauses) == pauses[9] == fetch.MAX_WAIT_S
+    pauses.clear()
+    refused(monkeypatch, FetchConfig(retries=2, backoff_s=0.0))
+    assert pauses == [0, 0]
+
+
+def test_the_longer_of_the_servers_pause_and_the_back_off_is_kept(monkeypatch, pauses):
+    refused(monkeypatch, FetchConfig(retries=5, backoff_s=1.0), wait_s=5.0)
+    assert pauses[:3] == [5.0, 5.0, 5.0]
+    assert 8 <= pauses[4] <= 16
+    pauses.clear()
+    refused(monkeypatch, FetchConfig(retries=1), wait_s=3600.0)
+    assert pauses == [fetch.MAX_WAIT_S]
+
+
+def test_the_pause_that_a_server_asks_for_is_read_from_its_answer(archive, fetcher, pauses):
+    url = archive.add("/file", LITE, status=503, times=1, headers={"Retry-After": "7"})
     assert one(fetcher, url).head == LITE
-    assert time.monotonic() - start >= 1
+    assert 7.0 in pauses
 
 
 def test_files_that_fail_in_a_row_are_an_outage_and_single_failures_are_not(archive):
