@@ -27,8 +27,8 @@ MAX_PLATE_BYTES = 1 << 29
 
 _GZIP = b"\x1f\x8b"
 _REFUSALS = (
-    (FileNotFoundError, "file not found"),
-    (NotADirectoryError, "file not found"),
+    (FileNotFoundError, "not found"),
+    (NotADirectoryError, "not found"),
     (PermissionError, "no permission"),
     (IsADirectoryError, "is a directory"),
 )
@@ -218,7 +218,7 @@ def exists(path: str) -> bool:
     try:
         return bool(fetch(path, 1))
     except SpectrumError as error:
-        if error.reason == "file not found":
+        if error.reason == "not found":
             return False
         raise
 

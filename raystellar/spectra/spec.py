@@ -9,7 +9,7 @@ times slower and reads nearly everything. Both refuse what cannot be trusted, wi
 =======  =======================================================================================
 stage    reason
 =======  =======================================================================================
-fetch    file not found, no permission, is a directory, bad path, read failed
+fetch    not found, no permission, is a directory, bad path, read failed
 read     empty file, not a FITS file, truncated, damaged gzip, damaged header, unreadable FITS
 read     not a spec file, no coadd table, no object table, unreasonable size
 read     missing column NAME, bad column NAME, missing NAME, bad value NAME

@@ -13,7 +13,7 @@ from servers import Archive
 from raystellar.engine.session import Resources
 from raystellar.errors import InputError, SpectrumError
 from raystellar.files.fetcher import FetchConfig, Fetcher
-from raystellar.preprocess.ingest import MANY_SPECTRA, ingest
+from raystellar.preprocess.ingest import MIN_OUTAGE_SPECTRA, ingest
 from raystellar.preprocess.pixels import PreprocessConfig, Preprocessor
 from raystellar.spectra import Slice
 from raystellar.stages.label import label
@@ -83,17 +83,17 @@ def test_reading_that_fails_is_known_too(files, monkeypatch):
 
 def test_a_folder_that_is_gone_ends_the_shard(files, tmp_path):
     (tmp_path / "in").rename(tmp_path / "elsewhere")
-    with pytest.raises(InputError, match=r"15 in a row.*file not found"):
+    with pytest.raises(InputError, match=r"15 in a row.*not found"):
         do(files)
-    with pytest.raises(InputError, match=rf"{MANY_SPECTRA} in a row"):  # all of a small shard
-        do(files[:MANY_SPECTRA])
-    assert reasons(do(files[: MANY_SPECTRA - 1])) == ["file not found"] * (MANY_SPECTRA - 1)
+    with pytest.raises(InputError, match=rf"{MIN_OUTAGE_SPECTRA} in a row"):  # all of a small shard
+        do(files[:MIN_OUTAGE_SPECTRA])
+    assert reasons(do(files[: MIN_OUTAGE_SPECTRA - 1])) == ["not found"] * (MIN_OUTAGE_SPECTRA - 1)
 
 
 def test_a_few_files_that_are_gone_are_rejects(files):
     for path in files[3:15]:
         path.unlink()
-    assert reasons(do(files)).count("file not found") == 12
+    assert reasons(do(files)).count("not found") == 12
 
 
 def test_damaged_files_are_no_outage(files):
@@ -105,7 +105,7 @@ def test_damaged_files_are_no_outage(files):
 def test_a_file_of_many_spectra_that_is_gone_ends_the_shard(tmp_path):
     with pytest.raises(InputError, match=r"1 in a row"):
         do([tmp_path / "spPlate-0266-51602.fits"], spectra=640)
-    assert reasons(do([tmp_path / "spPlate-0266-51602.fits"], spectra=3)) == ["file not found"] * 3
+    assert reasons(do([tmp_path / "spPlate-0266-51602.fits"], spectra=3)) == ["not found"] * 3
 
 
 def test_a_table_on_a_disk_that_fails_is_not_called_damaged(tmp_path, monkeypatch):

@@ -148,7 +148,7 @@ def test_files_that_are_gone_are_told_of(labelled, tmp_path):
     assert main(["report", str(out)]) == 0
     page = read(out / "_report.html")
     assert page.sections == CATALOG_SECTIONS
-    assert page.texts["best"].count("The spectrum cannot be shown: file not found.") == 4
+    assert page.texts["best"].count("The spectrum cannot be shown: not found.") == 4
 
 
 def test_without_its_model_spectra_are_shown_and_answers_are_not(labelled, tmp_path):

@@ -108,7 +108,7 @@ def test_urls_are_read_as_files_are():
     assert count_spectra("memory://sources/table.parquet") == ROWS
     plate = list(read_spectra("memory://sources/spPlate-0266-51602.fits"))
     assert (len(plate), plate[0].object_class) == (FIBRES, "STAR")
-    assert [item.reason for item in read_spectra("memory://sources/none.fits")] == ["file not found"]
+    assert [item.reason for item in read_spectra("memory://sources/none.fits")] == ["not found"]
     assert [item.reason for item in read_spectra("nonsense://survey/none.fits")] == ["read failed"]
 
 

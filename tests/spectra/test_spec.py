@@ -216,13 +216,13 @@ def test_only_the_needed_part_of_a_long_file_is_read(tmp_path, monkeypatch):
 
 
 def test_files_that_cannot_be_fetched(tmp_path, monkeypatch):
-    assert reason(path=str(tmp_path / "none.fits")) == "file not found"
+    assert reason(path=str(tmp_path / "none.fits")) == "not found"
     assert reason(path=str(tmp_path)) == "is a directory"
     assert reason(path="a\0b") == "bad path"
     assert reason(path="\ud800") == "bad path"
     (tmp_path / "file").write_bytes(b"")
     assert reason(path=str(tmp_path / "file")) == "empty file"
-    assert reason(path=str(tmp_path / "file" / "below")) == "file not found"
+    assert reason(path=str(tmp_path / "file" / "below")) == "not found"
     os.mkfifo(tmp_path / "pipe")
     assert reason(path=str(tmp_path / "pipe")) == "empty file"
     for error, expected in ((PermissionError(13, "no"), "no permission"), (OSError(5, "i/o"), "read failed")):
