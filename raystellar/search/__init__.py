@@ -1,12 +1,13 @@
-"""What a search for hyperparameters does, without saying who does it: no Ray here, and no torch.
+"""The search for hyperparameters, without Ray and without torch.
 
-``space``    what may be chosen, and what network and training a choice means
-``trials``   what is known of every trial; the one file that a search leaves and goes on from
-``schedule`` which trial is to be trained how far next: a function of what is known, and of nothing else
-``sampler``  which choices are worth a trial, likewise
-``conductor`` hands out what is to be done, and keeps on record what comes of it
-``config``   the sections ``tune`` and ``space`` of the settings
+    config     sections ``tune`` and ``space`` of the settings
+    space      the parameters of a search, and the network and training that a choice of them means
+    trials     the record of every trial, kept in ``trials.json``
+    schedule   the tasks that come next, by successive halving
+    sampler    the choices that come next, by Optuna
+    conductor  hands out tasks one by one and records their outcomes
+    replay     the order in which a finished search ran its tasks
 
-As both are functions of the trials on record, a search that was killed goes on as if it had not been, and how many
-workers take part changes nothing but the time.
+Schedule and sampler are functions of the recorded trials and of nothing else. A search that was killed therefore
+continues as if it had not been, and the number of workers changes only the time.
 """

@@ -1,4 +1,4 @@
-"""Hand out the tasks of a search one by one, and keep on record what comes of them."""
+"""Hand out the tasks of a search one by one, and record their outcomes."""
 
 from __future__ import annotations
 
@@ -13,20 +13,22 @@ from raystellar.search.trials import Trial, read_trials, write_trials
 
 
 class Conductor:
-    """A search between two tasks.
+    """The state of a running search.
 
     Parameters
     ----------
-    run : folder of the search; what it has on record is not done again
-    space, config : of the search
-    epochs : of a whole training
-    earlier : trials of a search before, to learn from
+    run : folder of the search; tasks that it has on record are not run again
+    space : parameters of the search
+    config : settings of the search
+    epochs : epochs of a whole training
+    earlier : trials of an earlier search, from which the sampler learns
 
     Attributes
     ----------
-    watch : called whenever something has changed
-    trials : all that were proposed
+    watch : called with the conductor after every change
+    trials : all proposed trials
     running : tasks that were taken and have not ended
+    finished : whether no task is left
     """
 
     def __init__(
@@ -46,7 +48,7 @@ class Conductor:
         self.finished = False
 
     def take(self) -> Task | None:
-        """Return a task that may be begun now; None where others have to end before, or all is ``finished``."""
+        """Return a task to begin now; None if running tasks must end first, or if the search is ``finished``."""
         if not self._queue and not self.running:
             self._queue = self._step()
             self.finished = not self._queue
@@ -58,14 +60,14 @@ class Conductor:
         return task
 
     def put(self, task: Task, outcome: dict[str, Any]) -> None:
-        """Record what came of a task; ``outcome`` has fields of ``Trial``."""
+        """Record the outcome of a task; ``outcome`` holds fields of ``Trial``."""
         self.running.discard(task)
         self.trials[task.trial].update(outcome, task.repeat)
         write_trials(self._run, self.trials)
         self.watch(self)
 
     def _step(self) -> list[Task]:
-        """Return the tasks that are next, after proposing trials where that comes before."""
+        """Return the next tasks; propose new trials first if the schedule asks for them."""
         step = next_step(self.trials, self.config, self.epochs)
         if isinstance(step, Propose):
             generation = 1 + max((trial.generation for trial in self.trials), default=-1)

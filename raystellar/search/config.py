@@ -1,4 +1,4 @@
-"""The sections ``tune`` and ``space`` of the configuration. Source: Sec. 6."""
+"""The sections ``tune`` and ``space`` of the settings. Source: Sec. 6."""
 
 from __future__ import annotations
 
@@ -6,42 +6,45 @@ from dataclasses import dataclass
 from typing import Literal
 
 Rates = tuple[float, ...]
+"""Dropout rates to choose from."""
 
 TEMPLATES = ((16,), (32,), (48,), (48, 32), (48, 16), (32, 16), (48, 32, 16))
-"""Hidden units of a head. Source: Sec. 6."""
+"""Hidden units of a head to choose from. Source: Sec. 6."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TuneConfig:
-    """How hyperparameters are searched; decides the result, together with the data."""
+    """Settings of the search for hyperparameters. Together with the data they decide the result."""
 
     trials: int = 100
-    """Distinct choices that are tried. Source: Sec. 6."""
+    """Number of distinct choices to try. Source: Sec. 6."""
 
     sampler: Literal["tpe", "gp", "random"] = "tpe"
-    """What proposes choices: tree-structured Parzen estimator, Gaussian process, or the dice."""
+    """Method that proposes choices: tree-structured Parzen estimator, Gaussian process, or random."""
 
     generation: int = 20
-    """Choices proposed at once, from what all earlier ones have shown; as many trials can run at a time."""
+    """Number of choices proposed at once, from the outcomes of all earlier ones; so many trials can run at a time."""
 
     rungs: tuple[int, ...] = (3, 9)
-    """Epochs after which only the best go on; none: every trial is trained to the end."""
+    """Epochs after which only the best trials continue; empty: every trial is trained to the end."""
 
     keep: int = 4
-    """One of so many goes on at each rung."""
+    """Reduction factor: one of so many trials continues at each rung."""
 
     finalists: int = 3
-    """So many of the best that were trained to the end are trained again, with other seeds."""
+    """Number of the best fully trained trials that are trained again with other seeds."""
 
     seeds: int = 3
-    """With so many seeds each, for the luck of one seed is as large as what is between good choices; 1: once only."""
+    """Number of seeds for each finalist; 1: the finalists are not trained again. The scatter between seeds is as large
+    as the differences between good choices."""
 
     objective: Literal["loss", "parameters", "time"] = "loss"
-    """``loss`` is the validation loss; the others are Pareto searches for it and the number of parameters, or the
-    time of inference, which is measured and so differs from run to run."""
+    """Quantity to minimise. ``loss`` is the validation loss. ``parameters`` and ``time`` are Pareto searches for the
+    loss and the number of parameters, or the time of inference. That time is measured, so it differs from run to run.
+    """
 
     seed: int = 0
-    """Of the choices; what is trained has ``fit.seed``."""
+    """Seed of the choices; trainings use ``fit.seed``."""
 
     def __post_init__(self) -> None:
         least = {"trials": 1, "generation": 1, "keep": 2, "finalists": 1, "seeds": 1, "seed": 0}
@@ -54,7 +57,7 @@ class TuneConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class SpaceConfig:
-    """What is searched; the defaults are the paper's. Source: Sec. 6."""
+    """Values to choose from; the defaults are those of the paper. Source: Sec. 6."""
 
     stem: tuple[int, ...] = (64, 96, 128)
     """Units of the stem."""
@@ -66,27 +69,27 @@ class SpaceConfig:
     """Numbers of residual blocks."""
 
     block_units: tuple[int, ...] = (32, 48, 64)
-    """Units of every block."""
+    """Units of each block; all blocks of a network have the same."""
 
     trunk_dropout: Rates = (0.0, 0.1, 0.2, 0.3, 0.4)
     """Dropout rates at the end of every block."""
 
     heads: tuple[tuple[int, ...], ...] = TEMPLATES
-    """Hidden units of each head, chosen for each by itself."""
+    """Hidden units of a head; each head has its own choice."""
 
     head_dropout: Rates = (0.0, 0.1, 0.2, 0.3, 0.4)
-    """Dropout rates of each head, chosen for each by itself."""
+    """Dropout rates of a head; each head has its own choice."""
 
     learning_rate: tuple[float, float] = (1e-4, 5e-3)
-    """Least and greatest peak learning rate, uniform in the logarithm."""
+    """Least and greatest peak learning rate; uniform in the logarithm."""
 
     weight_decay: tuple[float, float] = (1e-5, 1e-2)
-    """Least and greatest weight decay, uniform in the logarithm."""
+    """Least and greatest weight decay; uniform in the logarithm."""
 
     def __post_init__(self) -> None:
         for name, values in vars(self).items():
             if not values or len(set(values)) != len(values):
-                raise ValueError(f"{name} = {values} must hold values, each once")
+                raise ValueError(f"{name} = {values} must hold values, none of them twice")
         for name in ("learning_rate", "weight_decay"):
             low, high = getattr(self, name)
             if not 0 < low < high:

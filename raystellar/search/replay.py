@@ -1,4 +1,4 @@
-"""In which order a search trained what, found from its trials: see ``search.schedule`` for what comes next when."""
+"""Recover the order in which a search ran its tasks from its recorded trials; see ``search.schedule`` for the rules."""
 
 from __future__ import annotations
 
@@ -8,35 +8,30 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from raystellar.search.config import TuneConfig
-from raystellar.search.schedule import Task, order
+from raystellar.search.schedule import Task, milestones, order
 from raystellar.search.trials import Trial
 
 
-def stages(config: TuneConfig, epochs: int) -> list[int]:
-    """Return the epochs after which trials are compared, and those of a whole training."""
-    return [*(rung for rung in config.rungs if rung < epochs), epochs]
-
-
 def replay(trials: Sequence[Trial], config: TuneConfig, epochs: int) -> Iterator[Task]:
-    """Yield the tasks of a search in their order; those of one step, which ran at a time, by their place in it.
+    """Yield the tasks of a search in the order of its steps; tasks of one step ran at the same time.
 
-    Who went on stands in the record; the losses say when. Where they cannot, as times of inference were measured anew
-    since, a trial went on last of all.
+    The record says which trials continued after a rung. The losses say in which step each of them did. If the losses
+    do not decide the step (a time of inference was measured again), the trial is taken to have continued last.
 
     Parameters
     ----------
-    trials : all of the search
-    config : of the search
-    epochs : of a whole training
+    trials : all trials of the search
+    config : settings of the search
+    epochs : epochs of a whole training
     """
-    steps, known = stages(config, epochs), list[Trial]()
+    steps, known = milestones(config, epochs), list[Trial]()
     for _, generation in itertools.groupby(trials, lambda trial: trial.generation):
         new = [replace(trial, validation=[], repeats={}, failure="") for trial in generation]
         known += new
         yield from _done([Task(trial.number, steps[0]) for trial in new], known, trials)
         for level in range(1, len(steps) - 1):
-            places = -(-len(known) // config.keep**level) - sum(_beyond(trial, steps[level - 1]) for trial in known)
-            yield from _done(_promoted(known, trials, config, steps, level)[: max(0, places)], known, trials)
+            free = -(-len(known) // config.keep**level) - sum(_beyond(trial, steps[level - 1]) for trial in known)
+            yield from _done(_promoted(known, trials, config, steps, level)[: max(0, free)], known, trials)
     for level in range(1, len(steps)):
         yield from _done(_promoted(known, trials, config, steps, level), known, trials)
     finalists = [trial for trial in order(known, config) if trials[trial.number].repeats]
@@ -45,9 +40,9 @@ def replay(trials: Sequence[Trial], config: TuneConfig, epochs: int) -> Iterator
 
 
 def best_so_far(trials: Sequence[Trial], config: TuneConfig, epochs: int) -> list[tuple[int, float, int]]:
-    """Return where the least validation loss so far became less.
+    """Return each improvement of the least validation loss so far.
 
-    Further seeds do not count: theirs are other losses of the same choice.
+    Losses of further seeds are left out, as they belong to a choice that has a loss already.
 
     Returns
     -------
@@ -71,19 +66,19 @@ def best_so_far(trials: Sequence[Trial], config: TuneConfig, epochs: int) -> lis
 def _promoted(
     known: Sequence[Trial], trials: Sequence[Trial], config: TuneConfig, steps: Sequence[int], level: int
 ) -> list[Task]:
-    """Return the tasks of those who wait at the rung before ``level`` and went on, the best first."""
+    """Return the tasks of trials that wait at the rung before ``level`` and will continue, the best first."""
     before = steps[level - 1]
     waiting = order([trial for trial in known if trial.epochs == before and not trial.failure], config, before)
     return [Task(trial.number, steps[level]) for trial in waiting if _beyond(trials[trial.number], before)]
 
 
 def _beyond(trial: Trial, rung: int) -> bool:
-    """Return whether a trial went on after a rung, or failed to."""
+    """Return whether a trial was trained beyond a rung, or failed on its way."""
     return trial.epochs > rung or (bool(trial.failure) and trial.epochs == rung)
 
 
 def _done(tasks: Sequence[Task], known: list[Trial], trials: Sequence[Trial]) -> Iterator[Task]:
-    """Yield tasks that the record holds, and take in what came of them."""
+    """Yield the tasks that the record holds, and add their outcomes to ``known``."""
     for task in tasks:
         after = _after(task, known[task.trial], trials[task.trial])
         if after != known[task.trial]:
@@ -92,9 +87,9 @@ def _done(tasks: Sequence[Task], known: list[Trial], trials: Sequence[Trial]) ->
 
 
 def _after(task: Task, known: Trial, trial: Trial) -> Trial:
-    """Return what is known of a task's trial after it."""
+    """Return the trial of a task as it was known after the task."""
     if task.repeat:
-        here = {seed: loss for seed, loss in trial.repeats.items() if seed == str(task.repeat)}
-        return replace(known, repeats=known.repeats | here)
+        repeat = {seed: loss for seed, loss in trial.repeats.items() if seed == str(task.repeat)}
+        return replace(known, repeats=known.repeats | repeat)
     failure = trial.failure if task.until > trial.epochs else ""
     return replace(known, validation=trial.validation[: task.until], failure=failure)

@@ -1,9 +1,8 @@
-"""Which choices are worth a trial, from what all earlier ones have shown.
+"""Propose the next choices of a search with Optuna, from the outcomes of all earlier trials.
 
-Optuna's samplers see a trial's place in the order of all trials in place of its loss, for losses after one epoch and
-after thirty cannot be compared: those that came further are better, of those that came as far the ones of less
-loss. The places are given as quantiles of a normal distribution. Proposals are a function of the trials on record
-and the seed: nothing is kept between two calls.
+A sampler sees the rank of a trial instead of its loss, because losses after one epoch and after thirty cannot be
+compared. Trials that were trained longer rank first, then trials of lower loss. Ranks are passed as quantiles of a
+normal distribution. Proposals are a function of the recorded trials and the seed; nothing is kept between two calls.
 """
 
 from __future__ import annotations
@@ -26,24 +25,24 @@ if TYPE_CHECKING:
     import optuna
 
 TRIES = 100
-"""Proposals of one known choice after which the space is taken for exhausted."""
+"""Proposals of known choices in a row after which the space counts as exhausted."""
 
 AGAIN = 4
-"""One of so many choices of the first generation is one of the best of an earlier search, tried again."""
+"""Share of the first generation, as one in so many, that repeats the best choices of an earlier search."""
 
 
 def propose(
     space: Space, trials: Sequence[Trial], earlier: Sequence[Trial], count: int, config: TuneConfig
 ) -> list[Choice]:
-    """Return ``count`` choices that no trial has made.
+    """Return new choices, which no trial has made.
 
     Parameters
     ----------
-    space : what may be chosen
-    trials : all of this search, each with a loss or a failure
-    earlier : of a search before, whose order is learnt from, too, and whose best are tried again first
-    count : of the choices
-    config : of the search
+    space : parameters of the search
+    trials : all trials of this search, each with a loss or a failure
+    earlier : trials of an earlier search; the sampler learns from their order, and the best are tried again first
+    count : number of choices
+    config : settings of the search
 
     Raises
     ------
@@ -51,20 +50,20 @@ def propose(
     """
     import optuna
 
-    optuna.logging.set_verbosity(optuna.logging.ERROR)  # it warns of packages that would make it quicker
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # Optuna warns of packages that would make it quicker
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study = _study(space, trials, earlier, config)
-        found = [] if trials else [trial.choice for trial in _ranked(earlier, config)[: count // AGAIN]]
-        known = {key(trial.choice) for trial in trials} | {key(choice) for choice in found}
-        while len(found) < count:
-            found.append(_unknown(study, space, known))
-            known.add(key(found[-1]))
-    return found
+        choices = [] if trials else [trial.choice for trial in _ranked(earlier, config)[: count // AGAIN]]
+        known = {key(trial.choice) for trial in trials} | {key(choice) for choice in choices}
+        while len(choices) < count:
+            choices.append(_unknown(study, space, known))
+            known.add(key(choices[-1]))
+    return choices
 
 
 def _unknown(study: optuna.Study, space: Space, known: set[str]) -> Choice:
-    """Ask until the choice is a new one."""
+    """Return a choice that is not in ``known``."""
     import optuna
 
     for _ in range(TRIES):
@@ -73,20 +72,20 @@ def _unknown(study: optuna.Study, space: Space, known: set[str]) -> Choice:
         if key(choice) not in known:
             return choice
         study.tell(trial, state=optuna.trial.TrialState.FAIL)
-    raise ConfigError(f"the space has hardly more than {len(known)} choices; ask for fewer trials")
+    raise ConfigError(f"the space has hardly more than {len(known)} choices; lower tune.trials")
 
 
 def _study(space: Space, trials: Sequence[Trial], earlier: Sequence[Trial], config: TuneConfig) -> optuna.Study:
-    """Return a study that knows the trials."""
+    """Return a study that holds the trials of this search and of an earlier one."""
     import optuna
 
     directions = [optuna.study.StudyDirection.MINIMIZE] * len(costs(Trial(0, 0, {}), config))
     study = optuna.create_study(sampler=_sampler(len(trials), len(earlier), config), directions=directions)
     distributions = space.distributions()
-    for one_search in (earlier, trials):
-        ranked = _ranked(one_search, config)
-        for place, trial in enumerate(ranked):
-            score = float(ndtri((place + 0.5) / len(ranked)))
+    for search_trials in (earlier, trials):
+        ranked = _ranked(search_trials, config)
+        for rank, trial in enumerate(ranked):
+            score = float(ndtri((rank + 0.5) / len(ranked)))
             study.add_trial(
                 optuna.trial.create_trial(
                     params=space.drawn(trial.choice),
@@ -98,11 +97,12 @@ def _study(space: Space, trials: Sequence[Trial], earlier: Sequence[Trial], conf
 
 
 def _ranked(trials: Sequence[Trial], config: TuneConfig) -> list[Trial]:
-    """Return those of which all costs are known, from the best to the worst; another search may not have timed any."""
+    """Return the trials whose costs are all known, the best first; an earlier search may not have measured times."""
     return [trial for trial in order(trials, config) if all(0 < cost < math.inf for cost in costs(trial, config))]
 
 
 def _sampler(known: int, earlier: int, config: TuneConfig) -> optuna.samplers.BaseSampler:
+    """Return the sampler, seeded by ``config.seed`` and the numbers of trials."""
     import optuna
 
     entropy = (config.seed, known, earlier) if earlier else (config.seed, known)

@@ -1,13 +1,13 @@
-"""Which trial is to be trained how far next: successive halving, a generation at a time.
+"""Decide which trials are trained next and for how long: successive halving, one generation at a time.
 
-All trials of a generation are trained to the first rung. Of all trials so far, one of ``keep`` may go on at each
-rung, those of the least loss there; who went on stays. Then the next generation is proposed. When there are no more,
-the best of the last rung are trained to the end, and the best of these again with other seeds. One generation and one
-rung are a step: what is to be done next depends on what the steps before have shown, not on the order in which trials
-of one step end.
+All trials of a generation are trained to the first rung. At each rung, one of ``keep`` of all trials so far continues:
+the ones with the least loss at that rung. A trial that continued once is never taken back. Then the next generation is
+proposed. After the last generation, the best trials of the last rung are trained to the end, and the best of these
+again with other seeds. One rung of one generation is a step. The next step depends on the outcome of the steps before,
+not on the order in which the trials of a step end.
 
-Source of the halving: Jamieson & Talwalkar (2016), https://arxiv.org/abs/1502.07943. That losses after the first
-epochs of one long schedule rank trials better than short schedules of their own was measured here.
+Source: Jamieson & Talwalkar (2016), https://arxiv.org/abs/1502.07943. All trials follow the learning rate of a whole
+training: on simulated stars, losses after its first epochs ranked trials better than short schedules did.
 """
 
 from __future__ import annotations
@@ -23,58 +23,68 @@ from raystellar.search.trials import Trial
 
 
 class Task(NamedTuple):
-    """Train a trial until it has had so many epochs."""
+    """Training of one trial up to a number of epochs."""
 
     trial: int
+    """Number of the trial."""
+
     until: int
+    """Epochs that the trial has at the end of the task."""
+
     repeat: int = 0
-    """0, or the number of a further seed with which it is trained from the beginning."""
+    """Number of a further seed with which the trial is trained from the beginning; 0 for the first seed."""
 
 
 class Propose(NamedTuple):
-    """Propose so many more choices."""
+    """Proposal of new choices."""
 
     choices: int
+    """Number of choices to propose."""
+
+
+def milestones(config: TuneConfig, epochs: int) -> list[int]:
+    """Return the epochs at which trainings pause: the rungs below ``epochs``, then ``epochs``, a whole training."""
+    return [*(rung for rung in config.rungs if rung < epochs), epochs]
 
 
 def next_step(trials: Sequence[Trial], config: TuneConfig, epochs: int) -> list[Task] | Propose:
-    """Return what is to be done next: tasks that may run at a time, or a proposal; no tasks at the end.
+    """Return the next step: tasks that may run at the same time, or a proposal; no tasks when the search is finished.
 
-    The tasks of a step that are done already are left out.
+    Tasks of the step that are done already are left out.
 
     Parameters
     ----------
-    trials : all that were proposed so far
-    config : of the search
-    epochs : of a whole training
+    trials : all trials proposed so far
+    config : settings of the search
+    epochs : epochs of a whole training
     """
-    rungs = [rung for rung in config.rungs if rung < epochs]
-    stages = [*rungs, epochs]
-    first = [Task(trial.number, stages[0]) for trial in trials if not trial.reached(stages[0])]
+    ends = milestones(config, epochs)
+    first = [Task(trial.number, ends[0]) for trial in trials if not trial.reached(ends[0])]
     if first:
         return first
-    for level in range(1, len(rungs)):
-        tasks = _promoted(trials, stages, level, config)
+    last = len(ends) - 1
+    for level in range(1, last):
+        tasks = _promoted(trials, ends, level, config)
         if tasks:
             return tasks
     if len(trials) < config.trials:
         return Propose(min(config.generation, config.trials - len(trials)))
-    return (_promoted(trials, stages, len(rungs), config) if rungs else []) or _repeats(trials, config, epochs)
+    return (_promoted(trials, ends, last, config) if last else []) or _repeats(trials, config, epochs)
 
 
 def total_epochs(config: TuneConfig, epochs: int) -> int:
-    """Return the epochs that a whole search trains."""
-    stages = [0, *(rung for rung in config.rungs if rung < epochs), epochs]
-    quotas = [_quota(config.trials, level, config) for level in range(len(stages) - 1)]
-    once = sum(quota * (b - a) for quota, (a, b) in zip(quotas, itertools.pairwise(stages), strict=True))
+    """Return the epochs that a whole search trains, over all trials and seeds."""
+    ends = [0, *milestones(config, epochs)]
+    quotas = [_quota(config.trials, level, config) for level in range(len(ends) - 1)]
+    once = sum(quota * (b - a) for quota, (a, b) in zip(quotas, itertools.pairwise(ends), strict=True))
     return once + min(config.finalists, quotas[-1]) * (config.seeds - 1) * epochs
 
 
 def order(trials: Iterable[Trial], config: TuneConfig, at: int | None = None) -> list[Trial]:
-    """Return the trials from the best to the worst by what is known after ``at`` epochs, or in all.
+    """Return the trials from the best to the worst, as known after ``at`` epochs; None: after all epochs.
 
-    A trial that came further is better; of those that came as far, the one of the less loss. In a Pareto search
-    those which no other beats come first, then those whom only these beat, and so on.
+    A trial that was trained longer is better; of trials trained for as long, the one with the lower loss. In a Pareto
+    search the first front comes first, then the second, and so on; see ``pareto_fronts``.
     """
     known = list(trials)
     fronts = pareto_fronts([costs(trial, config, at) for trial in known])
@@ -86,16 +96,17 @@ def order(trials: Iterable[Trial], config: TuneConfig, at: int | None = None) ->
 
 
 def costs(trial: Trial, config: TuneConfig, at: int | None = None) -> tuple[float, ...]:
-    """Return what the search makes small."""
+    """Return the quantities to minimise: the loss after ``at`` epochs, and the second cost of a Pareto search."""
     loss = trial.loss(at)
     further = {"loss": (), "parameters": (float(trial.parameters),), "time": (trial.predict_ms,)}
     return (loss, *further[config.objective])
 
 
 def pareto_fronts(points: Sequence[tuple[float, ...]]) -> list[int]:
-    """Return the front of each point, 0 where no other is as good in all and better in one; quadratic in their number.
+    """Return the front (n,) of each point: 0 if no other point is as good in all costs and better in one.
 
-    With one cost there is nothing to trade: all are in front 0.
+    Front 1 holds the points that only points of front 0 beat, and so on. With a single cost all points are in front 0.
+    The time is quadratic in the number of points.
     """
     if not points or len(points[0]) == 1:
         return [0] * len(points)
@@ -105,18 +116,18 @@ def pareto_fronts(points: Sequence[tuple[float, ...]]) -> list[int]:
     front = 0
     while (fronts < 0).any():
         left = fronts < 0
-        here = left & ~(worse & left[None]).any(1)
-        fronts[here] = front
+        unbeaten = left & ~(worse & left[None]).any(1)
+        fronts[unbeaten] = front
         front += 1
     return fronts.tolist()
 
 
-def _promoted(trials: Sequence[Trial], stages: Sequence[int], level: int, config: TuneConfig) -> list[Task]:
-    """Return the tasks of those who go on from the rung before ``level`` and have not yet."""
-    before, until = stages[level - 1], stages[level]
-    # one that failed on its way keeps its place, or it would matter whether another ended before
+def _promoted(trials: Sequence[Trial], ends: Sequence[int], level: int, config: TuneConfig) -> list[Task]:
+    """Return the open tasks of the trials that continue from milestone ``level - 1`` to ``level``."""
+    before, until = ends[level - 1], ends[level]
+    # a trial that failed on its way keeps its place; else the order in which tasks end would matter
     gone = [trial for trial in trials if trial.epochs > before or (trial.failure and trial.epochs == before)]
-    # ranked among all who came here, or it would matter which of this step have ended before
+    # trials are ranked among all that reached the rung; else the order in which tasks end would matter
     ranked = order((trial for trial in trials if trial.epochs >= before and not trial.failure), config, before)
     waiting = [trial for trial in ranked if trial.epochs == before]
     unfinished = [trial for trial in gone if not trial.reached(until)]
@@ -125,7 +136,7 @@ def _promoted(trials: Sequence[Trial], stages: Sequence[int], level: int, config
 
 
 def _repeats(trials: Sequence[Trial], config: TuneConfig, epochs: int) -> list[Task]:
-    """Return the tasks of the finalists with further seeds."""
+    """Return the open tasks of the finalists with further seeds."""
     done = [trial for trial in trials if trial.epochs >= epochs and not trial.failure]
     return [
         Task(trial.number, epochs, repeat)
@@ -136,4 +147,5 @@ def _repeats(trials: Sequence[Trial], config: TuneConfig, epochs: int) -> list[T
 
 
 def _quota(count: int, level: int, config: TuneConfig) -> int:
+    """Return how many of ``count`` trials may reach milestone ``level``."""
     return -(-count // config.keep**level)

@@ -1,7 +1,7 @@
-"""What may be chosen, and what network and training a choice means. Source: Sec. 6.
+"""The parameters of a search, and the network and training that a choice of them means. Source: Sec. 6.
 
-A choice is a plain mapping, parameter to value, as JSON holds it. Every parameter is chosen in every trial, so that
-samplers which know no conditions see all of the space.
+A choice is a plain mapping from parameter to value, as JSON holds it. Every trial chooses every parameter, also those
+that its network does not use, because some samplers know no conditional parameters.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 Choice = dict[str, Any]
-"""A value for each parameter; a head is a list of its hidden units."""
+"""Value of each parameter, by name; the value of a head is the list of its hidden units."""
 
 
 class Space:
@@ -29,12 +29,19 @@ class Space:
 
     Parameters
     ----------
-    config : what may be chosen
-    network, fit : what holds for all that is not searched
+    config : values to choose from
+    network, fit : settings that are not searched
+
+    Attributes
+    ----------
+    ordered : values of each parameter whose values have an order
+    named : values of each parameter without an order
+    ranges : least and greatest value of each continuous parameter
+    network, fit : settings that are not searched
 
     Raises
     ------
-    ConfigError : a value makes no network or no training
+    ConfigError : a value is not allowed for a network or a training
     """
 
     def __init__(self, config: SpaceConfig, network: NetworkConfig, fit: FitConfig) -> None:
@@ -50,51 +57,51 @@ class Space:
         self.named = {f"head_{name}": tuple(list(units) for units in config.heads) for name in TARGET_NAMES}
         self.ranges = {"learning_rate": config.learning_rate, "weight_decay": config.weight_decay}
         values = self.ordered | self.named | self.ranges
-        for place in range(max(map(len, values.values()))):  # so that each value is looked at once
-            self.meaning({name: known[min(place, len(known) - 1)] for name, known in values.items()})
+        for index in range(max(map(len, values.values()))):  # each value is part of one of these choices
+            self.meaning({name: known[min(index, len(known) - 1)] for name, known in values.items()})
 
     def distributions(self) -> dict[str, BaseDistribution]:
-        """Return what a sampler draws from: places in the lists of values, and the logarithms of the ranges."""
+        """Return the distributions that a sampler draws from: indices of values, and ranges in the logarithm."""
         from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-        found: dict[str, BaseDistribution] = {
+        distributions: dict[str, BaseDistribution] = {
             name: IntDistribution(0, len(values) - 1) for name, values in self.ordered.items()
         }
-        found |= {name: CategoricalDistribution(range(len(values))) for name, values in self.named.items()}
-        return found | {name: FloatDistribution(*ends, log=True) for name, ends in self.ranges.items()}
+        distributions |= {name: CategoricalDistribution(range(len(values))) for name, values in self.named.items()}
+        return distributions | {name: FloatDistribution(*ends, log=True) for name, ends in self.ranges.items()}
 
     def choice(self, drawn: Mapping[str, Any]) -> Choice:
-        """Return the choice that was drawn from the ``distributions``."""
+        """Return the choice that corresponds to values drawn from the ``distributions``."""
         lists = self.ordered | self.named
         return {name: lists[name][value] if name in lists else float(value) for name, value in drawn.items()}
 
     def drawn(self, choice: Choice) -> dict[str, Any]:
-        """Return what would have to be drawn for a choice.
+        """Return the values that would be drawn for a choice: the inverse of ``choice``.
 
         Raises
         ------
-        ConfigError : it does not lie in the space
+        ConfigError : the choice is not in the space
         """
         names = set(self.ordered) | set(self.named) | set(self.ranges)
         if set(choice) != names:
             raise ConfigError(f"a trial chose {sorted(choice)} and this space has {sorted(names)}")
-        found: dict[str, Any] = {}
+        drawn: dict[str, Any] = {}
         for name, values in (self.ordered | self.named).items():
             if choice[name] not in values:
                 raise ConfigError(f"a trial chose {name} = {choice[name]}, which is not in this space: {values}")
-            found[name] = values.index(choice[name])
+            drawn[name] = values.index(choice[name])
         for name, (low, high) in self.ranges.items():
             if not low <= choice[name] <= high:
                 raise ConfigError(f"a trial chose {name} = {choice[name]:g}, outside {low:g} to {high:g}")
-            found[name] = choice[name]
-        return found
+            drawn[name] = choice[name]
+        return drawn
 
     def meaning(self, choice: Choice) -> tuple[NetworkConfig, FitConfig]:
-        """Return network and training of a choice.
+        """Return the settings of the network and of the training that a choice means.
 
         Raises
         ------
-        ConfigError : they cannot be
+        ConfigError : the settings are not allowed
         """
         shape: dict[str, Any] = {"stem": choice["stem"], "blocks": (choice["block_units"],) * choice["blocks"]}
         shape |= {name: choice[name] for name in ("stem_dropout", "trunk_dropout")}
@@ -108,5 +115,5 @@ class Space:
 
 
 def key(choice: Choice) -> str:
-    """Return what two choices have in common where they are the same."""
+    """Return a text that is the same for equal choices."""
     return json.dumps(choice, sort_keys=True)

@@ -1,4 +1,4 @@
-"""What is known of every trial; kept in one JSON file, which is written anew whenever a trial has come further."""
+"""The record of every trial, kept in one JSON file, which is written again after each task."""
 
 from __future__ import annotations
 
@@ -13,30 +13,31 @@ from raystellar.files import places
 from raystellar.search.space import Choice
 
 TRIALS_NAME = "trials.json"
+"""Name of the record in the folder of a search."""
 
 WAITING, STOPPED, DONE, FAILED = "waiting", "stopped", "done", "failed"
-"""States of a trial at the end: never trained, stopped at a rung, trained to the end, without a finite loss."""
+"""States of a trial: never trained, stopped at a rung, trained to the end, failed without a finite loss."""
 
 
 @dataclass
 class Trial:
-    """One choice, and what came of it.
+    """One choice and its outcome.
 
     Attributes
     ----------
-    number : from 0, in the order of proposal
-    generation : which was proposed with it, from 0
-    choice : a value for each parameter
-    validation : loss after each epoch; NaN where it was not finite
-    training : loss of each epoch
-    mae : mean absolute errors on the validation set after each epoch, see ``targets.TARGETS``
-    repeats : least validation loss with each further seed, by its number, from 1
-    seconds : of training, over all its parts
-    overhead : seconds of its workers besides, over all its parts
-    parameters : of the network
-    predict_ms : to predict 256 spectra; 0 where it was not asked for
-    failure : why it has no loss; empty where it has
-    worker : what trained it last, and on what
+    number : number of the trial in the order of proposal, from 0
+    generation : number of the generation that it was proposed with, from 0
+    choice : value of each parameter
+    validation : validation loss after each epoch; NaN where it was not finite
+    training : training loss of each epoch
+    mae : mean absolute errors on the validation set after each epoch, in the order of ``targets.TARGETS``
+    repeats : least validation loss with each further seed, by the number of the seed, from 1
+    seconds : time of training over all tasks [s]
+    overhead : time of the workers besides training over all tasks [s]
+    parameters : number of parameters of the network
+    predict_ms : time to predict 256 spectra [ms]; 0 if it was not measured
+    failure : reason why the trial has no loss; empty if it has one
+    worker : worker that trained the trial last, and its device
     """
 
     number: int
@@ -59,44 +60,46 @@ class Trial:
         return len(self.validation)
 
     def loss(self, epochs: int | None = None) -> float:
-        """Return the least validation loss of the first ``epochs``; infinite where there is none."""
+        """Return the least validation loss of the first ``epochs``, or of all; infinite if no loss is finite."""
         known = [loss for loss in self.validation[:epochs] if math.isfinite(loss)]
         return math.inf if self.failure or not known else min(known)
 
     def cost(self, epochs: int) -> int:
-        """Return the epochs it was trained in all, in a search of so many ``epochs`` a training."""
+        """Return the epochs trained with all seeds, in a search whose whole training has ``epochs``."""
         return self.epochs + len(self.repeats) * epochs
 
     def mean_loss(self) -> float:
-        """Return the mean of its losses over the seeds that it was trained with."""
+        """Return the mean of the least validation losses over all seeds."""
         losses = [self.loss(), *self.repeats.values()]
         return sum(losses) / len(losses)
 
     def reached(self, epochs: int) -> bool:
-        """Whether it need not be trained to so many epochs, for it was, or cannot be."""
+        """Return whether no task up to ``epochs`` is left: the trial was trained that far, or failed."""
         return bool(self.failure) or self.epochs >= epochs
 
     def update(self, outcome: Mapping[str, Any], repeat: int = 0) -> None:
-        """Take in what came of training it on, or with a further seed."""
+        """Add the outcome of a task; ``repeat`` is the number of a further seed, 0 for the first seed."""
         self.overhead += outcome.get("overhead", 0.0)
         if repeat:
             losses = [loss for loss in outcome.get("validation", ()) if math.isfinite(loss)]
             self.repeats[str(repeat)] = min(losses, default=math.inf)
-            self.repeats = dict(sorted(self.repeats.items()))  # whichever ended first, the mean is the same
+            self.repeats = dict(
+                sorted(self.repeats.items())
+            )  # so that the mean does not depend on which seed ends first
             self.seconds += outcome.get("seconds", 0.0)
             return
         for name in outcome.keys() - {"overhead"}:
             setattr(self, name, outcome[name])
 
     def state(self, epochs: int) -> str:
-        """Return its state after a search of so many epochs."""
+        """Return the state of the trial in a search whose whole training has ``epochs``."""
         if self.failure:
             return FAILED
         return DONE if self.epochs >= epochs else STOPPED if self.epochs else WAITING
 
 
 def best(trials: Iterable[Trial]) -> Trial | None:
-    """Return the trial of the least mean loss, of those that came furthest; None where none has a loss."""
+    """Return the trial with the least mean loss among those trained the longest; None if no trial has a loss."""
     known = [trial for trial in trials if math.isfinite(trial.loss())]
     furthest = max(((trial.epochs, len(trial.repeats)) for trial in known), default=None)
     return min(
@@ -105,23 +108,23 @@ def best(trials: Iterable[Trial]) -> Trial | None:
 
 
 def write_trials(run: str, trials: Sequence[Trial]) -> None:
-    """Write the file of the folder ``run``, whole or not at all."""
+    """Write the record to the folder ``run``, completely or not at all."""
     text = json.dumps([asdict(trial) for trial in trials], indent=None, separators=(",", ":"))
     places.write_bytes(places.join(run, TRIALS_NAME), text.encode(), durable=False)
 
 
 def read_trials(run: str) -> list[Trial]:
-    """Read the trials of the folder ``run``; none where it has none yet.
+    """Read the record of the folder ``run``; empty if there is no record yet.
 
     Raises
     ------
     InputError : the file is damaged
     """
-    place = places.join(run, TRIALS_NAME)
-    if not places.exists(place):
+    path = places.join(run, TRIALS_NAME)
+    if not places.exists(path):
         return []
     try:
-        rows: list[dict[str, Any]] = json.loads(places.read_bytes(place))
+        rows: list[dict[str, Any]] = json.loads(places.read_bytes(path))
         return [Trial(**{entry.name: row[entry.name] for entry in fields(Trial)}) for row in rows]
     except (ValueError, TypeError, KeyError) as error:
-        raise InputError(f"{place} is damaged ({error}); remove the folder and begin anew") from None
+        raise InputError(f"{path} is damaged ({error}); remove the folder and search again") from None

@@ -10,8 +10,8 @@ import numpy as np
 
 from raystellar.report.svg import COLOURS, TYPE_PT, ramp
 from raystellar.search.config import TuneConfig
-from raystellar.search.replay import best_so_far, stages
-from raystellar.search.schedule import pareto_fronts
+from raystellar.search.replay import best_so_far
+from raystellar.search.schedule import milestones, pareto_fronts
 from raystellar.search.trials import Trial, best
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def draw_curves(figure: Figure, trials: Sequence[Trial], config: TuneConfig, epo
             _curve(axis, winner.validation, color=COLOURS["accent"], linewidth=2.2, label=name, zorder=9)
         _curve(right, winner.training, color=COLOURS["muted"], linewidth=1.4, linestyle=(0, (4, 2)))
         _name_ends(right, winner)
-    for rung in stages(config, epochs)[:-1]:
+    for rung in milestones(config, epochs)[:-1]:
         left.axvline(rung, color=COLOURS["muted"], linewidth=0.8, linestyle=(0, (3, 2)))
     for axis in (left, right):
         _epoch_axis(axis, config, epochs)
@@ -132,7 +132,7 @@ def _name_ends(axis: Axes, winner: Trial) -> None:
 def draw_fronts(figure: Figure, trials: Sequence[Trial], config: TuneConfig, epochs: int) -> None:
     """Draw loss against cost where all trials can be compared, and where they end; those that none beats marked."""
     kinds = ["parameters", "time"] if config.objective == "time" else ["parameters"]
-    known = stages(config, epochs)
+    known = milestones(config, epochs)
     columns = [known[0], known[-1]] if len(known) > 1 else known
     axes = figure.subplots(len(kinds), len(columns), squeeze=False)
     for row, cost in zip(axes, kinds, strict=True):
@@ -166,7 +166,7 @@ def _cost(trial: Trial, cost: str) -> float:
 
 def _by_stage(trials: Sequence[Trial], config: TuneConfig, epochs: int) -> list[tuple[str, str, list[Trial]]]:
     """Return colour, label and members of each group of trials that were trained as far, the shortest first."""
-    steps, found = stages(config, epochs), []
+    steps, found = milestones(config, epochs), []
     for place, until in enumerate(steps):
         least = steps[place - 1] if place else 0
         members = [t for t in trials if least < t.epochs <= until and math.isfinite(t.loss())]
@@ -197,7 +197,7 @@ def _curve(axis: Axes, losses: Sequence[float], **style: Any) -> None:
 def _epoch_axis(axis: Axes, config: TuneConfig, epochs: int) -> None:
     """Make epochs logarithmic where there are rungs, which are so in most searches."""
     axis.set_xlabel("epoch")
-    steps = stages(config, epochs)
+    steps = milestones(config, epochs)
     if len(steps) > 1:
         axis.set_xscale("log")
         ticks = sorted({1, *steps})

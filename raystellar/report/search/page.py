@@ -7,20 +7,30 @@ import statistics
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
-from html import escape
+
+from markupsafe import Markup
 
 from raystellar.files import places
 from raystellar.report.page import (
+    bold,
+    code,
+    columns,
     count,
+    details,
     duration,
     figure,
     header,
     html_page,
+    joined,
     listed,
+    listing,
+    paragraph,
     percent,
+    picture,
     section,
     table,
     tile,
+    wide,
 )
 from raystellar.report.search import choices, figures
 from raystellar.report.search.choices import spoken
@@ -28,7 +38,7 @@ from raystellar.report.search.figures import in_epochs
 from raystellar.report.svg import inline_svg
 from raystellar.schema import REPORT_NAME
 from raystellar.search.config import TuneConfig
-from raystellar.search.replay import stages
+from raystellar.search.schedule import milestones
 from raystellar.search.space import Space
 from raystellar.search.trials import DONE, FAILED, WAITING, Trial, best
 from raystellar.targets import TARGETS
@@ -65,7 +75,7 @@ def write_search_report(out: str, trials: Sequence[Trial], config: TuneConfig, e
     places.write_bytes(places.join(out, REPORT_NAME), page.encode())
 
 
-def search_page(out: str, trials: Sequence[Trial], config: TuneConfig, epochs: int, space: Space) -> str:
+def search_page(out: str, trials: Sequence[Trial], config: TuneConfig, epochs: int, space: Space) -> Markup:
     """Return the page; see ``write_search_report``."""
     winner = best(trials)
     parts = [_head(out, trials, config, epochs, winner)]
@@ -90,7 +100,7 @@ def _head(out: str, trials: Sequence[Trial], config: TuneConfig, epochs: int, wi
         reached = f"validation loss of the winner, trial {winner.number}, after {in_epochs(winner.epochs)}{mean}"
         parameters = tile(count(winner.parameters), "parameters of the winner")
         tiles = [tile(_loss(winner.mean_loss()), reached, best=True), parameters, *tiles]
-    rungs = stages(config, epochs)[:-1]
+    rungs = milestones(config, epochs)[:-1]
     halving = (
         f"after {listed(rungs)} of {epochs} epochs, one of {config.keep} went on"
         if rungs
@@ -106,20 +116,24 @@ def _head(out: str, trials: Sequence[Trial], config: TuneConfig, epochs: int, wi
 
 
 def _winner(out: str, winner: Trial, space: Space) -> str:
-    rows = [[escape(name), f"<b>{spoken(winner.choice[name])}</b>", searched, edge]
-            for name, searched, edge in _ranges(winner, space)]  # fmt: skip
+    rows = [
+        [name, bold(spoken(winner.choice[name])), searched, edge] for name, searched, edge in _ranges(winner, space)
+    ]
     half = -(-len(rows) // 2)
-    tables = "".join(
-        table(["parameter", "winner", "searched", ""], part) for part in (rows[:half], rows[half:]) if part
-    )
+    tables = [table(["parameter", "winner", "searched", ""], part) for part in (rows[:half], rows[half:]) if part]
     mean = f" ({_loss(winner.mean_loss())} as the mean of {1 + len(winner.repeats)} seeds)" if winner.repeats else ""
-    command = f"raystellar train DATASET --config {escape(places.join(out, 'best.toml'))} --out MODEL"
+    command = f"raystellar train DATASET --config {places.join(out, 'best.toml')} --out MODEL"
     return section(
         "winner",
         f"The winner: trial {winner.number}",
-        f"<p>Validation loss {winner.loss():.5f} after {in_epochs(winner.epochs)}{mean}, {count(winner.parameters)} "
-        f"parameters{_errors(winner)}. To train it, with its settings in <code>best.toml</code>:</p>\n"
-        f'<pre>{command}</pre>\n<div class="columns">{tables}</div>',
+        paragraph(
+            f"Validation loss {winner.loss():.5f} after {in_epochs(winner.epochs)}{mean}, {count(winner.parameters)} "
+            f"parameters{_errors(winner)}. To train it, with its settings in ",
+            code("best.toml"),
+            ":",
+        ),
+        listing(command),
+        columns(*tables),
     )
 
 
@@ -139,10 +153,12 @@ def _finalists(trials: Sequence[Trial], epochs: int) -> str:
     return section(
         "finalists",
         "The finalists",
-        f"<p>The best trials, trained for {in_epochs(epochs)} with each seed: the least mean wins. The spread is the "
-        "standard deviation over the seeds; means that differ by less are as good as each other. Parameters are shown "
-        "where the finalists differ.</p>\n"
-        f'<div class="wide">{table([*head, *names], _beside(lines, cells), numbers=len(head), marked=0)}</div>',
+        paragraph(
+            f"The best trials, trained for {in_epochs(epochs)} with each seed: the least mean wins. The spread is the "
+            "standard deviation over the seeds; means that differ by less are as good as each other. Parameters are "
+            "shown where the finalists differ."
+        ),
+        wide(table([*head, *names], _beside(lines, cells), numbers=len(head), marked=0)),
     )
 
 
@@ -177,7 +193,7 @@ def _history(trials: Sequence[Trial], config: TuneConfig, epochs: int) -> str:
 
 
 def _curves(trials: Sequence[Trial], config: TuneConfig, epochs: int) -> str:
-    rungs = stages(config, epochs)[:-1]
+    rungs = milestones(config, epochs)[:-1]
     caption = "Each line is a trial, in the colour of how far it was trained; the winner is thick. "
     if rungs:
         caption += f"At {'the rungs' if len(rungs) > 1 else 'the rung'} (dashed) only the best went on. All follow the "
@@ -200,12 +216,12 @@ def _parallel(trials: Sequence[Trial], config: TuneConfig, space: Space) -> str:
 
 
 def _importance(trials: Sequence[Trial], config: TuneConfig, epochs: int, space: Space) -> str:
-    at = stages(config, epochs)[0]
+    at = milestones(config, epochs)[0]
     shares = choices.importances(trials, space, at)
     title = "What matters for the loss"
     if not shares:
         few = f"Not shown: it takes {choices.LEAST_TRIALS} trials with different losses after {in_epochs(at)}."
-        return section("importance", title, f'<p class="muted">{few}</p>')
+        return section("importance", title, paragraph(few, muted=True))
     early = (
         "early loss, as all trials share only these epochs, not the loss at the end" if at < epochs else "final loss"
     )
@@ -227,9 +243,9 @@ def _fronts(trials: Sequence[Trial], config: TuneConfig, epochs: int) -> str:
     svg = inline_svg(draw, (10.6, 7.4 if timed else 3.8), "fronts", "Pareto front")
     tables = [_front_table(trials, cost, epochs) for cost in (("parameters", "time") if timed else ("parameters",))]
     if config.objective != "loss":
-        tables += ["<p>The settings of the front that was sought are in the folder <code>front</code>.</p>"]
-    content = f"<p>{caption}</p>\n<figure>{svg}</figure>\n" + "\n".join(tables)
-    return section("front", "Loss against cost", content)
+        words = paragraph("The settings of the front that was sought are in the folder ", code("front"), ".")
+        tables.append(words)
+    return section("front", "Loss against cost", paragraph(caption), picture(svg), *tables)
 
 
 def _front_table(trials: Sequence[Trial], cost: str, epochs: int) -> str:
@@ -243,9 +259,11 @@ def _front_table(trials: Sequence[Trial], cost: str, epochs: int) -> str:
     ]
     head = ["trial", "loss", "parameters", *timed]
     words = figures.COSTS[cost][1].split(" [")[0]
-    return (
-        f"<p>The front of loss and {words}, after {in_epochs(furthest)}:</p>\n"
-        f'<div class="wide">{table([*head, *names], _beside(lines, cells), numbers=len(head))}</div>'
+    return joined(
+        [
+            paragraph(f"The front of loss and {words}, after {in_epochs(furthest)}:"),
+            wide(table([*head, *names], _beside(lines, cells), numbers=len(head))),
+        ]
     )
 
 
@@ -266,14 +284,16 @@ def _states(trials: Sequence[Trial], config: TuneConfig, epochs: int) -> str:
         groups.setdefault(_state(trial, epochs), []).append(trial)
     rows = [_state_row(state, members, epochs) for state, members in groups.items()]
     head = ["state", "trials", "epochs", "training [s]", "overhead [s]", "overhead a trial [s]"]
-    content = f'<div class="wide">{table(head, [*rows, _state_row("all", trials, epochs)], numbers=range(1, 6))}</div>'
-    content += '<p class="muted">Overhead is what workers spent on trials besides training them.</p>'
+    content = [
+        wide(table(head, [*rows, _state_row("all", trials, epochs)], numbers=range(1, 6))),
+        paragraph("Overhead is what workers spent on trials besides training them.", muted=True),
+    ]
     reasons = Counter(trial.failure for trial in trials if trial.failure)
     if reasons:
         who = {reason: listed(str(t.number) for t in trials if t.failure == reason) for reason in reasons}
-        lines = [[escape(reason), str(trials), who[reason]] for reason, trials in reasons.most_common()]
-        content += f"<p>Failures:</p>\n{table(['reason', 'trials', 'which'], lines)}"
-    return section("states", "What became of the trials", content)
+        lines = [[reason, str(trials), who[reason]] for reason, trials in reasons.most_common()]
+        content += [paragraph("Failures:"), table(["reason", "trials", "which"], lines)]
+    return section("states", "What became of the trials", *content)
 
 
 def _state(trial: Trial, epochs: int) -> str:
@@ -299,8 +319,7 @@ def _all_trials(trials: Sequence[Trial], config: TuneConfig, epochs: int, space:
         rows.append([*row, *(spoken(trial.choice[name]) for name in names)])
     winner = best(trials)
     all_of_them = table([*head, *names], rows, numbers=range(len(head)), marked=winner.number if winner else None)
-    content = f'<details><summary>{len(trials)} trials</summary>\n<div class="wide">{all_of_them}</div></details>'
-    return section("trials", "All trials", content)
+    return section("trials", "All trials", details(f"{len(trials)} trials", wide(all_of_them)))
 
 
 def _loss(loss: float) -> str:
