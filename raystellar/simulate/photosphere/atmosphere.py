@@ -1,10 +1,11 @@
-"""Temperature and pressure of a plane-parallel photosphere on a fixed Rosseland optical depth scale.
+"""Temperature and pressure of a plane-parallel photosphere on a fixed scale of Rosseland optical depth.
 
-Temperature: T^4 = 3/4 Teff^4 (tau + q(tau)) with the grey Hopf function plus a term for line
-blanketing (cooler skin, warmer below: `blanketing`), shaped after the solar relation of Krishna
-Swamy 1966, ApJ 145, 174. Where the gradient exceeds the adiabatic one it follows mixing-length
-theory (Kippenhahn & Weigert 1990, Sec. 7.2). Pressure: hydrostatic equilibrium
-dP/dtau = g / kappa_Ross, marched inwards with a trapezoid in ln tau.
+Temperature: T^4 = 3/4 Teff^4 (tau + q(tau)). q is the grey Hopf function plus a term for line blanketing, which cools
+the skin and warms the layers below (`blanketing`), shaped after the solar relation of Krishna Swamy 1966, ApJ 145, 174.
+Where the gradient exceeds the adiabatic one, the temperature follows mixing-length theory (Kippenhahn & Weigert 1990,
+Sec. 7.2).
+
+Pressure: hydrostatic equilibrium dP/dtau = g / kappa_Ross, integrated inwards by trapezia in ln tau.
 """
 
 import math
@@ -25,16 +26,23 @@ from raystellar.simulate.photosphere.ionisation import gas_state
 from raystellar.simulate.photosphere.opacity import continuum, depth_factors, h_minus_table
 
 LN_TAU = np.linspace(math.log(10.0**-5.2), math.log(10.0**1.8), 36)
+"""Natural logarithms of `TAU_ROSS`."""
+
 TAU_ROSS = np.exp(LN_TAU)
 """Rosseland optical depths (depths,) of every model."""
+
 LN_STEP = LN_TAU[1] - LN_TAU[0]
+"""Spacing of `LN_TAU`."""
+
 MIXING_LENGTH = 1.25
-"""Mixing length in pressure scale heights (ATLAS9: Castelli, Gratton & Kurucz 1997)."""
+"""Mixing length [pressure scale heights]. Source: ATLAS9, Castelli, Gratton & Kurucz 1997."""
+
 RADIATION_CONSTANT_CGS = 4.0 * STEFAN_BOLTZMANN_CGS / SPEED_OF_LIGHT_CM_S
+"""Radiation constant a [erg/cm3/K4]."""
 
 
 def _rosseland_grid() -> tuple[np.ndarray, np.ndarray]:
-    """Wavelengths [A] for the Rosseland mean, denser at the hydrogen edges, and their spacing [A]."""
+    """Return wavelengths [A] for the Rosseland mean, denser at the hydrogen edges, and their spacing [A]."""
     edges = [500.0, 911.0, 912.5, 3640.0, 3660.0, 8180.0, 8230.0, 14500.0, 14700.0, 60000.0]
     counts = [3, 1, 14, 1, 12, 1, 6, 1, 12]
     pieces = [np.geomspace(a, b, n, endpoint=False) for a, b, n in zip(edges[:-1], edges[1:], counts, strict=True)]
@@ -43,17 +51,20 @@ def _rosseland_grid() -> tuple[np.ndarray, np.ndarray]:
 
 
 ROSSELAND_WAVE, ROSSELAND_WEIGHT = _rosseland_grid()
+"""Wavelengths of the Rosseland mean and their spacing [A]."""
+
 ROSSELAND_TABLE = h_minus_table(ROSSELAND_WAVE)
+"""Table of the H- opacity at `ROSSELAND_WAVE`."""
 
 
 @njit(cache=True, nogil=True)
 def rosseland(temperature: float, ne: float, neutral: float) -> float:
-    """Rosseland mean of the continuous opacity [cm-1]: harmonic, weighted with dB/dT.
+    """Return the Rosseland mean of the continuous opacity [cm-1]: the harmonic mean, weighted by dB/dT.
 
     Parameters
     ----------
     temperature : [K]
-    ne, neutral : densities of electrons and of neutral hydrogen atoms [cm-3]
+    ne, neutral : electrons and neutral hydrogen atoms [cm-3]
     """
     factors = depth_factors(temperature, ne)
     top, bottom = 0.0, 0.0
@@ -72,11 +83,11 @@ def rosseland(temperature: float, ne: float, neutral: float) -> float:
 
 @njit(cache=True, nogil=True)
 def blanketing(teff: float, logg: float, feh: float) -> tuple[float, float]:
-    """Strength of the skin and the warm term of `hopf`, both 1 for the Sun, less in metal-poor stars.
+    """Return the strengths of the skin and the warm term of `hopf`, both 1 for the Sun and less in metal-poor stars.
 
-    In A stars the Balmer lines and jump warm the deep layers whatever the metals do.
-    Molecules cool the skin of red giants, whose resonance lines also darken out of LTE;
-    chromospheres warm that of K dwarfs (weak Ca II K). Calibrated on MILES stars.
+    In A stars the Balmer lines and the Balmer jump warm the deep layers at any metallicity. Molecules cool the skin of
+    red giants, whose resonance lines are also darker than in LTE. Chromospheres warm the skin of K dwarfs, whose
+    Ca II K line is weak. The numbers are calibrated on stars of the MILES library.
 
     Parameters
     ----------
@@ -94,12 +105,12 @@ def blanketing(teff: float, logg: float, feh: float) -> tuple[float, float]:
 
 @njit(cache=True, nogil=True)
 def hopf(tau: float, strength: tuple[float, float]) -> float:
-    """q(tau) of T^4 = 3/4 Teff^4 (tau + q): grey solution plus blanketing.
+    """Return q(tau) of T^4 = 3/4 Teff^4 (tau + q): the grey solution plus blanketing.
 
     Parameters
     ----------
     tau : Rosseland optical depth
-    strength : of the skin and the warm term, from `blanketing`
+    strength : strengths of the skin and the warm term, from `blanketing`
     """
     grey = 0.7104 - 0.1331 * math.exp(-3.4488 * tau)
     skin = -0.10 * math.exp(-tau / 0.003) - 0.06 * math.exp(-tau / 0.05)
@@ -109,9 +120,14 @@ def hopf(tau: float, strength: tuple[float, float]) -> float:
 
 @njit(cache=True, nogil=True)
 def adiabatic(temperature: float, ionised: float) -> tuple[float, float]:
-    """Return (nabla_ad, c_P in units of k per heavy particle) of partially ionised hydrogen.
+    """Return the adiabatic gradient and the heat capacity c_P [k per heavy particle] of partially ionised hydrogen.
 
-    Source: Kippenhahn & Weigert 1990, Sec. 14.3, for a temperature [K] and the ionised share of hydrogen.
+    Source: Kippenhahn & Weigert 1990, Sec. 14.3.
+
+    Parameters
+    ----------
+    temperature : [K]
+    ionised : ionised share of hydrogen
     """
     y = 2.5 + IONISATION_EV[0, 0] / (BOLTZMANN_EV_K * temperature)
     mixed = ionised * (1.0 - ionised)
@@ -131,10 +147,11 @@ def flux_share(
     ionised: float,
     nuclei: float,
 ) -> float:
-    """Share of the flux that radiation carries, nabla / nabla_rad <= 1, by mixing-length theory.
+    """Return the share of the flux that radiation carries, nabla / nabla_rad <= 1, by mixing-length theory.
 
-    Solves (xi - U)^3 + 8U/9 (xi^2 - U^2 - W) = 0 with W = nabla_rad - nabla_ad by Newton steps:
-    Kippenhahn & Weigert 1990, Sec. 7.2.
+    Newton steps solve (xi - U)^3 + 8U/9 (xi^2 - U^2 - W) = 0 with W = nabla_rad - nabla_ad.
+
+    Source: Kippenhahn & Weigert 1990, Sec. 7.2.
 
     Parameters
     ----------
@@ -165,7 +182,7 @@ def flux_share(
 
 @njit(cache=True, nogil=True)
 def _opacity_at(temperature: float, pressure: float, abundance: np.ndarray) -> tuple[float, float, float, float, float]:
-    """Return (Rosseland opacity [cm-1], n_e, hydrogen nuclei, neutral H [cm-3], ionised share of hydrogen)."""
+    """Return Rosseland opacity [cm-1], electrons, hydrogen nuclei, neutral atoms [cm-3], ionised share of hydrogen."""
     ne, nuclei, neutral, _, saha = gas_state(temperature, pressure, abundance)
     alpha = rosseland(temperature, ne, neutral)
     return alpha, ne, nuclei, neutral, neutral * saha[0, 0] / ne / nuclei
@@ -173,7 +190,7 @@ def _opacity_at(temperature: float, pressure: float, abundance: np.ndarray) -> t
 
 @njit(cache=True, nogil=True)
 def _top_pressure(temperature: float, mass_per_h: float, gravity: float, abundance: np.ndarray) -> float:
-    """Gas pressure [dyn/cm2] at the first depth: P = g tau / kappa with kappa of P itself."""
+    """Return the gas pressure [dyn/cm2] at the first depth: P = g tau / kappa(P), solved by bisection of ln P."""
     low, high = -12.0, 14.0
     for _ in range(40):
         middle = 0.5 * (low + high)
@@ -188,7 +205,7 @@ def _top_pressure(temperature: float, mass_per_h: float, gravity: float, abundan
 
 @njit(cache=True, nogil=True)
 def structure(teff: float, logg: float, feh: float, abundance: np.ndarray) -> np.ndarray:
-    """March the photosphere inwards, from the first of `TAU_ROSS` to the last.
+    """Return the structure of a photosphere, integrated inwards from the first of `TAU_ROSS` to the last.
 
     Parameters
     ----------
@@ -197,8 +214,8 @@ def structure(teff: float, logg: float, feh: float, abundance: np.ndarray) -> np
 
     Returns
     -------
-    (6, depths) temperature [K], gas pressure [dyn/cm2], electrons, hydrogen nuclei, neutral hydrogen
-    atoms [cm-3], Rosseland opacity [cm-1]
+    (6, depths): temperature [K]; gas pressure [dyn/cm2]; electrons, hydrogen nuclei and neutral hydrogen atoms [cm-3];
+    Rosseland opacity [cm-1]
     """
     gravity = 10.0**logg
     strength = blanketing(teff, logg, feh)

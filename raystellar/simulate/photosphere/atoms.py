@@ -1,9 +1,10 @@
-"""Elements: solar abundances, ionisation energies and the low levels that make partition functions.
+"""Elements: solar abundances, ionisation energies, and the low terms from which partition functions are summed.
 
-Abundances: Asplund, Grevesse, Sauval & Scott 2009, ARA&A 47, 481 (photosphere; log eps, H = 12).
-Ionisation energies and terms: NIST Atomic Spectra Database, terms merged to (g, E [eV]) where
-their fine structure is small against kT. A partition function is the sum g exp(-E/kT) over the
-listed terms: below 11,000 K the terms above about 4 eV add a few per cent at most.
+A partition function is the sum of g exp(-E/kT) over the listed terms. Below 11,000 K the terms above about 4 eV add a
+few per cent at most. Terms whose fine structure is small against kT are merged to one pair (g, E).
+
+Source of the abundances: Asplund, Grevesse, Sauval & Scott 2009, ARA&A 47, 481 (photosphere; log eps with H = 12).
+Source of the ionisation energies and terms: NIST Atomic Spectra Database.
 """
 
 import numpy as np
@@ -38,18 +39,32 @@ ELEMENTS = {
     "Zr": (40, 2.58, 91.224, 6.634, 13.13),
     "Ba": (56, 2.18, 137.327, 5.212, 10.004),
 }
+"""Data of each element by its symbol, as the comment above says."""
+
 ALPHA_ELEMENTS = ("O", "Ne", "Mg", "Si", "S", "Ca", "Ti")
+"""Elements that follow [alpha/Fe]."""
+
 SYMBOLS = tuple(ELEMENTS)
+"""Symbols of the elements, in the order of all arrays."""
+
 INDEX = {symbol: i for i, symbol in enumerate(SYMBOLS)}
+"""Index of an element by its symbol."""
+
 INDEX_OF_Z = {row[0]: i for i, row in enumerate(ELEMENTS.values())}
+"""Index of an element by its atomic number."""
+
 LOG_EPS = np.array([row[1] for row in ELEMENTS.values()])
+"""Solar abundances (elements,), log10 of the number of atoms with 12 for hydrogen."""
+
 MASS_AMU = np.array([row[2] for row in ELEMENTS.values()])
+"""Atomic masses (elements,) [u]."""
+
 IONISATION_EV = np.array([row[3:5] for row in ELEMENTS.values()])
-"""Shape (elements, 2): from neutral, from singly ionised."""
+"""Ionisation energies (elements, 2) [eV]: of the neutral atom and of the singly ionised one."""
 
 Terms = list[tuple[int, float]]
+"""Statistical weight g and energy E [eV] of each low term of one stage of ionisation."""
 
-# (g, E [eV]) of the low terms: neutral, singly, doubly ionised
 # fmt: off
 TERMS: dict[str, tuple[Terms, Terms, Terms]] = {
     "H": ([(2, 0)], [(1, 0)], [(1, 0)]),
@@ -112,11 +127,12 @@ TERMS: dict[str, tuple[Terms, Terms, Terms]] = {
     "Ba": ([(1, 0), (15, 1.16), (5, 1.413), (9, 1.60), (3, 2.24)],
            [(2, 0), (10, 0.67), (6, 2.64)], [(1, 0)]),
 }
+"""Low terms of each element: neutral, singly ionised, doubly ionised."""
 # fmt: on
 
 
 def _term_arrays() -> tuple[np.ndarray, np.ndarray]:
-    """Pad the terms to rectangular arrays g, E with shape (elements, 3 stages, terms)."""
+    """Return g and E [eV] of all terms, padded with zeros to the shape (elements, 3 stages, terms)."""
     longest = max(len(stage) for stages in TERMS.values() for stage in stages)
     weight = np.zeros((len(SYMBOLS), 3, longest))
     energy_ev = np.zeros_like(weight)
@@ -132,9 +148,9 @@ TERM_WEIGHT, TERM_EV = _term_arrays()
 
 
 def abundances(feh: float, alpha: float = 0.0) -> np.ndarray:
-    """Return the number of atoms per hydrogen atom, shape (elements,), for [Fe/H] and [alpha/Fe] in dex.
+    """Return the number of atoms per hydrogen atom (elements,) for [Fe/H] and [alpha/Fe] in dex.
 
-    Metals scale with feh, the elements O Ne Mg Si S Ca Ti with feh + alpha; helium is kept.
+    Metals scale with ``feh``, the ``ALPHA_ELEMENTS`` with ``feh + alpha``. Helium keeps its solar abundance.
     """
     log_eps = LOG_EPS + feh
     log_eps[[INDEX[s] for s in ALPHA_ELEMENTS]] += alpha

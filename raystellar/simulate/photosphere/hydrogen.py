@@ -1,14 +1,17 @@
-"""Balmer and Paschen lines of hydrogen: Stark, Doppler and self broadening, merging at the limit.
+"""Balmer and Paschen lines of hydrogen: Stark, Doppler and self broadening; lines merge at the series limit.
 
-Stark: the quasi-static Holtsmark wing of ions and electrons, S(beta) = 3 beta^(-5/2) with
-beta = |dlambda| / (F0 K), as used by Hubeny, Hummer & Lanz 1994, A&A 282, 151 (constants K after
-Edmonds, Schluter & Wells 1967), closed at the centre so that the profile is normalised:
+Stark broadening: the quasi-static Holtsmark wing of ions and electrons, S(beta) = 3 beta^(-5/2) with
+beta = |dlambda| / (F0 K), as in Hubeny, Hummer & Lanz 1994, A&A 282, 151, with constants K after Edmonds, Schluter &
+Wells 1967. A core closes the wing, so that the profile is normalised:
 
     phi = (1 - p) Voigt + 3 (K F0)^(3/2) (d^2 + s^2)^(-5/4),  s^2 = (b K F0)^2 + (2 Doppler)^2,
 
-where p is the share of the second term and b makes p = 1 in the pure Stark limit. Self broadening
-of the Balmer lines: Barklem, Piskunov & O'Mara 2000, A&A 363, 1091. Level populations carry the
-occupation probability of Hummer & Mihalas 1988, so high lines fade as their pseudo-continuum rises.
+where p is the share of the second term and b makes p = 1 in the pure Stark limit.
+
+Self broadening of the Balmer lines: Barklem, Piskunov & O'Mara 2000, A&A 363, 1091.
+
+Populations of levels contain the occupation probability of Hummer & Mihalas 1988, so high lines fade as their
+pseudo-continuum rises.
 """
 
 import math
@@ -32,16 +35,24 @@ from raystellar.simulate.photosphere.constants import (
 from raystellar.simulate.photosphere.opacity import occupation
 
 HIGHEST_LEVEL = 40
+"""Highest upper level whose lines are computed."""
+
 REACH_DEX = 0.030
+"""Half width of the window of a line in log10 wavelength [dex]. The profile is tapered to zero there."""
+
 REACH_HIGH_DEX = 0.012
-"""Half width of the window of a line in log10 wavelength (upper level above 8: the second); the
-profile is tapered to zero there."""
+"""Half width of the window of a line whose upper level is above 8 [dex]."""
+
 HOLTSMARK_NORM = 2.3963
 """Integral of (1 + x^2)^(-5/4) over the real line."""
+
 CHROMOSPHERE_K = 5200.0
+"""Least excitation temperature of excited levels in the chromosphere [K], calibrated on H-alpha of K giants."""
+
 CHROMOSPHERE_TAU = 0.01
-"""Excitation temperature and Rosseland depth of the n = 2 floor, set by H-alpha of K giants."""
-STARK_K = {  # Edmonds, Schluter & Wells 1967; elsewhere K = 5.5e-5 (n m)^4 / (m^2 - n^2)
+"""Rosseland optical depth of the bottom of the chromosphere, calibrated on H-alpha of K giants."""
+
+STARK_K = {
     (2, 3): 0.0125,
     (2, 4): 0.0177,
     (2, 5): 0.028,
@@ -53,12 +64,17 @@ STARK_K = {  # Edmonds, Schluter & Wells 1967; elsewhere K = 5.5e-5 (n m)^4 / (m
     (3, 7): 0.261,
     (3, 8): 0.342,
 }
+"""Stark constant K by (lower level, upper level). Source: Edmonds, Schluter & Wells 1967.
+
+Lines that are not listed have K = 5.5e-5 (n m)^4 / (m^2 - n^2).
+"""
+
 SELF_BROADENING = {3: (1180.0, 0.677), 4: (2320.0, 0.455), 5: (4208.0, 0.380)}
-"""Upper level of a Balmer line -> cross section at 10 km/s [a0^2], velocity exponent."""
+"""Cross section at 10 km/s [a0^2] and velocity exponent, by the upper level of a Balmer line."""
 
 
 def line_wavelength(n: int, m: int) -> float:
-    """Vacuum wavelength [A] of the centroid of n -> m.
+    """Return the vacuum wavelength [A] of the centroid of the line n -> m.
 
     Fine structure lowers a level by R alpha^2 (5/4 - 1/n) / n^4, the mean of Dirac's energies over its
     states (Bethe & Salpeter 1957, Sec. 17): 0.09 angstrom in H-alpha.
@@ -68,9 +84,9 @@ def line_wavelength(n: int, m: int) -> float:
 
 
 def oscillator_strength(n: int, m: int) -> float:
-    """Absorption oscillator strength f of n -> m: Kramers times the Gaunt factor of Johnson 1972, ApJ 174, 227.
+    """Return the absorption oscillator strength f of n -> m, for n = 2 and above.
 
-    For n = 2 and more; 0.07 per cent below the exact values at most.
+    The value of Kramers times the Gaunt factor of Johnson 1972, ApJ 174, 227, is at most 0.07 % below the exact one.
     """
     x = 1.0 - (n / m) ** 2
     if n == 2:
@@ -84,7 +100,7 @@ def oscillator_strength(n: int, m: int) -> float:
 
 
 def _line_table(blue: float, red: float) -> np.ndarray:
-    """Rows n, m, wavelength [A], f, K, self-broadening cross section [a0^2], exponent."""
+    """Return the rows of `HYDROGEN_LINES` between two wavelengths [A], with lines whose wings reach in."""
     rows = []
     for n in (2, 3):
         for m in range(n + 1, HIGHEST_LEVEL + 1):
@@ -92,22 +108,27 @@ def _line_table(blue: float, red: float) -> np.ndarray:
             if not blue * 10**-REACH_DEX < wave < red * 10**REACH_DEX:
                 continue
             k = STARK_K.get((n, m), 5.5e-5 * (n * m) ** 4 / (m * m - n * n))
-            # higher lines: the cross section grows like the area of the upper orbit
+            # in higher lines the cross section grows as the area of the upper orbit
             sigma, power = SELF_BROADENING.get(m, (4208.0 * (m / 5.0) ** 2.6, 0.35))
             rows.append((n, m, wave, oscillator_strength(n, m), k, sigma, power))
     return np.array(rows)
 
 
 HYDROGEN_LINES = _line_table(3560.0, 9650.0)
-"""Rows n, m, wavelength [A, vacuum], f, K of `STARK_K`, cross section [a0^2] and exponent of self broadening."""
+"""Rows of n, m, wavelength [A in vacuum], f, K of `STARK_K`, cross section [a0^2] and exponent of self broadening."""
 
 
 @njit(cache=True, nogil=True)
 def excitation_temperature(temperature: float, tau: float) -> float:
-    """Temperature [K] that sets the excited levels: (T^16 + T_c^16 / (1 + (tau/tau_c)^2))^(1/16).
+    """Return the temperature [K] that populates the excited levels, (T^16 + T_c^16 / (1 + (tau/tau_c)^2))^(1/16).
 
-    Real H-alpha cores of cool stars form in a chromosphere which a photosphere in radiative
-    equilibrium lacks; without this term the line vanishes in K giants, where it is always seen.
+    The H-alpha cores of real cool stars form in a chromosphere, which a photosphere in radiative equilibrium lacks.
+    Without this term H-alpha vanishes in K giants, where it is always observed.
+
+    Parameters
+    ----------
+    temperature : T [K]
+    tau : Rosseland optical depth
     """
     floor = CHROMOSPHERE_K**16 / (1.0 + (tau / CHROMOSPHERE_TAU) ** 2)
     return (temperature**16 + floor) ** 0.0625
@@ -115,10 +136,11 @@ def excitation_temperature(temperature: float, tau: float) -> float:
 
 @njit(cache=True, nogil=True)
 def self_width(temperature: float, neutral: float, sigma: float, power: float) -> float:
-    """Lorentz half width at half maximum [rad/s] from collisions with hydrogen atoms.
+    """Return the Lorentz half width at half maximum [rad/s] from collisions with hydrogen atoms.
 
-    w/N = (4/pi)^(a/2) Gamma((4-a)/2) v0 sigma (v/v0)^(1-a), v0 = 10 km/s: Anstee & O'Mara 1995,
-    MNRAS 276, 859.
+    w/N = (4/pi)^(a/2) Gamma((4-a)/2) v0 sigma (v/v0)^(1-a) with v0 = 10 km/s.
+
+    Source: Anstee & O'Mara 1995, MNRAS 276, 859.
 
     Parameters
     ----------
@@ -134,7 +156,7 @@ def self_width(temperature: float, neutral: float, sigma: float, power: float) -
 
 @njit(cache=True, nogil=True)
 def _profile(offset: float, doppler: float, lorentz: float, stark: float, share: float, soft2: float) -> float:
-    """Line profile per angstrom at an offset [A]: Doppler core, Lorentz and Stark wings."""
+    """Return the line profile per angstrom at an offset [A]: Doppler core, Lorentz and Stark wings."""
     v2 = (offset / doppler) ** 2
     core = math.exp(-v2) if v2 < 40.0 else 0.0
     gauss = (1.0 - share) * core / (1.7724539 * doppler)
@@ -155,12 +177,12 @@ def add_hydrogen_lines(
     neutral: np.ndarray,
     vmicro: float,
 ) -> None:
-    """Add the opacity of hydrogen lines, in place.
+    """Add the opacity of the hydrogen lines to ``opacity``, in place.
 
     Parameters
     ----------
     opacity : [cm-1] (wavelengths, depths), changed in place
-    wavelength : increasing [A, vacuum]
+    wavelength : increasing (wavelengths,) [A in vacuum]
     lines : rows of `HYDROGEN_LINES`
     tau : Rosseland optical depth (depths,)
     temperature, ne, neutral : [K], electrons and hydrogen atoms [cm-3] (depths,)
@@ -178,7 +200,7 @@ def add_hydrogen_lines(
                 continue
             lower = neutral[d] * n * n * math.exp(-level_beta * (1.0 - 1.0 / (n * n)))
             stimulated = 1.0 - math.exp(-HC_OVER_K_ANGSTROM_K / (centre * t))
-            # pi e^2/(m c^2) f lambda^2, wavelength in angstrom: cm2 angstrom
+            # pi e^2 / (m c^2) f lambda^2 with lambda in angstrom has the unit cm2 angstrom
             front = CLASSICAL_CROSS_SECTION_CM * 1e-8 * f * centre * centre * lower * w * stimulated
             doppler = centre * speed / SPEED_OF_LIGHT_CM_S
             shift = lines[line, 4] * field

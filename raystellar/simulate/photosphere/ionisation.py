@@ -1,4 +1,7 @@
-"""Equation of state: Saha ionisation, electron density by charge conservation, molecular hydrogen."""
+"""Equation of state: Saha ionisation, electron density by charge conservation, molecular hydrogen.
+
+Symbols: n_e is the density of electrons, n(r) that of an element in stage r of ionisation, U(r) its partition function.
+"""
 
 import math
 
@@ -16,14 +19,15 @@ from raystellar.simulate.photosphere.constants import (
 )
 
 BISECTIONS = 46
-"""Halvings of ln(n_e): the root is exact to rounding, hence smooth in temperature and pressure."""
+"""Halvings of the bracket of ln(n_e). The root is exact to rounding, hence smooth in temperature and pressure."""
+
 SAHA_CM3_K = 2.0 * (2.0 * math.pi * ELECTRON_MASS_G * BOLTZMANN_ERG_K / PLANCK_ERG_S**2) ** 1.5
 """2 (2 pi m k / h^2)^(3/2) [cm-3 K-3/2]."""
 
 
 @njit(cache=True, nogil=True)
 def partition(temperature: float) -> np.ndarray:
-    """Partition functions, shape (elements, 3), at a temperature [K]: U = sum g exp(-E/kT)."""
+    """Return the partition functions U = sum g exp(-E/kT), shape (elements, 3), at a temperature [K]."""
     elements, stages, terms = TERM_WEIGHT.shape
     total = np.zeros((elements, stages))
     beta = 1.0 / (BOLTZMANN_EV_K * temperature)
@@ -38,7 +42,7 @@ def partition(temperature: float) -> np.ndarray:
 
 @njit(cache=True, nogil=True)
 def saha_constants(temperature: float, u: np.ndarray) -> np.ndarray:
-    """n(r+1) n_e / n(r) [cm-3], shape (elements, 2): Saha's equation for two ionisations.
+    """Return n(r+1) n_e / n(r) [cm-3], shape (elements, 2), by Saha's equation for two ionisations.
 
     Parameters
     ----------
@@ -58,14 +62,14 @@ def saha_constants(temperature: float, u: np.ndarray) -> np.ndarray:
 def molecule_constant(
     temperature: float, reduced_mass_amu: float, q_ab: float, u_a: float, u_b: float, energy_ev: float
 ) -> float:
-    """n_AB / (n_A n_B) [cm3] of a molecule AB by the law of mass action.
+    """Return n_AB / (n_A n_B) [cm3] of a molecule AB by the law of mass action.
 
     Parameters
     ----------
     temperature : [K]
-    reduced_mass_amu : m_A m_B / (m_A + m_B)
+    reduced_mass_amu : m_A m_B / (m_A + m_B) [u]
     q_ab, u_a, u_b : partition functions of the molecule and of its atoms
-    energy_ev : dissociation energy
+    energy_ev : dissociation energy [eV]
     """
     wave = PLANCK_ERG_S**2 / (2.0 * math.pi * reduced_mass_amu * ATOMIC_MASS_G * BOLTZMANN_ERG_K * temperature)
     return wave**1.5 * q_ab / (u_a * u_b) * math.exp(energy_ev / (BOLTZMANN_EV_K * temperature))
@@ -73,7 +77,9 @@ def molecule_constant(
 
 @njit(cache=True, nogil=True)
 def rotor_partition(temperature: float, weight: float, rotation_cm: float, vibration_cm: float) -> float:
-    """Rigid rotor times harmonic oscillator: Q = g (kT/hcB) / (1 - exp(-hc omega/kT)).
+    """Return the partition function of a molecule, a rigid rotor and harmonic oscillator.
+
+    Q = g (kT / hcB) / (1 - exp(-hc omega / kT))
 
     Parameters
     ----------
@@ -87,7 +93,15 @@ def rotor_partition(temperature: float, weight: float, rotation_cm: float, vibra
 
 @njit(cache=True, nogil=True)
 def _hydrogen_nuclei(free: float, metals: float, h2_constant: float, neutral: float) -> tuple[float, float]:
-    """(H nuclei, H atoms and ions) per cm3 for `free` heavy particles per cm3, H2 in equilibrium."""
+    """Return (hydrogen nuclei, hydrogen atoms and ions) [cm-3], with H2 in equilibrium.
+
+    Parameters
+    ----------
+    free : heavy particles [cm-3]
+    metals : nuclei of the other elements per hydrogen nucleus
+    h2_constant : n_H2 / n_H^2 [cm3]
+    neutral : neutral share of the atoms and ions of hydrogen
+    """
     a = h2_constant * neutral * neutral * (1.0 + 2.0 * metals)
     b = 1.0 + metals
     atoms = 2.0 * free / (b + math.sqrt(b * b + 4.0 * a * free))
@@ -98,15 +112,22 @@ def _hydrogen_nuclei(free: float, metals: float, h2_constant: float, neutral: fl
 def _charge(
     ne: float, pressure_density: float, abundance: np.ndarray, saha: np.ndarray, h2_constant: float
 ) -> tuple[float, float, float]:
-    """Positive charge [cm-3] minus n_e, with the hydrogen densities that go with it."""
+    """Return (positive charge minus n_e, hydrogen nuclei, hydrogen atoms and ions) [cm-3] for a density of electrons.
+
+    Parameters
+    ----------
+    ne : electrons [cm-3]
+    pressure_density : all particles, P / kT [cm-3]
+    abundance, saha, h2_constant : as in `gas_state`, `saha_constants` and `molecule_constant`
+    """
     neutral = 1.0 / (1.0 + saha[0, 0] / ne)
     metals = 0.0
     charge = 0.0
     for e in range(1, abundance.size):
         metals += abundance[e]
-        one = saha[e, 0] / ne
-        two = one * saha[e, 1] / ne
-        charge += abundance[e] * (one + 2.0 * two) / (1.0 + one + two)
+        singly = saha[e, 0] / ne
+        doubly = singly * saha[e, 1] / ne
+        charge += abundance[e] * (singly + 2.0 * doubly) / (1.0 + singly + doubly)
     nuclei, atoms = _hydrogen_nuclei(pressure_density - ne, metals, h2_constant, neutral)
     return nuclei * charge + atoms * (1.0 - neutral) - ne, nuclei, atoms
 
@@ -115,9 +136,9 @@ def _charge(
 def gas_state(
     temperature: float, pressure: float, abundance: np.ndarray
 ) -> tuple[float, float, float, np.ndarray, np.ndarray]:
-    """Solve charge conservation for the electron density.
+    """Return the densities of electrons and hydrogen, by charge conservation.
 
-    The metals carry the electrons of cool stars, hence H- depends on [Fe/H].
+    Metals give the electrons of cool stars, so H- depends on [Fe/H].
 
     Parameters
     ----------
@@ -131,7 +152,7 @@ def gas_state(
     """
     u = partition(temperature)
     saha = saha_constants(temperature, u)
-    q_h2 = rotor_partition(temperature, 0.5, 60.85, 4401.0)  # 1/2: two identical nuclei
+    q_h2 = rotor_partition(temperature, 0.5, 60.85, 4401.0)  # 1/2: doubly identical nuclei
     h2_constant = molecule_constant(temperature, 0.504, q_h2, 2.0, 2.0, 4.478)
     density = pressure / (BOLTZMANN_ERG_K * temperature)
     low, high = math.log(density) - 32.0, math.log(density) - 1e-9
@@ -148,7 +169,7 @@ def gas_state(
 
 @njit(cache=True, nogil=True)
 def stage_fractions(saha: np.ndarray, ne: float) -> np.ndarray:
-    """Fractions of an element in stages I, II, III, shape (elements, 3).
+    """Return the fractions of each element that are neutral, singly and doubly ionised, shape (elements, 3).
 
     Parameters
     ----------
@@ -157,10 +178,10 @@ def stage_fractions(saha: np.ndarray, ne: float) -> np.ndarray:
     """
     out = np.empty((saha.shape[0], 3))
     for e in range(saha.shape[0]):
-        one = saha[e, 0] / ne
-        two = one * saha[e, 1] / ne
-        total = 1.0 + one + two
+        singly = saha[e, 0] / ne
+        doubly = singly * saha[e, 1] / ne
+        total = 1.0 + singly + doubly
         out[e, 0] = 1.0 / total
-        out[e, 1] = one / total
-        out[e, 2] = two / total
+        out[e, 1] = singly / total
+        out[e, 2] = doubly / total
     return out

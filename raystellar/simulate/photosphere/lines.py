@@ -1,8 +1,7 @@
-"""Atomic lines: the embedded table, damping constants, and line opacity on a wavelength lattice.
+"""Atomic lines: the table of lines, damping constants, and line opacity on a lattice of wavelengths.
 
-`lines.csv` holds vacuum wavelengths and oscillator strengths; its header says where they are from.
-A line is a Voigt profile with thermal + microturbulent Doppler width and radiative, quadratic Stark
-and van der Waals damping.
+``lines.csv`` has vacuum wavelengths and oscillator strengths; its header names their sources. A line is a Voigt
+profile. Its Doppler width is thermal and microturbulent; its damping is radiative, quadratic Stark and van der Waals.
 """
 
 import math
@@ -23,30 +22,45 @@ from raystellar.simulate.photosphere.constants import (
 )
 
 UNSOLD_FACTOR = 2.0
-"""Van der Waals widths over Unsoeld's: about 2 for iron-group lines (Barklem et al. 2000, A&AS 142)."""
+"""Ratio of van der Waals widths to Unsoeld's, about 2 for lines of the iron group.
+
+Source: Barklem et al. 2000, A&AS 142, 467.
+"""
+
 FAINTEST_LINE = 1e-3
-"""Line over continuous opacity at which a line is cut off; profiles reach zero there smoothly."""
+"""Ratio of line to continuous opacity at which a line is cut off. Profiles reach zero there smoothly."""
+
 GAUSS_REACH = 4.2
-"""Least half window in Doppler widths: exp(-4.2^2) = 2e-8."""
+"""Least half window of a line [Doppler widths]; exp(-4.2^2) = 2e-8."""
+
 VOIGT_STEP = 0.05
+"""Step of v in the table of the Voigt function."""
+
 VOIGT_END = 12.0
+"""End of the table in v; beyond it the Voigt function is that of the Lorentz wing."""
+
 BROAD = 0.1
-"""Voigt parameter above which the series in a no longer serves."""
+"""Voigt parameter a above which Harris's series in a is not accurate enough."""
 
 
 def read_lines() -> np.ndarray:
-    """Read lines.csv: rows of wavelength [A, vacuum], species, excitation [eV], log gf, log gamma6/N."""
+    """Return the rows of lines.csv: vacuum wavelength [A], species, excitation [eV], log gf, log10 of gamma6/N.
+
+    The last is NaN where the file has no value.
+    """
     with (files("raystellar.simulate.photosphere") / "lines.csv").open("r") as handle:
         rows = [line.rstrip("\n").split(",") for line in handle if not line.startswith("#")]
     return np.array([[float(v) if v else np.nan for v in row] for row in rows[1:]])
 
 
 def line_table(rows: np.ndarray) -> np.ndarray:
-    """Columns: wavelength, element index, stage, excitation, gf, gamma_rad, gamma_4/n_e, gamma_6/n_H.
+    """Return the columns of `ATOMIC_LINES` (lines, 8) for the rows of `read_lines`.
 
-    gamma_rad: classical, 0.2223e16/lambda^2 [A]. gamma_4/n_e = 1e-8 n_eff^5 (Cowley 1971). gamma_6:
-    Unsoeld's C6 (Gray 2005, Sec. 11.3) times UNSOLD_FACTOR at 10,000 K, or the tabulated value of
-    Barklem, Piskunov & O'Mara 2000; it grows as T^0.38. All in rad/s.
+    The columns are wavelength [A], index of the element, stage, excitation [eV], gf, and three damping constants
+    [rad/s]: gamma_rad, gamma_4/n_e, gamma_6/n_H. gamma_rad is the classical 0.2223e16 / lambda^2 with lambda in
+    angstrom. gamma_4/n_e is 1e-8 n_eff^5 (Cowley 1971). gamma_6 at 10,000 K is the value of lines.csv (Barklem,
+    Piskunov & O'Mara 2000) or, without one, from Unsoeld's C6 (Gray 2005, Sec. 11.3) times `UNSOLD_FACTOR`; it grows
+    as T^0.38.
     """
     wave, species, excitation, log_gf, log_gamma6 = rows.T
     z = np.floor(species + 0.01).astype(int)
@@ -64,7 +78,7 @@ def line_table(rows: np.ndarray) -> np.ndarray:
 
 
 def _voigt_table() -> np.ndarray:
-    """exp(-v^2) and H1(v) = (2/sqrt(pi)) (2 v D(v) - 1), Dawson's D, at steps of VOIGT_STEP."""
+    """Return exp(-v^2) and H1(v) = (2/sqrt(pi)) (2 v D(v) - 1) with Dawson's D, at steps of `VOIGT_STEP`."""
     from scipy.special import dawsn
 
     v = np.arange(0.0, VOIGT_END + 2 * VOIGT_STEP, VOIGT_STEP)
@@ -72,13 +86,21 @@ def _voigt_table() -> np.ndarray:
 
 
 VOIGT = _voigt_table()
+"""Table of the Voigt function by v: the terms in a^0 and a^1."""
+
 ATOMIC_LINES = line_table(read_lines())
+"""Atomic lines, with the columns of `line_table`."""
+
 LINE_MASS_G = MASS_AMU[ATOMIC_LINES[:, 1].astype(int)] * ATOMIC_MASS_G
+"""Mass of the atom of each line [g]."""
 
 
 @njit(cache=True, nogil=True)
 def _voigt_broad(a: float, v: float) -> float:
-    """H(a, v) for broad lines: Humlicek 1982, JQSRT 27, 437 (w4, relative error 1e-4)."""
+    """Return the Voigt function H(a, v) of broad lines, to a relative error of 1e-4.
+
+    Source: Humlicek 1982, JQSRT 27, 437 (algorithm w4).
+    """
     t = complex(a, -v)
     s = v + a
     u = t * t
@@ -99,9 +121,9 @@ def _voigt_broad(a: float, v: float) -> float:
 
 @njit(cache=True, nogil=True, inline="always")
 def voigt(a: float, v: float) -> float:
-    """Voigt function H(a, v) for v >= 0, where exp(-v^2) is H(0, v).
+    """Return the Voigt function H(a, v) for v >= 0, normalised so that H(0, v) = exp(-v^2).
 
-    Harris's series to a^2 (Mihalas 1978, eq. 9-44) for a up to `BROAD`, `_voigt_broad` elsewhere.
+    Up to a = `BROAD` it is Harris's series to a^2 (Mihalas 1978, eq. 9-44), above it `_voigt_broad`.
     """
     if v > VOIGT_END:
         return a * 0.5641896 / (v * v + a * a) * (1.0 + 1.5 / (v * v))
@@ -132,7 +154,10 @@ def _centre_strength(
     strength: np.ndarray,
     doppler: np.ndarray,
 ) -> None:
-    """Fill central opacity [cm-1] (H = 1) and Doppler width [A] of one line at all depths."""
+    """Fill ``strength`` and ``doppler`` with values of a line at each depth.
+
+    The strength is the opacity [cm-1] at the centre for a Voigt function of 1; the Doppler width has the unit angstrom.
+    """
     wave, excitation = line[0], line[3]
     element, stage = int(line[1]), int(line[2])
     front = CLASSICAL_CROSS_SECTION_CM * 1e-8 * wave * wave * line[4] / 1.7724539
@@ -149,7 +174,7 @@ def _centre_strength(
 def _damping(
     line: np.ndarray, doppler: np.ndarray, temperature: np.ndarray, ne: np.ndarray, neutral: np.ndarray, a: np.ndarray
 ) -> None:
-    """Fill the Voigt parameter a = gamma lambda^2 / (4 pi c Doppler) of one line at all depths."""
+    """Fill ``a`` with the Voigt parameter gamma lambda^2 / (4 pi c Doppler) of a line at each depth."""
     front = line[0] * line[0] * 1e-8 / (4.0 * math.pi * SPEED_OF_LIGHT_CM_S)
     for d in range(temperature.size):
         gamma = line[5] + line[6] * ne[d] + line[7] * neutral[d] * (temperature[d] * 1e-4) ** 0.38
@@ -169,7 +194,7 @@ def _add_profile(
     wing1: np.ndarray,
     wing2: np.ndarray,
 ) -> None:
-    """Add one line between centre - edge and centre + edge; past `far` [A] by the Lorentz wing series."""
+    """Add a line to ``ratio`` between centre - edge and centre + edge; beyond ``far`` [A] by the series of the wing."""
     depths = strength.size
     for j in range(np.searchsorted(wavelength, centre - edge), np.searchsorted(wavelength, centre + edge)):
         offset = abs(wavelength[j] - centre)
@@ -201,21 +226,21 @@ def add_lines(
     first_depth: int,
     last_depth: int,
 ) -> None:
-    """Add line opacity to the smooth one, in place.
+    """Add the opacity of atomic lines to ``ratio``, in place.
 
-    The half window of a line follows its strength: it ends where the wing falls below FAINTEST_LINE of the continuum.
+    The window of a line ends where its wing falls below `FAINTEST_LINE` of the continuum.
 
     Parameters
     ----------
-    ratio : opacity over norm (wavelengths, depths), changed in place
-    wavelength : increasing [A, vacuum]
+    ratio : opacity over ``norm`` (wavelengths, depths), changed in place
+    wavelength : increasing (wavelengths,) [A in vacuum]
     lines, masses : rows of `ATOMIC_LINES` and their `LINE_MASS_G`
-    populations : density over partition function [cm-3] (elements, 3, depths)
+    populations : density over partition function (elements, 3, depths) [cm-3]
     temperature, ne, neutral : [K], electrons and hydrogen atoms [cm-3] (depths,)
-    reference : opacity over norm without lines at the line centres (lines, depths)
-    norm : Rosseland opacity [cm-1] (depths,)
+    reference : opacity without lines at the centres of the lines, over ``norm`` (lines, depths)
+    norm : Rosseland opacity (depths,) [cm-1]
     vmicro : microturbulence [km/s]
-    first_depth, last_depth : range of depths where the strength of a line is judged
+    first_depth, last_depth : range of depths at which the strength of a line is compared with the continuum
     """
     depths = temperature.size
     thermal, micro = doppler_velocities(temperature, vmicro)

@@ -1,9 +1,8 @@
-"""Bands of CH, CN, MgH and TiO and the forest of faint metal lines, as smooth opacity.
+"""Bands of CH, CN, MgH and TiO and the forest of faint metal lines, as smooth opacities.
 
-The molecules form from the free atoms by the law of mass action with rigid-rotor partition
-functions; CO locks carbon or oxygen, whichever is rarer. A band is its oscillator strength spread over a
-profile with a head and an exponential tail: right for the sum over its many lines at R ~ 2000,
-without their individual shapes.
+Molecules form from free atoms by the law of mass action, with the partition functions of rigid rotors. CO binds carbon
+or oxygen, whichever is rarer. A band spreads its oscillator strength over a profile with a head and an exponential
+tail. At R ~ 2000 this is right for the sum of the many lines of a band, without their individual shapes.
 """
 
 import math
@@ -18,6 +17,8 @@ from raystellar.simulate.photosphere.ionisation import molecule_constant, rotor_
 CARBON, NITROGEN, OXYGEN = INDEX["C"], INDEX["N"], INDEX["O"]
 MAGNESIUM, TITANIUM, IRON = INDEX["Mg"], INDEX["Ti"], INDEX["Fe"]
 CH, CN, MGH, TIO, IRON_FOREST, ION_FOREST = range(6)
+"""Indices of the absorbers: four molecules, and the faint lines of neutral and of ionised metals."""
+
 MOLECULAR_BANDS = np.array(
     [
         # molecule, head [A], tail to the blue [A], tail to the red [A], oscillator strength
@@ -40,12 +41,14 @@ MOLECULAR_BANDS = np.array(
         (TIO, 8860.0, 2.0, 90.0, 0.0018),
     ]
 )
+"""Bands of molecules."""
+
 FOREST_EV = (3.0, 3.2)
-"""Mean excitation of the faint lines of neutral and ionised metals (as iron)."""
+"""Mean excitation of the faint lines of neutral and of ionised metals, as if all were iron [eV]."""
 
 
 def band_table(wavelength: np.ndarray) -> np.ndarray:
-    """Return cross sections [cm2] that go with `absorbers`, shape (wavelengths, 6), at wavelengths [A]."""
+    """Return the cross section (wavelengths, 6) [cm2] of each of the `absorbers` at wavelengths [A]."""
     out = np.zeros((wavelength.size, 6))
     for molecule, head, blue, red, f in MOLECULAR_BANDS:
         offset = wavelength - head
@@ -58,9 +61,9 @@ def band_table(wavelength: np.ndarray) -> np.ndarray:
 
 
 def forest_density(wavelength: np.ndarray) -> np.ndarray:
-    """Sum of gf of faint iron-like lines per angstrom at wavelengths [A]: steep in the blue, level in the red."""
+    """Return the sum of gf per angstrom of faint iron-like lines at wavelengths [A]: steep in the blue, then flat."""
     below_the_list = 1.0 / (1.0 + np.exp(np.minimum((wavelength - 3650.0) / 3.0, 50.0)))
-    # the line table is nearly complete in its bluest 300 angstrom, and lacks more lines redward
+    # the table of lines is nearly complete in its bluest 300 angstrom and lacks more lines to the red
     missing = 0.25 + 0.75 / (1.0 + np.exp(np.minimum((4020.0 - wavelength) / 12.0, 50.0)))
     steep = 0.0013 * np.exp(-(wavelength - 4000.0) / 450.0)
     return steep * missing + 0.0001 + 0.02 * below_the_list
@@ -68,7 +71,10 @@ def forest_density(wavelength: np.ndarray) -> np.ndarray:
 
 @njit(cache=True, nogil=True)
 def _bound_pair(a: float, b: float, constant: float) -> float:
-    """Density of AB [cm-3] when a and b [cm-3] nuclei share it: the smaller root, without cancellation."""
+    """Return the density [cm-3] of a molecule AB formed from ``a`` and ``b`` nuclei [cm-3].
+
+    It is the smaller root of x = constant (a - x) (b - x), in a form without cancellation.
+    """
     s = a + b + 1.0 / constant
     return 2.0 * a * b / (s + math.sqrt(s * s - 4.0 * a * b))
 
@@ -84,7 +90,7 @@ def absorbers(
     temperature : [K]
     nuclei, neutral : hydrogen nuclei and neutral hydrogen atoms [cm-3]
     abundance : atoms per hydrogen atom (elements,)
-    u, fractions : partition functions, and fractions of the stages of ionisation (elements, 3)
+    u, fractions : partition functions and fractions of the stages of ionisation (elements, 3)
     """
     out = np.empty(6)
     t = temperature
@@ -101,7 +107,7 @@ def absorbers(
     q_tio = rotor_partition(t, 6.0, 0.535, 1009.0)
     u_c, u_h = u[CARBON, 0], 2.0
     nitrogen = nuclei * abundance[NITROGEN] * fractions[NITROGEN, 0]
-    # N2 takes nitrogen in cool giants; q of a homonuclear molecule counts half
+    # N2 binds nitrogen in cool giants; the partition function of two identical nuclei counts half
     k_n2 = molecule_constant(t, 7.0, rotor_partition(t, 0.5, 1.998, 2358.6), u[NITROGEN, 0], u[NITROGEN, 0], 9.76)
     nitrogen = 2.0 * nitrogen / (1.0 + math.sqrt(1.0 + 8.0 * k_n2 * nitrogen))
     magnesium = nuclei * abundance[MAGNESIUM] * fractions[MAGNESIUM, 0]
@@ -113,7 +119,7 @@ def absorbers(
     tio = _bound_pair(titanium, oxygen, k_tio)
     iron = nuclei * abundance[IRON]
     beta = 1.0 / (BOLTZMANN_EV_K * t)
-    # a band's f applies to all molecules in the lower electronic state
+    # the f of a band refers to all molecules in the lower electronic state
     out[CH], out[CN], out[MGH], out[TIO] = ch, cn, mgh, tio
     out[IRON_FOREST] = iron * fractions[IRON, 0] / u[IRON, 0] * math.exp(-FOREST_EV[0] * beta)
     out[ION_FOREST] = iron * fractions[IRON, 1] / u[IRON, 1] * math.exp(-FOREST_EV[1] * beta)

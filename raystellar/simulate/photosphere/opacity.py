@@ -1,10 +1,12 @@
 """Continuous opacity of a stellar photosphere [cm-1]: absorption plus scattering.
 
-H- bound-free and free-free: John 1988, A&A 193, 189. Hydrogen bound-free and free-free: Kramers
-with the Gaunt factors of Menzel & Pekeris 1935 as given by Gray 2005, Sec. 8.4, with dissolved
-levels after Dappen, Anderson & Mihalas 1987, ApJ 319, 195. Rayleigh scattering on H: Dalgarno
-1962 as given by Kurucz 1970. Thomson scattering. Bound-free edges of metals lie
-mostly below 3000 angstrom and are left out.
+* H- bound-free and free-free: John 1988, A&A 193, 189.
+* Hydrogen bound-free and free-free: Kramers with the Gaunt factors of Menzel & Pekeris 1935 as given by Gray 2005,
+  Sec. 8.4, with dissolved levels after Dappen, Anderson & Mihalas 1987, ApJ 319, 195.
+* Rayleigh scattering on hydrogen: Dalgarno 1962 as given by Kurucz 1970.
+* Thomson scattering on electrons.
+
+Bound-free edges of metals are left out: most of them lie below 3000 angstrom.
 """
 
 import math
@@ -22,8 +24,10 @@ from raystellar.simulate.photosphere.constants import (
 )
 
 H_MINUS_BF = np.array([152.519, 49.534, -118.858, 92.536, -34.194, 4.982])
+"""Coefficients of the bound-free cross section of H-. Source: John 1988."""
+
 H_MINUS_FF_RED = np.array(
-    [  # John 1988, lambda > 0.3645 micron; rows n = 1..6, columns A..F
+    [
         [0.0, 0.0, 0.0, 0.0, 0.0, 0.0],
         [2483.3460, 285.8270, -2054.2910, 2827.7760, -1341.5370, 208.9520],
         [-3449.8890, -1158.3820, 8746.5230, -11485.6320, 5303.6090, -812.9390],
@@ -32,8 +36,13 @@ H_MINUS_FF_RED = np.array(
         [88.2830, 444.5170, -1863.8640, 2095.2880, -901.7880, 132.9850],
     ]
 )
+"""Coefficients of the free-free opacity of H- above 0.3645 micron: rows n = 1 to 6, columns A to F.
+
+Source: John 1988.
+"""
+
 H_MINUS_FF_BLUE = np.array(
-    [  # the same from 0.1823 to 0.3645 micron
+    [
         [518.1021, -734.8666, 1021.1775, -479.0721, 93.1373, -6.4285],
         [473.2636, 1443.4137, -1977.3395, 922.3575, -178.9275, 12.3600],
         [-482.2089, -737.1616, 1096.8827, -521.1341, 101.7963, -7.0571],
@@ -42,20 +51,27 @@ H_MINUS_FF_BLUE = np.array(
         [0.0, 0.0, 0.0, 0.0, 0.0, 0.0],
     ]
 )
+"""Coefficients of the free-free opacity of H- from 0.1823 to 0.3645 micron. Source: John 1988."""
+
 H_MINUS_LIMIT_MICRON = 1.6419
+"""Longest wavelength that ionises H- [micron]."""
+
 KRAMERS_CM2 = 1.0449e-26
-"""Bound-free cross section of hydrogen is this times lambda^3 / n^3 [cm2, angstrom]."""
+"""Bound-free cross section of hydrogen [cm2] over lambda^3 / n^3, with lambda in angstrom."""
+
 THOMSON_CM2 = 6.6524587e-25
+"""Thomson cross section of an electron [cm2]."""
+
 HYDROGEN_LEVELS = 12
-"""Bound-free edges summed level by level; higher ones lie in the far infrared."""
+"""Number of levels whose bound-free edges are summed one by one; the higher edges lie in the far infrared."""
 
 
 @njit(cache=True, nogil=True)
 def h_minus_table(wavelength: np.ndarray) -> np.ndarray:
-    """Wavelength part of the H- opacity at wavelengths [A], shape (wavelengths, 7): sigma_bf [cm2], six ff sums.
+    """Return the part of the H- opacity that depends on wavelength [A] alone, shape (wavelengths, 7).
 
-    The opacity per atom is P_e (0.750 T^(-5/2) exp(a/(l0 T)) (1 - exp(-a/(l T))) sigma_bf
-    + 1e-29 sum_n theta^((n+1)/2) c_n); the sums c_n depend on wavelength alone.
+    The opacity per hydrogen atom is P_e (0.750 T^(-5/2) exp(a/(l0 T)) (1 - exp(-a/(l T))) sigma_bf
+    + 1e-29 sum_n theta^((n+1)/2) c_n). The columns are sigma_bf [cm2] and c_1 to c_6.
     """
     out = np.zeros((wavelength.size, 7))
     for j in range(wavelength.size):
@@ -77,10 +93,16 @@ def h_minus_table(wavelength: np.ndarray) -> np.ndarray:
 
 @njit(cache=True, nogil=True)
 def occupation(n: float, ne: float, neutral: float) -> float:
-    """Probability that level n (real, > 0) of hydrogen survives its neighbours, electrons and atoms [cm-3].
+    """Return the occupation probability w of a level of hydrogen, which neighbouring particles dissolve.
 
-    ln w = -(4 pi/3) [ n_H (r_n + r_1)^3 + 16 (e^2 / (K_n^(1/2) chi_n))^3 n_ion ]:
-    Hummer & Mihalas 1988, ApJ 331, 794, eq. 4.71; K_n from their eq. 4.24.
+    ln w = -(4 pi/3) [ n_H (r_n + r_1)^3 + 16 (e^2 / (K_n^(1/2) chi_n))^3 n_ion ]
+
+    Source: Hummer & Mihalas 1988, ApJ 331, 794, eq. 4.71, with K_n from their eq. 4.24.
+
+    Parameters
+    ----------
+    n : level, a real number above 0
+    ne, neutral : electrons and hydrogen atoms [cm-3]
     """
     k = 1.0
     if n > 3.0:
@@ -93,10 +115,14 @@ def occupation(n: float, ne: float, neutral: float) -> float:
 
 @njit(cache=True, nogil=True)
 def depth_factors(temperature: float, ne: float) -> np.ndarray:
-    """Temperature part of the opacity, what `hydrogen` and `continuum` take as factors.
+    """Return the factors of the opacity that do not depend on wavelength, for `hydrogen` and `continuum`.
 
-    H- bound-free; six powers of 5040 K / T for H- free-free; high levels, free-free and levels 1, 2, ... of
-    hydrogen. Temperature [K], electrons [cm-3].
+    The factors are: H- bound-free; six powers of 5040 K / T for H- free-free; of hydrogen the high levels, free-free,
+    and the levels 1, 2, ...
+
+    Parameters
+    ----------
+    temperature, ne : [K], electrons [cm-3]
     """
     out = np.empty(9 + HYDROGEN_LEVELS)
     alpha = HC_OVER_K_ANGSTROM_K * 1e-4
@@ -107,7 +133,7 @@ def depth_factors(temperature: float, ne: float) -> np.ndarray:
     for n in range(6):
         out[1 + n] = pe * 1e-29 * theta ** (0.5 * (n + 2))
     beta = HYDROGEN_IONISATION_EV / (BOLTZMANN_EV_K * temperature)
-    # levels above the last one merge into an integral
+    # the levels above HYDROGEN_LEVELS are summed as an integral
     last = beta / (HYDROGEN_LEVELS + 0.5) ** 2
     out[7] = math.exp(-beta) * (math.exp(last) - 1.0) / (2.0 * beta)
     out[8] = math.exp(-beta) / (2.0 * beta)
@@ -118,13 +144,13 @@ def depth_factors(temperature: float, ne: float) -> np.ndarray:
 
 @njit(cache=True, nogil=True)
 def hydrogen(wavelength: float, temperature: float, ne: float, neutral: float, factors: np.ndarray) -> float:
-    """Bound-free and free-free cross section per hydrogen atom [cm2], edges smeared by dissolved levels.
+    """Return the bound-free and free-free cross section per hydrogen atom [cm2], its edges smeared by dissolved levels.
 
     Parameters
     ----------
-    wavelength, temperature : [A, vacuum], [K]
+    wavelength, temperature : [A in vacuum], [K]
     ne, neutral : electrons and hydrogen atoms [cm-3]
-    factors : of `depth_factors`
+    factors : from `depth_factors`
     """
     x = wavelength / HYDROGEN_LIMIT_ANGSTROM
     slope = 0.3456 / x ** (1.0 / 3.0)
@@ -132,7 +158,7 @@ def hydrogen(wavelength: float, temperature: float, ne: float, neutral: float, f
     for n in range(1, HYDROGEN_LEVELS + 1):
         n2 = float(n * n)
         reach, dissolved = x / n2, 1.0
-        if x > n2:  # redward of the edge: transitions end in levels that no longer exist
+        if x > n2:  # to the red of the edge, transitions end in dissolved levels
             upper = 1.0 / math.sqrt(1.0 / n2 - 1.0 / x)
             if upper < n + 1.0:
                 continue
@@ -146,7 +172,7 @@ def hydrogen(wavelength: float, temperature: float, ne: float, neutral: float, f
 
 @njit(cache=True, nogil=True)
 def rayleigh(wavelength: float) -> float:
-    """Rayleigh scattering cross section of hydrogen in its ground state [cm2] at a wavelength [A]."""
+    """Return the Rayleigh cross section of hydrogen in its ground state [cm2] at a wavelength [A]."""
     inverse = 1.0 / max(wavelength, 1700.0) ** 2
     return inverse * inverse * (5.799e-13 + inverse * (1.422e-6 + inverse * 2.784))
 
@@ -155,14 +181,14 @@ def rayleigh(wavelength: float) -> float:
 def continuum(
     wavelength: float, table: np.ndarray, temperature: float, ne: float, neutral: float, factors: np.ndarray
 ) -> float:
-    """Continuous opacity [cm-1], scattering included, corrected for stimulated emission.
+    """Return the continuous opacity [cm-1], with scattering, corrected for stimulated emission.
 
     Parameters
     ----------
-    wavelength, temperature : [A, vacuum], [K]
-    table : row of `h_minus_table` of this wavelength
+    wavelength, temperature : [A in vacuum], [K]
+    table : row of `h_minus_table` at this wavelength
     ne, neutral : electrons and hydrogen atoms [cm-3]
-    factors : of `depth_factors`
+    factors : from `depth_factors`
     """
     stimulated = 1.0 - math.exp(-HC_OVER_K_ANGSTROM_K / (wavelength * temperature))
     per_atom = table[0] * factors[0] * stimulated + rayleigh(wavelength)

@@ -1,8 +1,7 @@
-"""Emergent flux of a plane-parallel atmosphere: exact for a piecewise linear source function.
+"""Emergent flux of a plane-parallel atmosphere, exact for a piecewise linear source function.
 
-Absorption is in LTE; continuous scattering is coherent and isotropic, S = B + (sigma/chi)(J - B).
-In metal-poor giants Rayleigh scattering rivals H- in the blue: counted as absorption it would
-darken 4000 angstrom by 12 per cent.
+Absorption is in LTE. Continuous scattering is coherent and isotropic: S = B + (sigma/chi)(J - B). In metal-poor giants
+Rayleigh scattering is about as strong as H- in the blue; counted as absorption, it would darken 4000 angstrom by 12 %.
 """
 
 import math
@@ -14,25 +13,29 @@ from scipy.special import expn
 from raystellar.simulate.photosphere.constants import HC_OVER_K_ANGSTROM_K, PLANCK_ERG_S, SPEED_OF_LIGHT_CM_S
 
 PLANCK_FRONT = 2.0 * PLANCK_ERG_S * SPEED_OF_LIGHT_CM_S**2 * 1e32
-"""2 h c^2 such that B_lambda is in erg/s/cm2/A/sr for a wavelength in angstrom."""
+"""2 h c^2 in the units that give B_lambda [erg/s/cm2/A/sr] for a wavelength in angstrom."""
+
 TAU_STEP = 0.02
+"""Step of optical depth in `E4_TABLE`."""
+
 TAU_DEEP = 18.0
-"""Below this optical depth E4 < 1e-9: nothing of the deeper layers is seen."""
+"""Optical depth of the deepest layer that contributes to the flux: E4 < 1e-9 below it."""
+
 _TAU = np.arange(0.0, TAU_DEEP + 2.0 * TAU_STEP, TAU_STEP)
 E4_TABLE = np.stack([expn(4, _TAU), -expn(3, _TAU) * TAU_STEP], axis=1)
-"""E4 and its slope per step, for cubic Hermite interpolation (error < 1e-7)."""
+"""E4 and its slope per step, for cubic Hermite interpolation with an error below 1e-7."""
 
 
 @njit(cache=True, nogil=True, inline="always")
 def planck(wavelength: float, temperature: float) -> float:
-    """Planck function B_lambda [erg/s/cm2/A/sr] at a wavelength [A] and temperature [K]."""
+    """Return the Planck function B_lambda [erg/s/cm2/A/sr] at a wavelength [A] and temperature [K]."""
     x = HC_OVER_K_ANGSTROM_K / (wavelength * temperature)
     return PLANCK_FRONT / wavelength**5 / (math.exp(x) - 1.0)
 
 
 @njit(cache=True, nogil=True, inline="always")
 def e4(tau: float) -> float:
-    """Exponential integral E4 by Hermite interpolation; 0 <= tau < TAU_DEEP."""
+    """Return the exponential integral E4 by Hermite interpolation, for 0 <= tau < `TAU_DEEP`."""
     position = tau * (1.0 / TAU_STEP)
     i = int(position)
     t = position - i
@@ -45,17 +48,17 @@ def e4(tau: float) -> float:
 
 @njit(cache=True, nogil=True, inline="always")
 def emergent_flux(ratio: np.ndarray, source: np.ndarray, tau_ross: np.ndarray, half_step: float) -> float:
-    """Emergent flux [erg/s/cm2/A] at one wavelength.
+    """Return the emergent flux [erg/s/cm2/A] at one wavelength.
 
-    F = pi S_0 + 2 pi sum_i (dS/dtau)_i [E4(tau_i) - E4(tau_{i+1})], the integral of 2 pi S E2
-    by parts for S linear in tau between depths; tau by trapezia in ln tau_Ross.
+    F = pi S_0 + 2 pi sum_i (dS/dtau)_i [E4(tau_i) - E4(tau_{i+1})]. This is the integral of 2 pi S E2 by parts, for S
+    linear in tau between depths. tau is integrated by trapezia in ln tau_Ross.
 
     Parameters
     ----------
     ratio : opacity over the Rosseland opacity (depths,)
     source : source function [erg/s/cm2/A/sr] (depths,)
     tau_ross : Rosseland optical depth (depths,), evenly spaced in its logarithm
-    half_step : half of that spacing
+    half_step : half of the spacing of ln(tau_ross)
     """
     last = source.size - 1
     weight = ratio[0] * tau_ross[0]
@@ -86,15 +89,15 @@ def scattering_excess(
     tau_ross: np.ndarray,
     half_step: float,
 ) -> np.ndarray:
-    """Scattering term sigma (J - B) over the Rosseland opacity, shape (wavelengths, depths).
+    """Return the scattering term sigma (J - B) over the Rosseland opacity, shape (wavelengths, depths).
 
-    J solves the Eddington equation (1/3) d2J/dtau2 = epsilon (J - B) with dJ/dtau = sqrt(3) J at the
-    top, J = B at the bottom, by forward elimination and back substitution.
+    J solves the Eddington equation (1/3) d2J/dtau2 = epsilon (J - B), with dJ/dtau = sqrt(3) J at the top and J = B at
+    the bottom, by forward elimination and back substitution.
 
     Parameters
     ----------
     ratio, scattering : total and scattering opacity over the Rosseland opacity (wavelengths, depths)
-    wavelength, temperature : [A] (wavelengths,), [K] (depths,)
+    wavelength, temperature : (wavelengths,) [A], (depths,) [K]
     tau_ross, half_step : as in `emergent_flux`
     """
     depths = temperature.size

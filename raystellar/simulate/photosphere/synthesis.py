@@ -1,6 +1,6 @@
-"""Synthetic spectra: atmosphere, opacity, emergent flux, on one fixed lattice.
+"""Synthetic spectra on one fixed lattice: atmosphere, opacity, emergent flux.
 
-The public face of the sub-package: `SYNTHESIS_LOGLAM` and `synthesize`.
+This module holds the public names of the package: `synthesize`, `white_dwarf`, `microturbulence`, `SYNTHESIS_LOGLAM`.
 """
 
 import math
@@ -28,21 +28,29 @@ LIMITS = {
     "alpha": (-0.2, 0.6, "dex"),
     "vmicro": (0.3, 6.0, "km/s"),
 }
-"""Parameter ranges within which the physics was checked."""
+"""Lowest value, highest value and unit of each parameter of `synthesize`: the ranges whose physics was checked."""
 
 COARSE_TABLE = h_minus_table(lattice.COARSE_WAVE)
+"""Table of the H- opacity on the coarse lattice."""
+
 BAND_TABLE = band_table(lattice.COARSE_WAVE)
+"""Cross sections of the molecular bands on the coarse lattice."""
+
 FINE_INDEX, FINE_FRACTION = lattice.interpolation(lattice.COARSE_WAVE, lattice.FINE_WAVE)
+"""Interpolation from the coarse to the fine lattice."""
+
 LINE_INDEX, LINE_FRACTION = lattice.interpolation(lattice.COARSE_WAVE, ATOMIC_LINES[:, 0])
+"""Interpolation from the coarse lattice to the centres of the atomic lines."""
+
 LINE_DEPTHS = np.searchsorted(TAU_ROSS, [1e-4, 1.5])
-"""Depths between which the strength of a line against the continuum is judged."""
+"""Indices of the depths between which the strength of a line is compared with the continuum."""
 
 
 def microturbulence(teff: float, logg: float) -> float:
-    """Microturbulence [km/s] from teff [K] and logg: about 1 in the Sun, 2 in giants and A stars.
+    """Return the microturbulence [km/s] at teff [K] and logg: about 1 in the Sun, 2 in giants and A stars.
 
-    A smooth relation through the values used for dwarfs (Bruntt et al. 2010), red giants
-    (Holtzman et al. 2018) and A stars (Landstreet et al. 2009).
+    It is a smooth relation through the values used for dwarfs (Bruntt et al. 2010), red giants (Holtzman et al. 2018)
+    and A stars (Landstreet et al. 2009).
     """
     giants = 1.0 / (1.0 + math.exp((logg - 2.3) / 0.6))
     warm = 1.0 / (1.0 + math.exp((6900.0 - teff) / 450.0))
@@ -51,7 +59,7 @@ def microturbulence(teff: float, logg: float) -> float:
 
 
 def _check(**values: float) -> None:
-    """Refuse a parameter outside LIMITS, or not finite."""
+    """Raise ValueError if a parameter is outside `LIMITS` or not finite."""
     for name, value in values.items():
         low, high, unit = LIMITS[name]
         if not low <= value <= high:
@@ -60,7 +68,7 @@ def _check(**values: float) -> None:
 
 @njit(cache=True, nogil=True)
 def _populations(model: np.ndarray, abundance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(n/U of every element and stage [cm-3] (elements, 3, depths), band absorbers (depths, 6))."""
+    """Return density over partition function (elements, 3, depths) and absorbers of bands (depths, 6), both [cm-3]."""
     depths = model.shape[1]
     populations = np.empty((abundance.size, 3, depths))
     bands = np.empty((depths, 6))
@@ -78,7 +86,7 @@ def _populations(model: np.ndarray, abundance: np.ndarray) -> tuple[np.ndarray, 
 def _smooth_opacity(
     wavelength: np.ndarray, table: np.ndarray, band_cross_section: np.ndarray, bands: np.ndarray, model: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(continuum and bands, scattering) [cm-1], shapes (wavelengths, depths)."""
+    """Return the opacity of continuum and bands and its scattering part, both (wavelengths, depths) [cm-1]."""
     out = np.empty((wavelength.size, model.shape[1]))
     scattering = np.empty(out.shape)
     for d in range(model.shape[1]):
@@ -94,7 +102,7 @@ def _smooth_opacity(
 
 @njit(cache=True, nogil=True)
 def _interpolate(table: np.ndarray, index: np.ndarray, fraction: np.ndarray) -> np.ndarray:
-    """Rows of table (coarse, depths) at index + fraction."""
+    """Return the rows of ``table`` (coarse, depths), interpolated at index + fraction."""
     out = np.empty((index.size, table.shape[1]))
     for j in range(index.size):
         low, high, t = table[index[j]], table[index[j] + 1], fraction[j]
@@ -105,7 +113,7 @@ def _interpolate(table: np.ndarray, index: np.ndarray, fraction: np.ndarray) -> 
 
 @njit(cache=True, nogil=True)
 def _planck_table(wavelength: np.ndarray, temperature: np.ndarray) -> np.ndarray:
-    """Planck function, shape (wavelengths, depths)."""
+    """Return the Planck function (wavelengths, depths) [erg/s/cm2/A/sr]."""
     out = np.empty((wavelength.size, temperature.size))
     for j in range(wavelength.size):
         for d in range(temperature.size):
@@ -117,9 +125,13 @@ def _planck_table(wavelength: np.ndarray, temperature: np.ndarray) -> np.ndarray
 def _flux(
     ratio: np.ndarray, thermal: np.ndarray, excess: np.ndarray, index: np.ndarray, fraction: np.ndarray
 ) -> np.ndarray:
-    """Emergent flux at every wavelength from opacity over the Rosseland mean (wavelengths, depths).
+    """Return the emergent flux [erg/s/cm2/A] at every wavelength.
 
-    thermal, excess: B and sigma (J - B) on the coarse lattice, interpolated at index + fraction.
+    Parameters
+    ----------
+    ratio : opacity over the Rosseland opacity (wavelengths, depths)
+    thermal, excess : B and sigma (J - B) on the coarse lattice (coarse, depths)
+    index, fraction : interpolation from the coarse lattice to the wavelengths
     """
     out = np.empty(index.size)
     source = np.empty(ratio.shape[1])
@@ -134,7 +146,7 @@ def _flux(
 
 @njit(cache=True, nogil=True)
 def _pixels(wavelength: np.ndarray, flux: np.ndarray, edge: np.ndarray) -> np.ndarray:
-    """Mean flux of every pixel: trapezia over the fine points between its edges."""
+    """Return the mean flux of every pixel, by trapezia over the fine points between its edges."""
     out = np.empty(edge.size - 1)
     for i in range(out.size):
         total = 0.0
@@ -154,7 +166,7 @@ def _emergent(
     index: np.ndarray,
     fraction: np.ndarray,
 ) -> np.ndarray:
-    """Flux [erg/s/cm2/A] on any fine lattice that interpolates from the coarse one."""
+    """Return the flux [erg/s/cm2/A] at fine wavelengths, with their interpolation from the coarse lattice."""
     abundance = abundances(feh, alpha)
     model = structure(teff, logg, feh, abundance)
     populations, bands = _populations(model, abundance)
@@ -185,14 +197,14 @@ def _emergent(
 
 
 def synthesize(teff: float, logg: float, feh: float, alpha: float = 0.0, vmicro: float | None = None) -> np.ndarray:
-    """Return the flux F_lambda at the surface of a star at rest, averaged over the pixels of `SYNTHESIS_LOGLAM`.
+    """Return the flux F_lambda at the surface of a star at rest, averaged over each pixel of `SYNTHESIS_LOGLAM`.
 
     Parameters
     ----------
     teff : effective temperature [K]
     logg : log10 of the surface gravity [cm/s2]
-    feh, alpha : [Fe/H] and [alpha/Fe] [dex], on the solar abundances of Asplund et al. 2009
-    vmicro : microturbulence [km/s]; None: that of `microturbulence`
+    feh, alpha : [Fe/H] and [alpha/Fe] [dex], relative to the solar abundances of Asplund et al. 2009
+    vmicro : microturbulence [km/s]; None for the value of `microturbulence`
 
     Returns
     -------
@@ -210,18 +222,19 @@ def synthesize(teff: float, logg: float, feh: float, alpha: float = 0.0, vmicro:
 
 
 def white_dwarf(teff: float, logg: float) -> np.ndarray:
-    """Return the flux of an atmosphere of hydrogen, as ``synthesize`` does, where its physics was not checked.
+    """Return the flux of a DA white dwarf, a hydrogen atmosphere, as `synthesize` does.
 
-    Widths of the Balmer lines come out within a third of those of real DA stars; there are no Lyman lines.
+    The parameters are outside the range whose physics was checked. The widths of the Balmer lines agree to a third
+    with those of real DA stars. There are no Lyman lines.
 
     Parameters
     ----------
-    teff : effective temperature [K], 8,000 to 17,000: most DA stars; beyond, tables end
+    teff : effective temperature [K], 8,000 to 17,000, as of most DA stars; the tables end there
     logg : log10 of the surface gravity [cm/s2], 7 to 8.3
 
     Raises
     ------
-    ValueError : a parameter is outside
+    ValueError : a parameter is out of range
     """
     if not (8000.0 <= teff <= 17000.0 and 7.0 <= logg <= 8.3):
         raise ValueError(f"teff = {teff} K and logg = {logg} must lie in 8000 to 17000 and 7 to 8.3")
@@ -229,5 +242,6 @@ def white_dwarf(teff: float, logg: float) -> np.ndarray:
 
 
 def _averaged(teff: float, logg: float, feh: float, alpha: float, vmicro: float) -> np.ndarray:
+    """Return the flux [erg/s/cm2/A] averaged over each output pixel."""
     flux = _emergent(teff, logg, feh, alpha, vmicro, lattice.FINE_WAVE, FINE_INDEX, FINE_FRACTION)
     return _pixels(lattice.FINE_WAVE, flux, lattice.PIXEL_EDGE)
