@@ -1,22 +1,121 @@
-"""A server or disk that is gone ends a shard before it is written; a file that cannot be had is one reject."""
+"""From files to a batch: which velocity is taken, which columns a batch has, and when failures mean an outage."""
 
+import dataclasses
 import errno
+import math
 import os
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from servers import Archive
+from source_files import the_one
+from spec_files import coadd, spec_file
 
 from raystellar.engine.session import Resources
 from raystellar.errors import InputError, SpectrumError
 from raystellar.files.fetcher import FetchConfig, Fetcher
-from raystellar.preprocess.ingest import MIN_OUTAGE_SPECTRA, ingest
+from raystellar.preprocess.ingest import MIN_OUTAGE_SPECTRA, Admitted, choose_rv, find_label, gather, ingest
 from raystellar.preprocess.pixels import PreprocessConfig, Preprocessor
+from raystellar.schema import IDENTITY, arrow_schema
 from raystellar.spectra import Slice
 from raystellar.stages.label import label
+
+SPECTRUM = the_one(spec_file(coadd(3000)))
+LABELS = SimpleNamespace(rv=np.array([12.5, np.nan]))
+PREPROCESSOR = Preprocessor(PreprocessConfig())
+
+
+def observed(**fields):
+    """Return a spectrum with other values in some fields."""
+    return dataclasses.replace(SPECTRUM, **fields)
+
+
+def test_the_velocity_of_the_pipeline_and_its_error_are_c_times_the_redshift():
+    admitted = choose_rv(observed(z=1e-3, z_err=2e-5), None, -1, 1500.0)
+    assert admitted.rv_source == "pipeline"
+    assert admitted.rv == pytest.approx(299.792458)
+    assert admitted.rv_error == pytest.approx(5.99584916)
+
+
+def test_a_failed_fit_keeps_its_negative_error():
+    assert choose_rv(observed(z_err=-1.0), None, -1, 1500.0).rv_error == pytest.approx(-299792.458)
+
+
+def test_the_velocity_of_the_label_table_comes_first():
+    admitted = choose_rv(observed(z=1e-3), LABELS, 0, 1500.0)
+    assert (admitted.rv, admitted.rv_source, admitted.row) == (12.5, "table", 0)
+    assert math.isnan(admitted.rv_error)
+
+
+def test_the_pipeline_stands_in_where_the_label_table_has_no_velocity():
+    admitted = choose_rv(observed(z=1e-4), LABELS, 1, 1500.0)
+    assert (admitted.rv_source, admitted.row) == ("pipeline", 1)
+
+
+@pytest.mark.parametrize(
+    ("rv", "source"), [(-1499.9, "pipeline"), (1499.9, "pipeline"), (-1500.1, "none"), (1500.1, "none")]
+)
+def test_a_velocity_that_is_not_a_stars_is_not_used(rv, source):
+    admitted = choose_rv(observed(z=rv / 299_792.458), None, -1, max_abs_rv=1500.0)
+    assert admitted.rv_source == source
+    assert math.isnan(admitted.rv) == math.isnan(admitted.rv_error) == (source == "none")
+
+
+def test_without_any_velocity_a_spectrum_is_rejected():
+    with pytest.raises(SpectrumError, match="no radial velocity"):
+        choose_rv(observed(z=math.nan), LABELS, 1, 1500.0)
+
+
+def test_the_row_of_a_spectrum_is_found_by_plate_mjd_and_fibre():
+    labels = SimpleNamespace(find=lambda *key: {(266, 51602, 31): 5}.get(key, -1))
+    assert find_label(labels, SPECTRUM) == 5
+    assert find_label(labels, observed(fiberid=32)) == -1
+    assert find_label(None, SPECTRUM) == -1
+
+
+def test_a_batch_has_the_fields_of_its_spectra_in_their_order():
+    def admit(spectrum):
+        if spectrum.object_class == "QSO":
+            raise SpectrumError("class", "not a star", spectrum.object_class)
+        return Admitted(spectrum.z * 1e6, "given", rv_error=spectrum.z_err, row=spectrum.fiberid + 100)
+
+    spectra = [
+        observed(fiberid=1, path="a", z=1e-6, z_err=0.5, ra=math.nan, is_sky=True),
+        observed(fiberid=2, path="a", object_class="QSO", spec_id="quasar", note="no spZbest file"),
+        observed(fiberid=3, path="b", z=3e-6, z_err=1.5, zwarning=16),
+    ]
+    truncated = SpectrumError("read", "truncated")
+    batch = gather([("a", spectra[:2]), ("c", [truncated]), ("b", spectra[2:])], 4, PREPROCESSOR, admit)
+    taken = [spectra[0], spectra[2]]
+    assert batch.identity.schema.equals(arrow_schema(IDENTITY))
+    of_spectra = [column.name for column in IDENTITY if column.name not in ("rv", "rv_source", "good_fraction", "ra")]
+    for name in of_spectra:
+        assert batch.identity[name].to_pylist() == [getattr(spectrum, name) for spectrum in taken], name
+    assert batch.identity["ra"].to_pylist() == [None, spectra[2].ra]  # an unknown number is null
+    assert batch.identity["rv"].to_pylist() == [1.0, 3.0]
+    assert batch.identity["rv_source"].to_pylist() == ["given", "given"]
+    assert batch.identity["good_fraction"].to_pylist() == [pytest.approx(0.76, abs=0.01)] * 2
+    assert batch.is_sky.tolist() == [True, False]
+    assert batch.rv_error.tolist() == [0.5, 1.5]
+    assert batch.rows.tolist() == [101, 103]
+    assert batch.flux.shape == (2, 4000)
+    assert batch.ivar.shape == (2, 500)
+    (_, quasar), (path, error) = batch.rejects
+    assert (quasar.reason, quasar.detail, quasar.spec_id) == ("not a star", "QSO; no spZbest file", "quasar")
+    assert (path, error) == ("c", truncated)
+
+
+def test_a_batch_of_no_spectra_has_all_columns():
+    batch = ingest([], PREPROCESSOR, lambda _: Admitted(0.0, "given"))
+    assert batch.identity.equals(arrow_schema(IDENTITY).empty_table())
+    assert [batch.flux.shape, batch.ivar.shape] == [(0, 4000), (0, 500)]
+    assert [array.dtype for array in (batch.is_sky, batch.rv_error, batch.rows)] == [bool, float, np.int64]
+    assert batch.rejects == []
+
 
 FETCH = FetchConfig(retries=0, backoff_s=0.0, give_up_after=15)
 
