@@ -41,7 +41,17 @@ TORCH = {"model", "fit", "engine"}
 PURE = {"spectra", "preprocess"}
 """Folders that write nothing."""
 
-WRITING = {"write_bytes", "write_table", "whole_file", "make_folder", "remove", "remove_folder", "to_parquet", "mkdir"}
+WRITING = {
+    "write_bytes",
+    "write_table",
+    "whole_file",
+    "whole_folder",
+    "make_folder",
+    "remove",
+    "remove_folder",
+    "to_parquet",
+    "mkdir",
+}
 """Names of functions that write."""
 
 

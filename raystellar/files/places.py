@@ -1,7 +1,8 @@
-"""Where inputs and outputs live: local paths and fsspec URLs (``s3://bucket/key``), one way to use both.
+"""Paths and URLs: one set of functions for files on mounted disks and for files that fsspec reaches (``s3://...``).
 
-An output file never shows under its final name before it is whole: locally it is written beside it and renamed,
-in an object store it appears when its upload is complete.
+A reader never sees half a file under its final name. A local file is written under a temporary name in the same folder
+and then renamed. A file in an object store appears when its upload is complete. Every other module writes its files by
+``write_bytes`` and ``whole_file``, and a folder that counts only as a whole by ``whole_folder``.
 """
 
 from __future__ import annotations
@@ -24,48 +25,52 @@ from fsspec.utils import get_protocol
 from raystellar.errors import InputError, OutputError, RaystellarError, first_line
 
 TEMPORARY = ".tmp-"
-"""Prefix of what is not whole yet; Parquet readers pass over names that begin with a dot."""
+"""Prefix of the names of unfinished files and folders; readers of Parquet skip names that begin with a dot."""
 
 GZIP = b"\x1f\x8b"
 """First bytes of a gzip file."""
 
 
-def is_local(place: str) -> bool:
-    """Return whether ``place`` is a path on a mounted disk rather than a URL."""
-    return get_protocol(place) in ("file", "local")
+def is_local(path: str) -> bool:
+    """Return whether ``path`` is on a mounted disk; False for a URL of any other protocol than ``file``."""
+    return get_protocol(path) in ("file", "local")
 
 
-def local_path(place: str) -> str:
-    """Strip ``file://`` from a local place."""
-    return place.split("://", 1)[1] if "://" in place else os.path.expanduser(place)
+def local_path(path: str) -> str:
+    """Return a local path without ``file://``, and with the home folder in place of ``~``."""
+    return path.split("://", 1)[1] if "://" in path else os.path.expanduser(path)
 
 
-def absolute(place: str) -> str:
-    """Return ``place`` as other processes can use it, whatever their working directory."""
-    return os.path.abspath(local_path(place)) if is_local(place) else place
+def absolute(path: str) -> str:
+    """Return a path that other processes can use, whatever their working directory; URLs are returned unchanged."""
+    return os.path.abspath(local_path(path)) if is_local(path) else path
 
 
-def join(place: str, *parts: str) -> str:
-    """Join path parts with slashes, for paths and URLs alike."""
-    return "/".join([place.rstrip("/") or "/", *parts])
+def join(path: str, *parts: str) -> str:
+    """Join the parts of a path or URL with slashes."""
+    return "/".join([path.rstrip("/") or "/", *parts])
 
 
-def filesystem(place: str) -> tuple[Any, str]:
-    """Return the fsspec filesystem of ``place`` and the path within it.
+def filesystem(path: str) -> tuple[Any, str]:
+    """Return the fsspec file system of ``path``, and the path within that file system.
 
     Raises
     ------
     InputError : the protocol is not known, or its package is not installed
     """
-    with in_one_sentence(InputError, f"{place} cannot be used"):
-        remote, path = fsspec.core.url_to_fs(place if not is_local(place) else local_path(place))
-    remote.invalidate_cache()  # others write to the same folders, so no listing is to be believed twice
-    return remote, path
+    with in_one_sentence(InputError, f"{path} cannot be used"):
+        remote, inner = fsspec.core.url_to_fs(path if not is_local(path) else local_path(path))
+    remote.invalidate_cache()  # other processes write to the same folders, so a listing is used only once
+    return remote, inner
 
 
 @contextmanager
 def in_one_sentence(kind: type[RaystellarError], text: str) -> Iterator[None]:
-    """Say what a file system refused; each has error classes of its own, and only programming errors pass."""
+    """Raise the errors of a file system as ``kind``, with the message "TEXT: CAUSE" on one line.
+
+    Each file system has error classes of its own, so that all of them are taken; the exceptions are programming errors,
+    which are the builtin classes other than OSError, ValueError and ImportError. Errors of raystellar pass unchanged.
+    """
     try:
         yield
     except RaystellarError:
@@ -76,138 +81,109 @@ def in_one_sentence(kind: type[RaystellarError], text: str) -> Iterator[None]:
         raise kind(f"{text}: {getattr(error, 'strerror', None) or first_line(error)}") from None
 
 
-def exists(place: str) -> bool:
-    """Return whether a file or folder is there."""
-    if is_local(place):
-        return os.path.exists(local_path(place))
-    remote, path = filesystem(place)
-    with in_one_sentence(InputError, f"{place} cannot be looked up"):
-        return bool(remote.exists(path))
-
-
-def is_taken(place: str) -> bool:
-    """Return whether there is anything at ``place`` but an empty folder."""
-    if is_local(place):
-        path = local_path(place)
-        return os.path.exists(path) and not (os.path.isdir(path) and not os.listdir(path))
-    return exists(place)
-
-
-def make_folder(place: str) -> None:
-    """Make the folder ``place``.
+def exists(path: str) -> bool:
+    """Return whether a file or folder exists.
 
     Raises
     ------
-    OutputError : it cannot be made or written to
+    InputError : the server does not say
     """
-    if not is_local(place):
-        return  # an object store has no folders
-    path = local_path(place)
+    if is_local(path):
+        return os.path.exists(local_path(path))
+    remote, inner = filesystem(path)
+    with in_one_sentence(InputError, f"{path} cannot be looked up"):
+        return bool(remote.exists(inner))
+
+
+def is_taken(path: str) -> bool:
+    """Return whether ``path`` is a file or a folder with content."""
+    if is_local(path):
+        local = local_path(path)
+        return os.path.exists(local) and not (os.path.isdir(local) and not os.listdir(local))
+    return exists(path)
+
+
+def make_folder(folder: str) -> None:
+    """Make a folder, and those above it. Object stores have no folders, so nothing is done there.
+
+    Raises
+    ------
+    OutputError : the folder cannot be made or written to
+    """
+    if not is_local(folder):
+        return
+    local = local_path(folder)
     try:
-        os.makedirs(path, exist_ok=True)
-        probe = os.path.join(path, f"{TEMPORARY}{uuid.uuid4().hex}")
+        os.makedirs(local, exist_ok=True)
+        probe = os.path.join(local, f"{TEMPORARY}{uuid.uuid4().hex}")
         with open(probe, "w"):
             pass
         os.unlink(probe)
     except OSError as error:
-        raise OutputError(f"folder {place} cannot be written to: {error.strerror}") from None
+        raise OutputError(f"folder {folder} cannot be written to: {error.strerror}") from None
 
 
-def names(place: str) -> set[str]:
-    """Return the names of what is directly in the folder ``place``; none where there is no folder."""
-    if is_local(place):
-        try:
-            return set(os.listdir(local_path(place)))
-        except FileNotFoundError:
-            return set()
-    remote, path = filesystem(place)
-    with in_one_sentence(InputError, f"{place} cannot be listed"):
-        try:
-            return {name.rsplit("/", 1)[-1] for name in remote.ls(path, detail=False)}
-        except FileNotFoundError:
-            return set()
-
-
-def remove_temporaries(place: str) -> None:
-    """Remove what an interrupted job left half-written in the folder ``place``."""
-    if is_local(place):
-        for name in names(place):
-            if name.startswith(TEMPORARY):
-                Path(local_path(place), name).unlink(missing_ok=True)
-
-
-def write_bytes(place: str, content: bytes | memoryview, *, durable: bool = True) -> None:
-    """Write a file whole or not at all; ``durable`` waits until a local disk has it.
+def names(folder: str) -> set[str]:
+    """Return the names of the files and folders directly in a folder; the empty set where the folder does not exist.
 
     Raises
     ------
-    OutputError : it cannot be written
+    InputError : a folder on a server cannot be listed
     """
-    with in_one_sentence(OutputError, f"{place} cannot be written"):
-        if not is_local(place):
-            remote, path = filesystem(place)
-            remote.pipe_file(path, bytes(content))
-            return
-        folder, name = os.path.split(local_path(place))
-        temporary = os.path.join(folder, f"{TEMPORARY}{name}-{uuid.uuid4().hex}")
+    if is_local(folder):
         try:
-            with open(temporary, "wb") as stream:
-                stream.write(content)
-                stream.flush()
-                if durable:
-                    os.fsync(stream.fileno())
-            os.replace(temporary, local_path(place))
-        except OSError:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+            return set(os.listdir(local_path(folder)))
+        except FileNotFoundError:
+            return set()
+    remote, inner = filesystem(folder)
+    with in_one_sentence(InputError, f"{folder} cannot be listed"):
+        try:
+            return {name.rsplit("/", 1)[-1] for name in remote.ls(inner, detail=False)}
+        except FileNotFoundError:
+            return set()
 
 
-@contextmanager
-def whole_file(place: str) -> Iterator[Path]:
-    """Yield a path on this machine to write a large file to; it takes its place when the context ends without error.
+def remove_temporaries(folder: str) -> None:
+    """Remove the unfinished files that a killed job left in a local folder."""
+    if is_local(folder):
+        for path in Path(local_path(folder)).glob(f"{TEMPORARY}*"):
+            if path.is_file():
+                path.unlink(missing_ok=True)
+
+
+def remove(path: str) -> None:
+    """Remove a file if it exists."""
+    if is_local(path):
+        Path(local_path(path)).unlink(missing_ok=True)
+    elif exists(path):
+        remote, inner = filesystem(path)
+        remote.rm_file(inner)
+
+
+def remove_folder(folder: str) -> None:
+    """Remove a folder with its content if it exists."""
+    if is_local(folder):
+        shutil.rmtree(local_path(folder), ignore_errors=True)
+    elif exists(folder):
+        remote, inner = filesystem(folder)
+        remote.rm(inner, recursive=True)
+
+
+# Reading
+
+
+def read_bytes(path: str) -> bytes:
+    """Return the content of a file.
 
     Raises
     ------
-    OutputError : it cannot be written
+    InputError : the file does not exist or cannot be read
     """
-    folder, name = os.path.split(local_path(place)) if is_local(place) else (tempfile.gettempdir(), "file")
-    temporary = Path(folder, f"{TEMPORARY}{name}-{uuid.uuid4().hex}")
-    try:
-        yield temporary
-        with in_one_sentence(OutputError, f"{place} cannot be written"):
-            _take_place(temporary, place)
-    except OSError as error:
-        raise OutputError(f"{place} cannot be written: {error.strerror or first_line(error)}") from None
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _take_place(temporary: Path, place: str) -> None:
-    if not is_local(place):
-        remote, path = filesystem(place)
-        remote.put_file(str(temporary), path)
-        return
-    with open(temporary, "rb") as stream:
-        os.fsync(stream.fileno())
-    os.replace(temporary, local_path(place))
-
-
-def remove(place: str) -> None:
-    """Remove a file, if it is there."""
-    if is_local(place):
-        Path(local_path(place)).unlink(missing_ok=True)
-    elif exists(place):
-        remote, path = filesystem(place)
-        remote.rm_file(path)
-
-
-def remove_folder(place: str) -> None:
-    """Remove a folder with all that is in it, if it is there."""
-    if is_local(place):
-        shutil.rmtree(local_path(place), ignore_errors=True)
-    elif exists(place):
-        remote, path = filesystem(place)
-        remote.rm(path, recursive=True)
+    with in_one_sentence(InputError, f"{path} cannot be read"):
+        if is_local(path):
+            return Path(local_path(path)).read_bytes()
+        remote, inner = filesystem(path)
+        return remote.cat_file(inner)
 
 
 def open_file(path: str) -> IO[bytes]:
@@ -249,7 +225,7 @@ def _open(path: str) -> IO[bytes]:
 
 
 class _Unpacked(gzip.GzipFile):
-    """The unpacked content of a gzip file, which closes the file with itself."""
+    """The unpacked content of a gzip file. Closing it closes the file, too."""
 
     def __init__(self, raw: IO[bytes]) -> None:
         super().__init__(fileobj=raw, mode="rb")
@@ -261,17 +237,129 @@ class _Unpacked(gzip.GzipFile):
         self._raw.close()
 
 
-def parquet_file(place: str) -> pq.ParquetFile:
-    """Open a Parquet file; errors are those of Arrow and the file system."""
-    if is_local(place):
-        return pq.ParquetFile(local_path(place))
-    remote, path = filesystem(place)
-    return pq.ParquetFile(remote.open(path, "rb"), pre_buffer=True)
+# Writing
 
 
-def write_table(place: str, table: pa.Table, **options: Any) -> None:
-    """Write a Parquet file whole or not at all; see ``pyarrow.parquet.write_table`` for ``options``."""
-    write_bytes(place, parquet_bytes(table, **options))
+def write_bytes(path: str, content: bytes | memoryview, *, durable: bool = True) -> None:
+    """Write a file as a whole or not at all.
+
+    Parameters
+    ----------
+    durable : wait until a local disk has stored the content, so that it survives a loss of power
+
+    Raises
+    ------
+    OutputError : the file cannot be written
+    """
+    with in_one_sentence(OutputError, f"{path} cannot be written"):
+        if is_local(path):
+            with whole_file(path, durable=durable) as temporary:
+                temporary.write_bytes(content)
+        else:
+            remote, inner = filesystem(path)
+            remote.pipe_file(inner, bytes(content))
+
+
+@contextmanager
+def whole_file(path: str, *, durable: bool = True) -> Iterator[Path]:
+    """Yield a temporary local path to write a file to; the file moves to ``path`` if the context ends without an error.
+
+    Parameters
+    ----------
+    durable : wait until a local disk has stored the content, so that it survives a loss of power
+
+    Raises
+    ------
+    OutputError : the file cannot be written
+    """
+    folder, name = os.path.split(local_path(path)) if is_local(path) else (tempfile.gettempdir(), "file")
+    temporary = Path(folder, f"{TEMPORARY}{name}-{uuid.uuid4().hex}")
+    try:
+        yield temporary
+        with in_one_sentence(OutputError, f"{path} cannot be written"):
+            _move_file(temporary, path, durable)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror or first_line(error)}") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _move_file(temporary: Path, path: str, durable: bool) -> None:
+    if not is_local(path):
+        remote, inner = filesystem(path)
+        remote.put_file(str(temporary), inner)
+        return
+    if durable:
+        with open(temporary, "rb") as stream:
+            os.fsync(stream.fileno())
+    os.replace(temporary, local_path(path))
+
+
+@contextmanager
+def whole_folder(folder: str) -> Iterator[Path]:
+    """Yield a new local folder to write files to; it is renamed to ``folder`` if the context ends without an error.
+
+    An older folder of that name is renamed first, removed at the end, and put back if the second rename fails. A
+    process that is killed between the two renames leaves the older folder complete, in the same parent folder, under a
+    hidden name that ends in ``.old``.
+
+    Parameters
+    ----------
+    folder : path on a mounted disk
+
+    Raises
+    ------
+    OutputError : the folder cannot be written
+    """
+    path = Path(local_path(folder))
+    temporary = path.with_name(f"{TEMPORARY}{path.name}-{uuid.uuid4().hex}")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        _move_folder(temporary, path)
+    except OSError as error:
+        raise OutputError(f"folder {folder} cannot be written ({error}); check its path, space and rights") from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _move_folder(temporary: Path, path: Path) -> None:
+    if not path.exists():
+        os.rename(temporary, path)
+        return
+    older = path.with_name(f".{path.name}-{uuid.uuid4().hex}.old")
+    os.rename(path, older)
+    try:
+        os.rename(temporary, path)
+    except OSError:
+        os.rename(older, path)
+        raise
+    shutil.rmtree(older, ignore_errors=True)
+
+
+# Parquet
+
+
+def parquet_file(path: str) -> pq.ParquetFile:
+    """Open a Parquet file; raises the errors of Arrow and of the file system."""
+    if is_local(path):
+        return pq.ParquetFile(local_path(path))
+    remote, inner = filesystem(path)
+    return pq.ParquetFile(remote.open(inner, "rb"), pre_buffer=True)
+
+
+def write_table(path: str, table: pa.Table, **options: Any) -> None:
+    """Write a Parquet file as a whole or not at all.
+
+    Parameters
+    ----------
+    options : options of ``pyarrow.parquet.ParquetWriter``
+
+    Raises
+    ------
+    OutputError : the file cannot be written
+    """
+    write_bytes(path, parquet_bytes(table, **options))
 
 
 def parquet_bytes(table: pa.Table, **options: Any) -> memoryview:
@@ -283,24 +371,11 @@ def parquet_bytes(table: pa.Table, **options: Any) -> memoryview:
 
 
 def parquet_writer(sink: Any, schema: pa.Schema, **options: Any) -> pq.ParquetWriter:
-    """Return a writer of Parquet, compressed with zstd, that takes tables of ``schema`` without its metadata.
+    """Return a writer of Parquet, compressed with zstd, for tables of ``schema`` without its metadata.
 
-    These stand in the footer as they are, and not once more within Arrow's own description of the schema.
+    The metadata go into the footer once, as plain entries. Arrow would store them a second time in its own description
+    of the schema.
     """
     writer = pq.ParquetWriter(sink, schema.remove_metadata(), compression="zstd", **options)
     writer.add_key_value_metadata({key.decode(): value.decode() for key, value in (schema.metadata or {}).items()})
     return writer
-
-
-def read_bytes(place: str) -> bytes:
-    """Return the content of a file.
-
-    Raises
-    ------
-    InputError : it is not there or cannot be read
-    """
-    with in_one_sentence(InputError, f"{place} cannot be read"):
-        if is_local(place):
-            return Path(local_path(place)).read_bytes()
-        remote, path = filesystem(place)
-        return remote.cat_file(path)

@@ -1,3 +1,4 @@
+import contextlib
 import gzip
 import os
 
@@ -11,8 +12,8 @@ from raystellar.files import listing, places
 
 
 def test_writing_is_whole_or_not_at_all(tmp_path, monkeypatch):
-    place = str(tmp_path / "table.parquet")
-    places.write_table(place, pa.table({"a": [1, 2]}))
+    path = str(tmp_path / "table.parquet")
+    places.write_table(path, pa.table({"a": [1, 2]}))
     before = (tmp_path / "table.parquet").read_bytes()
 
     def fail(*_):
@@ -20,13 +21,49 @@ def test_writing_is_whole_or_not_at_all(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(OutputError, match="disk full"):
-        places.write_table(place, pa.table({"a": [3]}))
+        places.write_table(path, pa.table({"a": [3]}))
     assert (tmp_path / "table.parquet").read_bytes() == before
     assert places.names(str(tmp_path)) == {"table.parquet"}
     (tmp_path / f"{places.TEMPORARY}half").write_text("of a job that was killed")
     assert pq.read_table(tmp_path).num_rows == 2  # a leftover is not taken for a part
     places.remove_temporaries(str(tmp_path))
     assert places.names(str(tmp_path)) == {"table.parquet"}
+
+
+def test_a_large_file_takes_its_name_when_it_is_complete(tmp_path):
+    path = tmp_path / "catalog.fits"
+    with places.whole_file(str(path)) as temporary:
+        temporary.write_bytes(b"half")
+        assert not path.exists()
+    assert path.read_bytes() == b"half"
+    with contextlib.suppress(KeyboardInterrupt), places.whole_file(str(path)) as temporary:
+        temporary.write_bytes(b"other")
+        raise KeyboardInterrupt
+    assert path.read_bytes() == b"half"
+    assert places.names(str(tmp_path)) == {"catalog.fits"}
+
+
+def test_a_large_file_is_uploaded_when_it_is_complete():
+    with places.whole_file("memory://whole/catalog.fits") as temporary:
+        temporary.write_bytes(b"rows")
+        assert not places.exists("memory://whole/catalog.fits")
+    assert places.read_bytes("memory://whole/catalog.fits") == b"rows"
+    assert not temporary.exists()
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_only_a_durable_file_is_waited_for(durable, tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    places.write_bytes(str(tmp_path / "file"), b"x", durable=durable)
+    assert len(synced) == durable
+
+
+def test_unfinished_folders_stay_when_temporary_files_are_removed(tmp_path):
+    (tmp_path / f"{places.TEMPORARY}model").mkdir()
+    (tmp_path / f"{places.TEMPORARY}part").write_bytes(b"")
+    places.remove_temporaries(str(tmp_path))
+    assert places.names(str(tmp_path)) == {f"{places.TEMPORARY}model"}
 
 
 def test_an_unwritable_folder_is_refused(tmp_path):
@@ -36,15 +73,15 @@ def test_an_unwritable_folder_is_refused(tmp_path):
 
 
 def test_urls_work_like_paths():
-    place = "memory://bucket/folder"
-    places.write_table(places.join(place, "part-00000.parquet"), pa.table({"a": [1]}))
-    places.write_bytes(places.join(place, "spec-1.fits"), b"abc")
-    assert places.names(place) == {"part-00000.parquet", "spec-1.fits"}
-    assert places.exists(places.join(place, "spec-1.fits"))
-    assert places.read_bytes(places.join(place, "spec-1.fits")) == b"abc"
-    assert ("memory:///bucket/folder/spec-1.fits", 3) in listing.expand([place])
+    folder = "memory://bucket/folder"
+    places.write_table(places.join(folder, "part-00000.parquet"), pa.table({"a": [1]}))
+    places.write_bytes(places.join(folder, "spec-1.fits"), b"abc")
+    assert places.names(folder) == {"part-00000.parquet", "spec-1.fits"}
+    assert places.exists(places.join(folder, "spec-1.fits"))
+    assert places.read_bytes(places.join(folder, "spec-1.fits")) == b"abc"
+    assert ("memory:///bucket/folder/spec-1.fits", 3) in listing.expand([folder])
     with pytest.raises(InputError):
-        places.read_bytes(places.join(place, "absent"))
+        places.read_bytes(places.join(folder, "absent"))
 
 
 @pytest.mark.parametrize("folder", ["disk", "memory://opened"])
@@ -94,9 +131,8 @@ def test_the_answer_of_a_web_server_says_whether_a_file_exists(status, message, 
             places.open_file(path)
 
 
-@pytest.mark.parametrize("place", ["nope://bucket/a.fits"])
-def test_a_protocol_that_cannot_be_used_is_refused(place):
+def test_a_protocol_that_cannot_be_used_is_refused():
     with pytest.raises(InputError, match="cannot be used"):
-        list(listing.expand([place]))
+        list(listing.expand(["nope://bucket/a.fits"]))
     with pytest.raises(InputError, match="cannot be used"):
-        places.write_bytes(place, b"")
+        places.write_bytes("nope://bucket/a.fits", b"")
