@@ -1,8 +1,8 @@
-"""The spectrograph of SDSS-I/II: from the spectrum of a star to pixels with noise, masks and a calibration.
+"""The spectrograph of SDSS-I/II: turn the spectrum of a star into pixels with noise, masks and errors of calibration.
 
-All arrays have the pixels of one lattice, log10(vacuum wavelength) = k * 1e-4, k from ``K_FIRST`` on; each
-fibre keeps its own part of it. Units of flux: 1e-17 erg/s/cm2/A. The inverse variance is honest: what is
-added to a good pixel has this variance, but for the rare cosmic rays which a pipeline does not find either.
+All arrays have the pixels of one lattice, log10(vacuum wavelength) = k * 1e-4 with k from ``K_FIRST`` on. Each fibre
+keeps its own part of the lattice. The unit of flux is 1e-17 erg/s/cm2/A. The inverse variance is honest: the noise of a
+good pixel has this variance. The exceptions are rare cosmic rays that the pipeline of a real survey misses too.
 """
 
 from __future__ import annotations
@@ -34,113 +34,151 @@ from raystellar.spectra.bitmasks import (
 )
 from raystellar.spectra.record import LATTICE_STEP, SPEED_OF_LIGHT_KM_S
 
+FIBRES = 640
+"""Fibres of a plate; the first half feeds spectrograph 1, the second half spectrograph 2."""
+
 K_FIRST, N_LATTICE = 35780, 3881
-"""First pixel and number of pixels of the lattice on which every fibre is computed."""
+"""First k and number of pixels of the lattice on which every fibre is computed."""
 
 SDSS_LOGLAM = np.arange(K_FIRST, K_FIRST + N_LATTICE) * LATTICE_STEP
-"""log10 of the vacuum wavelengths [A] of the pixels, (N_LATTICE,)."""
+"""log10 of the vacuum wavelengths [A] of the pixels (N_LATTICE,)."""
 
 SDSS_WAVE = 10.0**SDSS_LOGLAM
-"""Vacuum wavelengths [A] of the pixels, (N_LATTICE,)."""
+"""Vacuum wavelengths [A] of the pixels (N_LATTICE,)."""
 
 READ_NOISE_ELECTRONS = 20.0
 """Read noise of a coadded pixel [photo-electrons]; ``sky.json`` was measured with it."""
 
 FLUX_FLOOR = 0.008
-"""Error which grows with the flux (flat field), as a fraction: bright real stars hardly exceed S/N 120."""
+"""Error of the flat field, as a fraction of the flux: real bright stars hardly exceed S/N 120."""
 
 SKY_LINE_AMPLITUDE, SKY_LINE_SHIFT_PIXELS = 0.008, 0.015
-"""Scatter of strength (fraction) and place of each sky line that stays after its subtraction."""
+"""Errors of the subtraction of a sky line: scatter of its strength (fraction) and of its position [pixels]."""
 
 N_RIPPLES = 8
+"""Number of cosines in the smooth errors of flux calibration."""
+
 PLATE_RIPPLE, FIBRE_RIPPLE = 0.02, 0.012
-"""Scatter of the smooth errors of flux calibration, per plate and per fibre, as fractions."""
+"""Scatter of the smooth errors of flux calibration of a plate and of a fibre, as fractions."""
 
 MEAN_R_V = 3.1
 """Ratio A(V) / E(B-V) of the mean reddening law."""
 
 BAD_COLUMNS_SHARE, COSMIC_RAYS = 0.02, 1.9
-"""Share of fibres with a block of dead columns; mean number of cosmic rays left in one spectrum."""
+"""Share of fibres with a block of dead columns; mean number of cosmic rays that are left in a spectrum."""
 
 CAUGHT_SHARE = 0.65
-"""Share of the cosmic rays which carry ivar = 0."""
+"""Share of the cosmic rays whose pixels have ivar = 0."""
 
 LSF_WAVE = np.array(
     [3830, 4200, 4600, 5000, 5400, 5700, 5800, 5900, 6100, 6300, 6600, 7000, 7500, 8000, 8500, 9000, 9200],
     dtype=np.float64,
 )
+"""Wavelengths [A] of ``LSF_SIGMA``."""
+
 LSF_SIGMA = np.array(
     [
         [1.25, 1.15, 1.06, 0.97, 0.89, 0.84, 0.83, 0.89, 0.94, 0.92, 0.88, 0.82, 0.755, 0.715, 0.695, 0.71, 0.725],
         [1.04, 0.95, 0.88, 0.82, 0.79, 0.77, 0.765, 0.87, 0.95, 0.925, 0.87, 0.80, 0.715, 0.66, 0.65, 0.67, 0.69],
     ]
 )
-"""Sigma of the line spread function [pixels of 69 km/s] of the two spectrographs; the arms meet near 5900 A."""
+"""Sigma of the line spread function of spectrographs 1 and 2 [pixels of 69 km/s]; their arms meet near 5900 A."""
 
 ARM_BORDER = int(np.searchsorted(SDSS_WAVE, 5800.0))
+"""Index of the first pixel of the red arm in the masks."""
 
 G_BAND = ((3780, 4080, 4380, 4680, 4980, 5280, 5380, 5480, 5580), (0.0, 0.19, 0.33, 0.37, 0.39, 0.40, 0.25, 0.03, 0.0))
-"""Wavelength [A] and throughput of SDSS g, coarsely. Source: Doi et al. 2010, AJ 139, 1628."""
+"""Wavelengths [A] and throughput of the g band of SDSS, on a coarse grid. Source: Doi et al. 2010, AJ 139, 1628."""
 
 
 @dataclass(frozen=True)
 class SimulatedSpectrum:
-    """One fibre on its part of the lattice."""
+    """A simulated spectrum on the part of the lattice that its fibre keeps."""
 
     k0: int
-    """Lattice number of the first pixel."""
+    """Number k of the first pixel."""
+
     flux: np.ndarray
+    """Flux with noise (n,) [1e-17 erg/s/cm2/A]."""
+
     ivar: np.ndarray
+    """Inverse variance of the flux (n,); 0 where a pixel is bad."""
+
     and_mask: np.ndarray
+    """SPPIXMASK bits that all exposures of a pixel have (n,)."""
+
     or_mask: np.ndarray
+    """SPPIXMASK bits that any exposure of a pixel has (n,)."""
+
     wdisp: np.ndarray
-    """Sigma of the line spread function [pixels]."""
+    """Sigma of the line spread function (n,) [pixels]."""
+
     sky: np.ndarray
+    """Flux of the sky that was subtracted (n,) [1e-17 erg/s/cm2/A]."""
+
     model: np.ndarray
-    """What the pipeline's best template would look like: the noise-free spectrum, smoothed."""
+    """Substitute for the best template of the pipeline: the flux without noise, smoothed (n,)."""
+
     clean: np.ndarray
-    """The flux without noise; not written to files."""
+    """Flux without noise (n,); files do not contain it."""
 
     @property
     def loglam(self) -> np.ndarray:
-        """log10 of the vacuum wavelength [A], float32 as in every SDSS file."""
-        return np.asarray(np.arange(self.k0, self.k0 + len(self.flux)) * 1e-4, dtype=np.float32)
+        """log10 of the vacuum wavelengths [A] (n,), float32 as in every SDSS file."""
+        return np.asarray(np.arange(self.k0, self.k0 + len(self.flux)) * LATTICE_STEP, dtype=np.float32)
 
     @property
     def sn_median(self) -> float:
-        """Median of |flux| sqrt(ivar) over pixels with ivar > 0, as SDSS has it: 0.6 for empty sky; 0 for none."""
+        """Median of |flux| sqrt(ivar) over pixels with ivar > 0, as in SDSS files; 0 without good pixels.
+
+        Empty sky has about 0.67 because of the absolute value.
+        """
         good = self.ivar > 0
         return float(np.median(np.abs(self.flux[good]) * np.sqrt(self.ivar[good]))) if good.any() else 0.0
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """What all fibres of one plate share."""
+    """Conditions of the exposure that all fibres of a plate share."""
 
     exposure: float
-    """Depth, relative to 5200 s in a normal night."""
+    """Depth of the exposure, relative to 5200 s in a normal night."""
+
     sky_level: float
     """Continuum of the sky, relative to ``sky.json``."""
+
     sky_lines: float
     """Lines of the sky, relative to ``sky.json``."""
+
     lsf: float
     """Factor of the width of the line spread function."""
+
     k_shift: int
-    """Shift of the trimmed ends [pixels]."""
+    """Shift of the first and last pixel [pixels]."""
+
     ripple: np.ndarray
     """Amplitudes (N_RIPPLES,) of the errors of flux calibration."""
 
 
 @dataclass(frozen=True)
 class _Sky:
+    """Sky and sensitivity of the spectrograph, from ``sky.json``."""
+
     continuum: np.ndarray
+    """Continuum of the sky (N_LATTICE,) [1e-17 erg/s/cm2/A]."""
+
     conversion: np.ndarray
+    """Flux of one photo-electron per pixel (N_LATTICE,) [1e-17 erg/s/cm2/A]."""
+
     line_pixel: np.ndarray
+    """Positions of the emission lines (lines,) [pixels]."""
+
     line_flux: np.ndarray
+    """Flux of the emission lines, summed over pixels (lines,)."""
 
 
 def draw_conditions(seed: int, plate_index: int) -> Conditions:
-    """Draw the night of plate number ``plate_index`` of the survey with this ``seed``."""
+    """Draw the conditions of plate ``plate_index`` of the survey with this ``seed``."""
     rng = generator(seed, STREAM_PLATE, plate_index)
     return Conditions(
         exposure=float(np.exp(rng.normal(0.0, 0.25))),
@@ -160,16 +198,16 @@ def observe(
     fiberid: int,
     rng: np.random.Generator,
 ) -> SimulatedSpectrum:
-    """Expose one fibre.
+    """Return the spectrum of one fibre.
 
     Parameters
     ----------
-    loglam, rest : evenly spaced log10 vacuum wavelength [A] and flux F_lambda at rest (any scale); the range must
-        exceed the lattice by 700 km/s. ``rest`` None is a sky fibre
-    star : its velocity, reddening, magnitude and S/N; None for a sky fibre
-    conditions : of the plate
-    fibre : 1 to 640
-    rng : all that is random in this spectrum
+    loglam : log10 of evenly spaced vacuum wavelengths [A]; they must exceed the lattice by 700 km/s at both ends
+    rest : flux F_lambda at rest at these wavelengths, on any scale; None for a sky fibre
+    star : star that gives velocity, reddening, magnitude and S/N; None for a sky fibre
+    conditions : conditions of the plate
+    fiberid : number of the fibre, 1 to 640
+    rng : generator of all random numbers of this spectrum
     """
     sigma = line_spread(fiberid, conditions)
     clean = np.zeros(N_LATTICE)
@@ -197,27 +235,36 @@ def observe(
     _bad_columns(flux, ivar, sigma, and_mask, rng)
     or_mask |= and_mask
     model = np.convolve(clean, _SMOOTHING, mode="same")
-    cut = slice(first, last)
-    single = {"flux": flux, "ivar": ivar, "wdisp": sigma, "sky": sky, "model": model}
+    kept = slice(first, last)
+    float32 = {"flux": flux, "ivar": ivar, "wdisp": sigma, "sky": sky, "model": model}
     return SimulatedSpectrum(
         k0=K_FIRST + first,
-        and_mask=and_mask[cut],
-        or_mask=or_mask[cut],
-        clean=clean[cut],
-        **{name: np.asarray(column[cut], dtype=np.float32) for name, column in single.items()},
+        and_mask=and_mask[kept],
+        or_mask=or_mask[kept],
+        clean=clean[kept],
+        **{name: np.asarray(column[kept], dtype=np.float32) for name, column in float32.items()},
     )
 
 
 def line_spread(fiberid: int, conditions: Conditions) -> np.ndarray:
-    """Sigma of the line spread function (N_LATTICE,) [pixels] of one fibre; it is wider off the slit's middle."""
-    blue, red = _lsf(0 if fiberid <= 320 else 1)
-    off_middle = ((fiberid - 1) % 320 - 159.5) / 159.5
-    return np.asarray((blue + red * 0.06 * off_middle * off_middle) * conditions.lsf)
+    """Return sigma of the line spread function of a fibre (N_LATTICE,) [pixels]; it grows to the ends of the slit."""
+    middle, growth = _lsf(spectrograph(fiberid))
+    off_middle = ((fiberid - 1) % (FIBRES // 2) - 159.5) / 159.5
+    return np.asarray((middle + growth * 0.06 * off_middle * off_middle) * conditions.lsf)
+
+
+def spectrograph(fiberid: int) -> int:
+    """Return the number of the spectrograph, 1 or 2, that a fibre feeds."""
+    return 1 if fiberid <= FIBRES // 2 else 2
 
 
 def trim(fiberid: int, conditions: Conditions, rng: np.random.Generator) -> tuple[int, int]:
-    """Return first and one past the last pixel which a fibre keeps: k0 35784..35830, 3769..3850 pixels."""
-    start = 35784 + 30 * ((fiberid - 150) / 150) ** 2 if fiberid <= 320 else 35803 + 25 * ((fiberid - 500) / 140) ** 2
+    """Return the first and one past the last pixel that a fibre keeps: k0 35784 to 35830, 3769 to 3850 pixels."""
+    start = (
+        35784 + 30 * ((fiberid - 150) / 150) ** 2
+        if spectrograph(fiberid) == 1
+        else 35803 + 25 * ((fiberid - 500) / 140) ** 2
+    )
     first = int(np.clip(np.rint(start) + conditions.k_shift, 35784, 35830))
     last = 39636 + int(rng.integers(0, 7)) + conditions.k_shift
     if rng.random() < 0.02:
@@ -227,17 +274,20 @@ def trim(fiberid: int, conditions: Conditions, rng: np.random.Generator) -> tupl
 
 
 def noise_variance(flux: np.ndarray, sky: np.ndarray, exposure: float, conversion: np.ndarray) -> np.ndarray:
-    """Variance of photons, read-out and flat field.
+    """Return the variance of photons, read-out and flat field, c (flux + sky) / t + (20 c / t)^2 + (0.008 flux)^2.
 
-    With c the flux of one photo-electron and t the relative exposure it is
-    c (flux + sky) / t + (20 c / t)^2 + (0.008 flux)^2.
+    Parameters
+    ----------
+    flux, sky : flux of the star and of the sky (n,)
+    exposure : t, relative to 5200 s
+    conversion : c, flux of one photo-electron (n,)
     """
     read = READ_NOISE_ELECTRONS * conversion / exposure
     return np.asarray(conversion * (np.maximum(flux, 0.0) + sky) / exposure + read * read + (FLUX_FLOOR * flux) ** 2)
 
 
 def _star_light(loglam: np.ndarray, rest: np.ndarray, star: Star, sigma: np.ndarray) -> np.ndarray:
-    """Shift, blur, redden and scale the spectrum of one star to its magnitude."""
+    """Return the spectrum of a star (N_LATTICE,), shifted, blurred, reddened and scaled to its magnitude."""
     beta = star.rv / SPEED_OF_LIGHT_KM_S
     log_doppler = 0.5 * math.log10((1.0 + beta) / (1.0 - beta))
     step = (loglam[-1] - loglam[0]) / (len(loglam) - 1)
@@ -245,7 +295,7 @@ def _star_light(loglam: np.ndarray, rest: np.ndarray, star: Star, sigma: np.ndar
     seen = shift_and_blur(np.asarray(rest, dtype=np.float64), float(start), float(1e-4 / step), sigma)
     seen *= np.exp(-0.4 * math.log(10.0) * star.ebv * _extinction())
     weight = _g_weight()
-    # AB magnitude: the mean over photons of F_nu, with F_nu = F_lambda * wave^2 / c
+    # the AB magnitude is that of the mean of F_nu over photons, with F_nu = F_lambda * wave^2 / c
     wanted = 10.0 ** (-0.4 * (star.g + 48.6)) * (SPEED_OF_LIGHT_CM_S * 1e8) / 1e-17
     return np.asarray(seen * (wanted / np.dot(weight, seen)))
 
@@ -253,7 +303,7 @@ def _star_light(loglam: np.ndarray, rest: np.ndarray, star: Star, sigma: np.ndar
 def _sky_light(
     sigma: np.ndarray, conditions: Conditions, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the sky of one fibre, what is left of its lines after subtraction, and the variance of that."""
+    """Return the sky of a fibre, the residual of its lines after subtraction, and the variance of the residual."""
     data = _sky()
     sky = data.continuum * (conditions.sky_level * rng.normal(1.0, 0.02))
     errors = rng.standard_normal((2, len(data.line_flux)))
@@ -275,21 +325,21 @@ def _sky_light(
 
 
 def _exposure_for(sn: float, flux: np.ndarray, sky: np.ndarray, extra: np.ndarray, conversion: np.ndarray) -> float:
-    """Return the exposure at which the median S/N of these pixels is ``sn``."""
+    """Return the exposure at which the median S/N of these pixels is ``sn``, to 0.1 % in at most 12 steps."""
     exposure = 1.0
     for _ in range(12):
-        now = float(np.median(flux / np.sqrt(noise_variance(flux, sky, exposure, conversion) + extra)))
-        if abs(now / sn - 1.0) < 1e-3:
+        reached = float(np.median(flux / np.sqrt(noise_variance(flux, sky, exposure, conversion) + extra)))
+        if abs(reached / sn - 1.0) < 1e-3:
             break
-        # S/N grows with a power 0.5 (photons) to 1 (read noise) of the exposure
-        exposure = float(np.clip(exposure * (sn / max(now, 1e-3)) ** 1.5, 1e-3, 1e3))
+        # S/N grows as a power of the exposure between 0.5 (photons) and 1 (read noise)
+        exposure = float(np.clip(exposure * (sn / max(reached, 1e-3)) ** 1.5, 1e-3, 1e3))
     return exposure
 
 
 def _sky_masks(
     flux: np.ndarray, sky: np.ndarray, variance: np.ndarray, conditions: Conditions, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return and_mask and or_mask with the bits that follow from sky and chance; ivar stays as it is."""
+    """Return and_mask and or_mask with bits that follow from the sky and chance; these bits do not change ivar."""
     excess = sky - flux - 10.0 * np.sqrt(variance)
     continuum = _sky().continuum * conditions.sky_level
     and_mask = np.where((excess > 0) & (sky > 1.25 * continuum), BRIGHTSKY, 0).astype(np.int32)
@@ -307,13 +357,15 @@ def _sky_masks(
 def _cosmic_rays(
     flux: np.ndarray, ivar: np.ndarray, or_mask: np.ndarray, variance: np.ndarray, rng: np.random.Generator
 ) -> None:
-    """Leave a few hits in the coadd: pixels with too much flux, most but not all of them with ivar = 0."""
+    """Add a few cosmic rays: pixels with too much flux, most but not all of them with ivar = 0."""
     for _ in range(rng.poisson(COSMIC_RAYS)):
-        where = int(rng.integers(0, N_LATTICE - 2))
-        hit = slice(where, where + int(rng.integers(1, 3)))
+        start = int(rng.integers(0, N_LATTICE - 2))
+        hit = slice(start, start + int(rng.integers(1, 3)))
         or_mask[hit] |= COMBINEREJ | PARTIALREJECT
         caught = rng.random() < CAUGHT_SHARE
-        flux[hit] += np.sqrt(variance[hit]) * rng.uniform(5.0, 60.0 if caught else 20.0)  # the faint ones escape
+        flux[hit] += np.sqrt(variance[hit]) * rng.uniform(
+            5.0, 60.0 if caught else 20.0
+        )  # the pipeline misses faint ones
         if caught:
             ivar[hit] = 0.0
 
@@ -321,7 +373,7 @@ def _cosmic_rays(
 def _bad_columns(
     flux: np.ndarray, ivar: np.ndarray, sigma: np.ndarray, and_mask: np.ndarray, rng: np.random.Generator
 ) -> None:
-    """Kill a block of columns in a few fibres; the bit for it stands on the whole arm, as in real files."""
+    """Set a block of columns to zero in a few fibres; the whole blue arm gets MANYBADCOLUMNS, as in real files."""
     if rng.random() >= BAD_COLUMNS_SHARE:
         return
     start, length = int(rng.integers(100, N_LATTICE - 500)), int(rng.integers(40, 360))
@@ -332,23 +384,24 @@ def _bad_columns(
 
 
 def _arm(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return the blue or the red part of ``values``, by chance."""
+    """Return the blue or the red part of ``values``, drawn by chance."""
     return values[:ARM_BORDER] if rng.random() < 0.5 else values[ARM_BORDER:]
 
 
 def _ripple_amplitudes(rng: np.random.Generator) -> np.ndarray:
-    """Draw amplitudes of the cosines, fewer on short scales, for a scatter of one."""
+    """Draw amplitudes (N_RIPPLES,) of the cosines, smaller on short scales, for a total scatter of one."""
     scale = 1.0 / np.arange(1, N_RIPPLES + 1)
     return np.asarray(rng.standard_normal(N_RIPPLES) * scale * math.sqrt(2.0 / np.sum(scale**2)))
 
 
 _SMOOTHING = np.exp(-0.5 * (np.arange(-6, 7) / 2.0) ** 2)
 _SMOOTHING /= _SMOOTHING.sum()
+"""Gaussian with a sigma of 2 pixels, which smooths the flux without noise to the ``model``."""
 
 
 @functools.lru_cache(maxsize=1)
 def _ripple_shapes() -> np.ndarray:
-    """Cosines (N_LATTICE, N_RIPPLES) of 1/2, 2/2, ... waves over the lattice."""
+    """Return cosines (N_LATTICE, N_RIPPLES) of 1/2, 2/2, ... waves over the lattice."""
     return np.cos(np.pi * np.outer(np.linspace(0.0, 1.0, N_LATTICE), np.arange(1, N_RIPPLES + 1)))
 
 
@@ -365,20 +418,20 @@ def _extinction() -> np.ndarray:
 
 @functools.lru_cache(maxsize=1)
 def _g_weight() -> np.ndarray:
-    """Weights whose product with F_lambda is the mean F_nu of the g band times c [A/s]."""
-    photons = np.interp(SDSS_WAVE, *G_BAND)  # d(log wave) is the same for all pixels: d(nu) / nu
+    """Return weights (N_LATTICE,) whose product with F_lambda is the mean F_nu of the g band times c [A/s]."""
+    photons = np.interp(SDSS_WAVE, *G_BAND)  # all pixels have the same d(log wave), which is d(nu) / nu
     return np.asarray(photons * SDSS_WAVE**2 / photons.sum())
 
 
 @functools.lru_cache(maxsize=2)
-def _lsf(spectrograph: int) -> tuple[np.ndarray, np.ndarray]:
-    """Sigma in the middle of the slit, and where (1 or less) its edge is wider."""
-    return np.interp(SDSS_WAVE, LSF_WAVE, LSF_SIGMA[spectrograph]), np.interp(SDSS_WAVE, (3800, 9200), (1.3, 0.7))
+def _lsf(number: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return sigma of spectrograph 1 or 2 in the middle of the slit [pixels], and its relative growth to the ends."""
+    return np.interp(SDSS_WAVE, LSF_WAVE, LSF_SIGMA[number - 1]), np.interp(SDSS_WAVE, (3800, 9200), (1.3, 0.7))
 
 
 @functools.lru_cache(maxsize=1)
 def _sky() -> _Sky:
-    """Read continuum, lines and conversion of ``sky.json`` on to the lattice."""
+    """Return continuum, lines and conversion of ``sky.json``, interpolated to the lattice."""
     text = resources.files("raystellar.simulate").joinpath("sky.json").read_text(encoding="utf-8")
     data = {name: np.array(value).T for name, value in json.loads(text).items() if name != "origin"}
     lines = data["lines"]

@@ -1,4 +1,4 @@
-"""The two inner loops of the spectrograph, compiled."""
+"""The two inner loops of the spectrograph, compiled: blur of a spectrum, emission lines of the sky."""
 
 from __future__ import annotations
 
@@ -8,36 +8,36 @@ import numba
 import numpy as np
 
 REACH = 5.0
-"""Half-width of the line spread function that is summed [sigma]."""
+"""Half-width over which a line spread function is summed [sigma]."""
 
 
 @numba.njit(cache=True, nogil=True)
 def shift_and_blur(rest: np.ndarray, start: float, step: float, sigma: np.ndarray) -> np.ndarray:
-    """Sample ``rest``, blurred by a Gaussian that changes from pixel to pixel, at any (also fractional) place.
+    """Return ``rest`` at the positions of pixels, blurred by a Gaussian that changes from pixel to pixel.
 
-    The Gaussian is laid on the fine samples themselves, so that a velocity needs no interpolation. Its sigma is
-    that of the whole response, pixel included, as an arc line shows it. Each pixel keeps the mean of the flux
-    density under its response.
+    The Gaussian weights the fine samples themselves, so a shift by a fraction of a sample needs no interpolation. Its
+    sigma describes the whole response, pixel included, as an arc line shows it. The flux of a pixel is the mean of the
+    flux density under its response.
 
     Parameters
     ----------
     rest : fine samples (m,)
-    start, step : place of the first pixel among the fine samples, and their number per pixel
-    sigma : width (n,) in pixels
+    start, step : position of the first pixel among the fine samples, and number of fine samples per pixel
+    sigma : width of the Gaussian (n,) [pixels]
 
     Returns
     -------
-    (n,) the blurred flux; samples beyond the ends of ``rest`` do not count
+    (n,) blurred flux; positions beyond the ends of ``rest`` have no weight
     """
     out = np.empty(sigma.size)
     for i in range(sigma.size):
-        width, place = sigma[i] * step, start + i * step
-        low = max(0, math.ceil(place - REACH * width))
-        high = min(rest.size - 1, math.floor(place + REACH * width))
-        # exp(-(j + 1 - place)^2 / 2w^2) from the one at j by two products instead of an exponential
+        width, position = sigma[i] * step, start + i * step
+        low = max(0, math.ceil(position - REACH * width))
+        high = min(rest.size - 1, math.floor(position + REACH * width))
+        # two products give exp(-(j + 1 - position)^2 / 2w^2) from the value at j, instead of an exponential
         inverse = 1.0 / (width * width)
-        weight = math.exp(-0.5 * (low - place) ** 2 * inverse)
-        ratio, change = math.exp(-(low - place + 0.5) * inverse), math.exp(-inverse)
+        weight = math.exp(-0.5 * (low - position) ** 2 * inverse)
+        ratio, change = math.exp(-(low - position + 0.5) * inverse), math.exp(-inverse)
         total = norm = 0.0
         for j in range(low, high + 1):
             total += weight * rest[j]
@@ -50,7 +50,7 @@ def shift_and_blur(rest: np.ndarray, start: float, step: float, sigma: np.ndarra
 
 @numba.njit(cache=True, nogil=True)
 def add_sky_lines(
-    places: np.ndarray,
+    positions: np.ndarray,
     fluxes: np.ndarray,
     sigma: np.ndarray,
     errors: np.ndarray,
@@ -60,23 +60,23 @@ def add_sky_lines(
     residual: np.ndarray,
     variance: np.ndarray,
 ) -> None:
-    """Add emission lines to ``sky``, what their subtraction leaves to ``residual``, and its variance.
+    """Add emission lines to the sky, the errors of their subtraction to the residual, and the variance of these errors.
 
     Parameters
     ----------
-    places, fluxes : place [pixels] and flux, summed over pixels, of the lines (n,)
-    sigma : width (m,) of the line spread function [pixels]
-    errors : (2, n) relative error of the strength and error of the place [pixels] of each line
+    positions, fluxes : positions [pixels] of the lines and their fluxes, summed over pixels (n,)
+    sigma : width of the line spread function (m,) [pixels]
+    errors : error of the strength (fraction) and of the position [pixels] of each line (2, n)
     amplitude, shift : standard deviations of these errors
     sky, residual, variance : (m,), changed in place
     """
-    for line in range(places.size):
-        place = places[line]
-        middle = min(max(round(place), 0), sigma.size - 1)
+    for line in range(positions.size):
+        position = positions[line]
+        middle = min(max(round(position), 0), sigma.size - 1)
         width = sigma[middle]
         reach = int(REACH * width) + 1
         for i in range(max(0, middle - reach), min(sigma.size, middle + reach + 1)):
-            x = (i - place) / width
+            x = (i - position) / width
             profile = fluxes[line] * math.exp(-0.5 * x * x) / (2.5066282746 * width)
             slope = profile * x / width
             sky[i] += profile

@@ -1,16 +1,17 @@
-"""What else falls into fibres meant for stars: galaxies, quasars, white dwarfs, M dwarfs, sky, noise, wrong velocities.
+"""Simulate other spectra in fibres for stars: galaxies, quasars, white dwarfs, M dwarfs, sky, noise, wrong velocities.
 
-Each is seen by the same spectrograph as the stars (``instrument``), at the S/N of the survey; sky and noise have none.
+The spectrograph is that of the stars (``instrument``), and the S/N is that of the survey; sky and noise have no signal.
+The OOD score is measured on these spectra.
 
     galaxies        sums of synthetic stars, old or old and young, broadened by 100 to 300 km/s, redshift 0.02 to 0.6;
                     emission lines with case B ratios and those of star-forming galaxies
     quasars         power laws and lines of the SDSS composite (Vanden Berk et al. 2001, AJ 122, 549), redshift 0.3 to
                     4, with the Lyman alpha forest (mean opacity: Madau 1995, ApJ 441, 18)
-    white dwarfs    DA: the synthesis at log g 8 without metals; DB: a black body with lines of He I; DC: without
-    M dwarfs        the synthesis at its cool end on a colder black body, with deeper TiO, and CaH, VO and alkali lines
-    sky, noise      what is left of the sky in an empty fibre; photon noise alone
+    white dwarfs    DA: the synthesis at log g 8 without metals; DB: a black body with lines of He I; DC: a black body
+    M dwarfs        the coolest synthesis on a colder black body, with deeper TiO, and CaH, VO and alkali lines
+    sky, noise      residuals of the sky in an empty fibre; photon noise alone
     shifted stars   ordinary stars whose velocity is wrong by 1,000 to 3,000 km/s
-    blends          two stars that differ by 1,500 K or more in one fibre
+    blends          two stars in one fibre that differ by 1,500 K or more
 """
 
 from __future__ import annotations
@@ -24,27 +25,24 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from raystellar.simulate.instrument import Conditions, SimulatedSpectrum, draw_conditions, observe
+from raystellar.simulate.instrument import FIBRES, Conditions, SimulatedSpectrum, draw_conditions, observe
 from raystellar.simulate.photosphere.constants import HC_OVER_K_ANGSTROM_K
 from raystellar.simulate.photosphere.synthesis import SYNTHESIS_LOGLAM, synthesize, white_dwarf
 from raystellar.simulate.population import Population, Star, draw_sn, draw_star, generator
 from raystellar.spectra.record import SPEED_OF_LIGHT_KM_S
 
 STREAM_OTHER = 64
-"""Streams of random numbers from here on, one a kind; those of the survey are below."""
+"""First stream of random numbers of this module, which has one a kind; the streams of the survey are below it."""
 
 OBSERVED_WAVE = 10.0**SYNTHESIS_LOGLAM
-"""Wavelengths [A] on which every spectrum is made before the spectrograph."""
+"""Observed vacuum wavelengths [A] of every spectrum before it enters the spectrograph."""
 
 STEP_KM_S = SPEED_OF_LIGHT_KM_S * math.log(10.0) * float(SYNTHESIS_LOGLAM[1] - SYNTHESIS_LOGLAM[0])
-
-MAX_STELLAR_RV_KM_S = 1500.0
-"""Beyond it a redshift is no star's, and the pipeline's velocity is not taken out."""
+"""Width of a pixel of the synthesis."""
 
 PIVOT_ANGSTROM = 5500.0
-"""Where parts of a sum are normalised."""
+"""Wavelength at which the parts of a sum are normalised."""
 
-# name, vacuum wavelength [A], equivalent width [A], sigma [A]. Source: Vanden Berk et al. 2001, table 2.
 QUASAR_LINES = (
     ("Ly alpha", 1215.67, 92.91, 19.46), ("N V", 1240.14, 1.11, 2.71), ("Si IV", 1396.8, 8.13, 14.13),
     ("C IV", 1549.06, 23.78, 14.33), ("He II", 1640.42, 0.51, 3.94), ("O III]", 1663.5, 0.43, 6.94),
@@ -54,19 +52,19 @@ QUASAR_LINES = (
     ("[O III]", 5008.24, 13.23, 6.04), ("He I", 5877.29, 4.94, 23.45), ("H alpha", 6564.61, 194.52, 47.39),
     ("[S II]", 6725.0, 2.9, 5.0),
 )  # fmt: skip
+"""Name, vacuum wavelength, equivalent width and sigma [A] of lines. Source: Vanden Berk et al. 2001, table 2."""
 
-# centre, equivalent width [A] and sigma [A] of blends of Fe II, as bumps. Source: the same, table 2.
 IRON_BUMPS = (
     (2480.0, 20.0, 60.0), (2970.0, 8.0, 60.0), (3498.0, 3.0, 60.0), (4564.7, 16.0, 61.7), (5305.9, 21.9, 54.8),
 )  # fmt: skip
+"""Centre, equivalent width and sigma [A] of blends of Fe II. Source: Vanden Berk et al. 2001, table 2."""
 
-# vacuum wavelength [A] and strength of He I lines against 4472; strengths after spectra of DB stars near 16,000 K
 HELIUM_LINES = (
     (3820.7, 0.5), (3889.7, 0.9), (4027.3, 0.8), (4121.9, 0.15), (4145.0, 0.25), (4389.2, 0.35), (4472.8, 1.0),
     (4714.5, 0.25), (4923.3, 0.5), (5017.1, 0.45), (5877.2, 0.9), (6680.0, 0.5), (7067.1, 0.5),
 )  # fmt: skip
+"""Vacuum wavelength [A] of lines of He I, and strength relative to 4472 A, after spectra of DB stars near 16,000 K."""
 
-# head [A, vacuum], tail to the red [A], depth at 3,000 K; band heads of Kirkpatrick et al. 1991, ApJS 77, 417
 M_DWARF_BANDS = (
     (4586.0, 60.0, 0.25), (4762.0, 70.0, 0.45), (4956.0, 90.0, 0.55), (5168.5, 90.0, 0.55), (5450.0, 120.0, 0.45),
     (5849.0, 110.0, 0.40), (6160.0, 130.0, 0.50), (6653.0, 120.0, 0.45), (7055.5, 160.0, 0.60), (7591.0, 130.0, 0.45),
@@ -74,80 +72,92 @@ M_DWARF_BANDS = (
     (6347.0, 35.0, 0.20), (6386.0, 35.0, 0.25), (6752.0, 190.0, 0.25),  # CaH
     (7336.0, 170.0, 0.15), (7853.0, 110.0, 0.15),  # VO
 )  # fmt: skip
+"""Head [A in vacuum], tail to the red [A] and depth at 3,000 K of bands of M dwarfs, most of them TiO.
 
-# wavelength [A, vacuum], equivalent width at 3,000 K and width [A] of alkali lines and Ca I
+Source of the heads: Kirkpatrick et al. 1991, ApJS 77, 417.
+"""
+
 M_DWARF_LINES = (
     (4228.0, 12.0, 8.0), (5891.6, 9.0, 5.0), (5897.6, 9.0, 5.0), (7667.0, 4.0, 3.0), (7701.1, 4.0, 3.0),
     (8185.5, 2.5, 3.0), (8197.1, 3.5, 3.0),
 )  # fmt: skip
+"""Vacuum wavelength, equivalent width at 3,000 K and width [A] of alkali lines and Ca I of M dwarfs."""
 
 OLD_STARS = (
     (5900.0, 4.2, 0.22), (5300.0, 4.5, 0.10), (4500.0, 4.7, 0.08), (4900.0, 2.8, 0.28), (4400.0, 2.0, 0.20),
     (4000.0, 1.2, 0.12),
 )  # fmt: skip
+"""teff [K], logg and share of the light at 5500 angstrom of the stars of an old galaxy."""
+
 YOUNG_STARS = ((10800.0, 4.0, 0.6), (9000.0, 4.1, 0.25), (7500.0, 4.2, 0.15))
-"""teff [K], logg and share of the light at 5500 angstrom."""
+"""teff [K], logg and share of the light at 5500 angstrom of young stars."""
 
 
 @dataclass(frozen=True)
 class Observation:
-    """One spectrum, and the velocity that is taken out of it."""
+    """A spectrum, and the velocity that preprocessing takes out of it."""
 
     spectrum: SimulatedSpectrum
+
     rv: float
-    """[km/s]: of a star its own or what is wrongly taken for it; 0 of what has no stellar velocity."""
+    """Velocity of a star, right or wrong; 0 for spectra without a stellar velocity [km/s]."""
 
 
 def observe_kind(kind: str, seed: int, index: int, population: Population | None = None) -> Observation:
-    """Return spectrum number ``index`` of a ``kind`` of ``SPECTRUM_KINDS``; it depends on these and the seed alone.
+    """Return spectrum ``index`` of a kind of ``SPECTRUM_KINDS``, a function of kind, seed and index alone.
 
     Raises
     ------
-    KeyError : the kind is not known
+    KeyError : ``SPECTRUM_KINDS`` does not have the kind
     """
     rng = generator(seed, STREAM_OTHER + list(SPECTRUM_KINDS).index(kind), index)
     conditions = draw_conditions(seed, index)
     return SPECTRUM_KINDS[kind](
-        _Draw(population or Population(), conditions, int(rng.integers(1, 641)), rng, seed, index)
+        _Draw(population or Population(), conditions, int(rng.integers(1, FIBRES + 1)), rng, seed, index)
     )
 
 
 @dataclass(frozen=True)
 class _Draw:
+    """Random numbers and conditions of one spectrum."""
+
     population: Population
     conditions: Conditions
-    fibre: int
+    fiberid: int
     rng: np.random.Generator
     seed: int
     index: int
 
     def expose(self, flux: np.ndarray, ebv: float | None = None, rv: float = 0.0) -> SimulatedSpectrum:
-        """Observe ``flux`` on ``OBSERVED_WAVE`` with the S/N, reddening and magnitude of a star of the survey."""
-        like = draw_star(self.population, self.seed, self.index)
+        """Return the spectrum of ``flux`` at ``OBSERVED_WAVE``, with the S/N and magnitude of a star of the survey.
+
+        ``ebv`` None stands for the reddening of that star.
+        """
+        template = draw_star(self.population, self.seed, self.index)
         sn = draw_sn(self.population, self.rng)
-        star = dataclasses.replace(like, rv=rv, ebv=like.ebv if ebv is None else ebv, sn=sn)
-        return observe(SYNTHESIS_LOGLAM, flux, star, self.conditions, self.fibre, self.rng)
+        star = dataclasses.replace(template, rv=rv, ebv=template.ebv if ebv is None else ebv, sn=sn)
+        return observe(SYNTHESIS_LOGLAM, flux, star, self.conditions, self.fiberid, self.rng)
 
 
 def planck_shape(wavelength: np.ndarray, teff: float) -> np.ndarray:
-    """Return the Planck function over wavelengths [A] at a temperature [K], without its constants."""
+    """Return the Planck function at wavelengths [A] and a temperature [K], without its constants."""
     return np.asarray(wavelength**-5.0 / np.expm1(HC_OVER_K_ANGSTROM_K / (wavelength * teff)))
 
 
 def _star(draw: _Draw) -> Observation:
     star = dataclasses.replace(_other_star(draw), sn=draw_sn(draw.population, draw.rng))
-    seen = observe(SYNTHESIS_LOGLAM, _rest(star), star, draw.conditions, draw.fibre, draw.rng)
-    return Observation(seen, star.rv + float(draw.rng.normal(0.0, 80.0 / star.sn)))
+    spectrum = observe(SYNTHESIS_LOGLAM, _rest(star), star, draw.conditions, draw.fiberid, draw.rng)
+    return Observation(spectrum, star.rv + float(draw.rng.normal(0.0, 80.0 / star.sn)))
 
 
 def _shifted_star(draw: _Draw) -> Observation:
-    seen = _star(draw)
-    wrong = float(draw.rng.uniform(1000.0, 3000.0)) * (1.0 if draw.rng.random() < 0.5 else -1.0)
-    return Observation(seen.spectrum, seen.rv + wrong)
+    observation = _star(draw)
+    error = float(draw.rng.uniform(1000.0, 3000.0)) * (1.0 if draw.rng.random() < 0.5 else -1.0)
+    return Observation(observation.spectrum, observation.rv + error)
 
 
 def _blend(draw: _Draw) -> Observation:
-    """Two stars of one field and velocity: what cannot be told from one star is not drawn."""
+    """Draw two stars with one reddening and velocity, whose temperatures differ enough not to look like one star."""
     first = second = _other_star(draw)
     while abs(second.teff - first.teff) < 1500.0:
         second = draw_star(draw.population, draw.seed, int(draw.rng.integers(1 << 40)))
@@ -157,20 +167,21 @@ def _blend(draw: _Draw) -> Observation:
 
 
 def _other_star(draw: _Draw) -> Star:
-    """Draw a star that is not in a survey of the same seed."""
+    """Draw a star that a survey with the same seed does not contain."""
     return draw_star(draw.population, draw.seed, (1 << 41) + int(draw.rng.integers(1 << 40)))
 
 
 def _rest(star: Star) -> np.ndarray:
+    """Return the flux of a star at rest."""
     return synthesize(star.teff, star.logg, star.feh, alpha=star.alpha, vmicro=star.vmicro)
 
 
 def _sky(draw: _Draw) -> Observation:
-    return Observation(observe(np.zeros(0), None, None, draw.conditions, draw.fibre, draw.rng), 0.0)
+    return Observation(observe(np.zeros(0), None, None, draw.conditions, draw.fiberid, draw.rng), 0.0)
 
 
 def _noise(draw: _Draw) -> Observation:
-    """Draw noise of the variance of a sky fibre, with nothing of the sky in it."""
+    """Draw noise with the variance of a sky fibre, without residuals of the sky."""
     sky = _sky(draw).spectrum
     good = sky.ivar > 0
     flux = np.zeros_like(sky.flux)
@@ -179,27 +190,37 @@ def _noise(draw: _Draw) -> Observation:
 
 
 def _absorption_galaxy(draw: _Draw) -> Observation:
-    return _galaxy(draw, _population(OLD_STARS, draw.rng), 0.0)
+    return _galaxy(draw, _starlight(OLD_STARS, draw.rng), 0.0)
 
 
 def _emission_galaxy(draw: _Draw) -> Observation:
     young = draw.rng.uniform(0.15, 0.8)
-    flux = young * _population(YOUNG_STARS, draw.rng) + (1.0 - young) * _population(OLD_STARS, draw.rng)
+    flux = young * _starlight(YOUNG_STARS, draw.rng) + (1.0 - young) * _starlight(OLD_STARS, draw.rng)
     return _galaxy(draw, flux, float(np.exp(draw.rng.uniform(np.log(10.0), np.log(150.0)))))
 
 
 def _galaxy(draw: _Draw, flux: np.ndarray, halpha: float) -> Observation:
-    """Redden, broaden and shift the stars of a galaxy, and add emission lines of an equivalent width of H alpha [A]."""
+    """Return a galaxy: its starlight, broadened, with emission lines, redshifted and reddened.
+
+    Parameters
+    ----------
+    draw : random numbers and conditions
+    flux : starlight at rest at ``REST_WAVE``
+    halpha : equivalent width of H alpha [A]; 0 for no emission lines
+    """
     flux = gaussian_filter1d(flux, draw.rng.uniform(100.0, 300.0) / STEP_KM_S, mode="nearest")
     if halpha:
         flux = flux + _nebula(REST_WAVE, flux, halpha, draw.rng)
     redshift = draw.rng.uniform(0.02, 0.6)
-    seen = np.interp(OBSERVED_WAVE / (1.0 + redshift), REST_WAVE, flux)
-    return Observation(draw.expose(seen), 0.0)
+    observed = np.interp(OBSERVED_WAVE / (1.0 + redshift), REST_WAVE, flux)
+    return Observation(draw.expose(observed), 0.0)
 
 
 def _nebula(wave: np.ndarray, flux: np.ndarray, halpha: float, rng: np.random.Generator) -> np.ndarray:
-    """Return emission lines (n,); ratios to H beta are those of case B and of star-forming galaxies."""
+    """Return emission lines (n,) with the ratios of case B and of star-forming galaxies.
+
+    ``halpha`` is the equivalent width of H alpha [A] on the continuum ``flux``.
+    """
     total = halpha * float(np.interp(6564.6, wave, flux))
     dust = rng.uniform(0.0, 0.5)  # extinction of the lines at H beta [mag], relative to H alpha
     hbeta = total / 2.86 * 10.0 ** (-0.4 * dust)
@@ -215,7 +236,7 @@ def _nebula(wave: np.ndarray, flux: np.ndarray, halpha: float, rng: np.random.Ge
 
 
 def _gaussians(wave: np.ndarray, lines: list[tuple[float, float, float]]) -> np.ndarray:
-    """Return the sum of Gaussians of (centre, area, sigma) over increasing wavelengths."""
+    """Return the sum of Gaussians of (centre, area, sigma) at increasing wavelengths."""
     out = np.zeros_like(wave)
     for centre, area, sigma in lines:
         part = slice(*np.searchsorted(wave, [centre - 6.0 * sigma, centre + 6.0 * sigma]))
@@ -224,40 +245,47 @@ def _gaussians(wave: np.ndarray, lines: list[tuple[float, float, float]]) -> np.
 
 
 FIRST_REST_ANGSTROM = 2100.0
-"""Below 2225 angstrom nothing of a galaxy at redshift 0.6 is seen."""
+"""Shortest wavelength of galaxies at rest; below 2225 angstrom nothing is observed at redshift 0.6."""
 
 _BELOW = np.arange(
     SYNTHESIS_LOGLAM[0] - 1e-4, math.log10(FIRST_REST_ANGSTROM), -(SYNTHESIS_LOGLAM[1] - SYNTHESIS_LOGLAM[0])
 )[::-1]
+"""log10 of the wavelengths [A] of ``REST_WAVE`` below those of the synthesis."""
+
 REST_WAVE = 10.0 ** np.concatenate([_BELOW, SYNTHESIS_LOGLAM])
+"""Vacuum wavelengths [A] of galaxies at rest."""
 
 
 @functools.lru_cache(maxsize=64)
-def _part(teff: float, logg: float, feh: float) -> np.ndarray:
-    """Return the flux of a star at rest on ``REST_WAVE``, 1 at ``PIVOT_ANGSTROM``.
+def _starlight_part(teff: float, logg: float, feh: float) -> np.ndarray:
+    """Return the flux of a star at rest at ``REST_WAVE``, 1 at ``PIVOT_ANGSTROM``.
 
-    Below the synthesis it is a black body under a forest of metal lines.
+    Below the wavelengths of the synthesis the flux is a black body under a forest of metal lines.
     """
     flux = _at_pivot(synthesize(teff, logg, feh))
     cold = 0.85 * teff
     edge = float(np.median(flux[:400]))
     near = planck_shape(REST_WAVE[: _BELOW.size], cold) / planck_shape(OBSERVED_WAVE[200:201], cold)
     forest = 0.35 * 10.0 ** (0.3 * feh) * float(np.clip((7500.0 - teff) / 2000.0, 0.0, 1.0))  # [mag]
-    steps = (2640.0, 2850.0, 3100.0)  # Fe, Mg, OH: each takes more of what is below it
+    steps = (2640.0, 2850.0, 3100.0)  # edges of Fe, Mg and OH, each of which absorbs below it
     depth = sum(forest / (1.0 + np.exp((REST_WAVE[: _BELOW.size] - step) / 15.0)) for step in steps)
     return np.concatenate([edge * near * 10.0 ** (-0.4 * depth), flux])
 
 
-def _population(stars: tuple[tuple[float, float, float], ...], rng: np.random.Generator) -> np.ndarray:
-    """Return the light of such stars on ``REST_WAVE``; shares scatter by 40 %, the metallicity is one of four."""
+def _starlight(stars: tuple[tuple[float, float, float], ...], rng: np.random.Generator) -> np.ndarray:
+    """Return the light of ``OLD_STARS`` or ``YOUNG_STARS`` at ``REST_WAVE``.
+
+    The shares of the stars scatter by 40 %. The metallicity is one of four.
+    """
     feh = float(rng.choice((-0.6, -0.2, 0.1, 0.3)))
     shares = np.array([share for *_, share in stars]) * np.exp(rng.normal(0.0, 0.4, len(stars)))
     shares /= shares.sum()
-    parts = [_part(teff, logg, feh) for teff, logg, _ in stars]
+    parts = [_starlight_part(teff, logg, feh) for teff, logg, _ in stars]
     return np.asarray(sum(share * part for share, part in zip(shares, parts, strict=True)))
 
 
 def _at_pivot(flux: np.ndarray) -> np.ndarray:
+    """Return ``flux``, normalised to 1 at ``PIVOT_ANGSTROM``."""
     return np.asarray(flux / np.interp(PIVOT_ANGSTROM, OBSERVED_WAVE, flux))
 
 
@@ -280,7 +308,7 @@ def _quasar(draw: _Draw) -> Observation:
 
 
 def _forest(wave: np.ndarray, redshift: float, rng: np.random.Generator) -> np.ndarray:
-    """Return the transmission of the intergalactic gas: lines that scatter about its mean opacity, and the limit."""
+    """Return the transmission of intergalactic gas: the Lyman alpha forest and the Lyman limit."""
     opacity = 0.0036 * (OBSERVED_WAVE / 1215.67) ** 3.46
     clouds = gaussian_filter1d(rng.standard_normal(wave.size), 60.0 / STEP_KM_S)
     clouds = np.exp(1.2 * clouds / clouds.std() - 0.72)
@@ -290,16 +318,17 @@ def _forest(wave: np.ndarray, redshift: float, rng: np.random.Generator) -> np.n
 
 
 def _dwarf_velocity(rng: np.random.Generator) -> float:
+    """Draw the velocity of a nearby star [km/s]."""
     return float(rng.normal(20.0, 45.0))
 
 
 def _white_dwarf(draw: _Draw) -> Observation:
-    """Draw a DA in two of three, else a DB or a DC."""
+    """Draw a white dwarf: a DA in two of three cases, else a DB or a DC."""
     rng = draw.rng
-    kind, rv = rng.random(), _dwarf_velocity(rng)
-    if kind < 0.67:
+    u, rv = rng.random(), _dwarf_velocity(rng)
+    if u < 0.67:
         flux = white_dwarf(rng.uniform(8000.0, 17000.0), rng.uniform(7.7, 8.3))
-    elif kind < 0.83:
+    elif u < 0.83:
         flux = planck_shape(OBSERVED_WAVE, rng.uniform(13000.0, 25000.0)) * _helium(rng)
     else:
         flux = planck_shape(OBSERVED_WAVE, rng.uniform(5000.0, 11000.0))
@@ -307,11 +336,11 @@ def _white_dwarf(draw: _Draw) -> Observation:
 
 
 def _helium(rng: np.random.Generator) -> np.ndarray:
-    """Return what lines of He I, broadened by pressure, leave of a continuum."""
+    """Return the transmission of lines of He I that are broadened by pressure."""
     strength = rng.uniform(0.2, 0.55)
     optical = np.zeros_like(OBSERVED_WAVE)
     for centre, relative in HELIUM_LINES:
-        half = rng.uniform(0.9, 1.1) * 12.0 * (0.6 + 0.4 * relative)  # [A], with collisions at log g 8
+        half = rng.uniform(0.9, 1.1) * 12.0 * (0.6 + 0.4 * relative)  # [A], by collisions at log g 8
         optical += strength * 1.6 * relative / (1.0 + ((OBSERVED_WAVE - centre) / half) ** 2)
     return np.exp(-optical)
 
@@ -328,7 +357,7 @@ def _m_dwarf(draw: _Draw) -> Observation:
 
 
 def m_dwarf_flux(teff: float, feh: float = 0.0) -> np.ndarray:
-    """Return the flux of an M dwarf on ``OBSERVED_WAVE``, any scale, at 2600 to 3800 K."""
+    """Return the flux of an M dwarf of 2600 to 3800 K at ``OBSERVED_WAVE``, on any scale."""
     warm = 3950.0
     flux = synthesize(warm, 4.8, feh) * planck_shape(OBSERVED_WAVE, teff) / planck_shape(OBSERVED_WAVE, warm)
     growth = float(np.clip((3850.0 - teff) / 850.0, 0.0, 1.5))  # 1 at 3,000 K
@@ -353,4 +382,7 @@ SPECTRUM_KINDS: dict[str, Callable[[_Draw], Observation]] = {
     "shifted star": _shifted_star,
     "blend": _blend,
 }
-"""All kinds by name; their order is part of what the random numbers depend on, so new ones come last."""
+"""Functions that draw a spectrum, by the name of its kind.
+
+Random numbers depend on the order of the kinds, so a new kind comes last.
+"""

@@ -1,8 +1,8 @@
-"""Stars drawn like those of the SEGUE Stellar Parameter Pipeline (SSPP).
+"""Draw stars like those with parameters of the SEGUE Stellar Parameter Pipeline (SSPP).
 
-Every random number is a function of (seed, star index): a star is the same on whichever worker, plate or
-order it is drawn. ``population.json`` holds a mixture of Gaussians in (log10 teff, logg, feh) and says where
-it comes from; velocity, abundance of the alpha elements, reddening, brightness and S/N follow from these here.
+Every random number is a function of the seed and the number of the star, so a star is the same on any worker, on any
+plate and in any order. ``population.json`` holds a mixture of Gaussians in (log10 teff, logg, feh) and names its
+source. Velocity, abundance of the alpha elements, reddening, brightness and S/N follow from the drawn values.
 """
 
 from __future__ import annotations
@@ -18,36 +18,38 @@ import numpy as np
 (STREAM_STAR, STREAM_SPECTRUM, STREAM_LABEL, STREAM_PLATE, STREAM_FIELD, STREAM_SURVEY, STREAM_SKY, STREAM_POSITION) = (
     range(8)
 )
-"""What a generator is for: streams of one seed are independent of each other."""
+"""Purposes of random numbers; the streams of one seed are independent of each other."""
 
 MAX_SEED = 2**63 - 1
+"""Largest seed."""
 
 SSPP_TEFF_RANGE_K = (4000.0, 10000.0)
 SSPP_LOGG_RANGE = (0.0, 5.0)
 SSPP_FEH_RANGE = (-4.5, 0.8)
-"""Where SSPP gives parameters. Source: Lee et al. 2008, AJ 136, 2022."""
+"""Ranges in which SSPP gives parameters [K, dex, dex]. Source: Lee et al. 2008, AJ 136, 2022."""
 
 SN_RANGE = (10.0, 120.0)
-"""S/N per pixel: SSPP gives no parameters below 10."""
+"""Range of S/N per pixel; SSPP gives no parameters below 10."""
 
 SN_QUANTILES = (
     (0.0, 0.025, 0.16, 0.25, 0.5, 0.75, 0.84, 0.975, 0.995, 1.0),
     (10.0, 11.6, 18.0, 23.5, 35.0, 48.0, 54.0, 78.0, 95.0, 120.0),
 )
-"""Cumulative distribution of S/N and its values, rounded from 7,491 stars with SSPP parameters."""
+"""Probabilities and quantiles of the distribution of S/N, rounded from 7,491 stars with SSPP parameters."""
 
 G_OF_SN = ((10.0, 13.0, 27.0, 61.0, 120.0), (19.8, 19.5, 18.5, 17.0, 15.3))
-"""S/N and the g magnitude which reaches it in a normal exposure (about 5000 s)."""
+"""S/N, and the g magnitudes that reach it in a normal exposure of about 5000 s."""
 
 MAX_RV_KM_S = 600.0
+"""Largest absolute radial velocity of a star."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Population:
-    """Which stars are drawn (a section of the configuration)."""
+    """Settings of the population of stars, a section of the configuration."""
 
     sn_median: float = 35.0
-    """Median S/N per pixel of the spectra, 12 to 80; the shape of the distribution is SSPP's, 10 to 120."""
+    """Median S/N per pixel of the spectra, 12 to 80. The distribution has the shape of SSPP's, from 10 to 120."""
 
     def __post_init__(self) -> None:
         if not 12.0 <= self.sn_median <= 80.0:
@@ -56,44 +58,53 @@ class Population:
 
 @dataclass(frozen=True)
 class Star:
-    """One star, as it is, and how well it is seen."""
+    """A star with its true parameters, and the S/N at which it is observed."""
 
     index: int
-    """Number of the star in the survey; with the seed it fixes everything else."""
+    """Number of the star in the survey; with the seed it determines all other values."""
+
     teff: float
     """Effective temperature [K]."""
+
     logg: float
     """log10 of the surface gravity [cm/s2]."""
+
     feh: float
     """[Fe/H] [dex]."""
+
     alpha: float
     """[alpha/Fe] [dex]."""
+
     vmicro: float
     """Microturbulent velocity [km/s]."""
+
     rv: float
     """Heliocentric radial velocity [km/s]."""
+
     ebv: float
     """Interstellar reddening E(B-V) [mag]."""
+
     g: float
     """Apparent g magnitude, AB, reddened [mag]."""
+
     sn: float
-    """Median S/N per pixel to which the star is exposed."""
+    """Median S/N per pixel of the exposure."""
 
 
 def generator(seed: int, stream: int, index: int) -> np.random.Generator:
-    """Return the random generator that belongs to (seed, stream, index) alone.
+    """Return the generator of random numbers that is a function of seed, stream and index alone.
 
     Parameters
     ----------
     seed : 0 to ``MAX_SEED``
     stream : one of the ``STREAM_*``
-    index : number of the star, spectrum or plate, below 2**48
+    index : number of the star, spectrum, fibre or plate, below 2**48
     """
     return np.random.Generator(np.random.Philox(key=np.array([seed, (stream << 48) | index], dtype=np.uint64)))
 
 
 def draw_star(config: Population, seed: int, index: int) -> Star:
-    """Draw star number ``index`` of the survey with this ``seed``."""
+    """Draw star ``index`` of the survey with this ``seed``."""
     rng = generator(seed, STREAM_STAR, index)
     teff, logg, feh = _parameters(rng)
     sn = draw_sn(config, rng)
@@ -112,7 +123,7 @@ def draw_star(config: Population, seed: int, index: int) -> Star:
 
 
 def draw_sn(config: Population, rng: np.random.Generator) -> float:
-    """Draw the S/N of one exposure; the distribution is stretched to the wanted median inside ``SN_RANGE``."""
+    """Draw the S/N of an exposure from SSPP's distribution, stretched to the median of ``config``."""
     sn = float(np.interp(rng.random(), *SN_QUANTILES))
     middle, (low, high) = SN_QUANTILES[1][4], SN_RANGE
     below, wanted = sn <= middle, config.sn_median
@@ -123,7 +134,7 @@ def draw_sn(config: Population, rng: np.random.Generator) -> float:
 
 @functools.lru_cache(maxsize=1)
 def _mixture() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return cumulative weights (n,), means (n, 3) and Cholesky factors (n, 3, 3) of the mixture."""
+    """Return cumulative weights (n,), means (n, 3) and Cholesky factors (n, 3, 3) of the Gaussians."""
     text = resources.files("raystellar.simulate").joinpath("population.json").read_text(encoding="utf-8")
     content: dict[str, Any] = json.loads(text)
     rows = np.array(content["components"], dtype=np.float64)
@@ -133,7 +144,7 @@ def _mixture() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _parameters(rng: np.random.Generator) -> tuple[float, float, float]:
-    """Draw (teff [K], logg, feh) from the mixture, again until inside SSPP's domain."""
+    """Draw (teff [K], logg, feh) from the mixture, and repeat until all three are in the ranges of SSPP."""
     cumulative, means, factors = _mixture()
     while True:
         component = int(np.searchsorted(cumulative, rng.random()))
@@ -145,7 +156,7 @@ def _parameters(rng: np.random.Generator) -> tuple[float, float, float]:
 
 
 def _alpha(feh: float, rng: np.random.Generator) -> float:
-    """[alpha/Fe]: a plateau in the halo, and the two sequences of the disc."""
+    """Draw [alpha/Fe]: a plateau in the halo, two sequences in the disc."""
     in_thick_disc = rng.random() < np.interp(feh, (-1.0, -0.7, -0.3, 0.1), (1.0, 0.85, 0.3, 0.03))
     high = np.interp(feh, (-4.5, -1.0, 0.0, 0.8), (0.38, 0.33, 0.14, 0.02))
     low = np.interp(feh, (-1.0, 0.0, 0.8), (0.17, 0.02, -0.02))
@@ -154,7 +165,7 @@ def _alpha(feh: float, rng: np.random.Generator) -> float:
 
 
 def _radial_velocity(feh: float, rng: np.random.Generator) -> float:
-    """Draw a velocity [km/s] from thin disc, thick disc or halo, whose shares depend on ``feh``."""
+    """Draw a velocity [km/s] from thin disc, thick disc or halo; their shares depend on ``feh``."""
     halo = np.interp(feh, (-1.7, -1.0, -0.5), (0.95, 0.35, 0.01))
     thick = (1.0 - halo) * np.interp(feh, (-0.8, -0.4, 0.1), (1.0, 0.5, 0.1))
     u = rng.random()
