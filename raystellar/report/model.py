@@ -6,16 +6,29 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from markupsafe import Markup
 
 from raystellar.config import to_plain
 from raystellar.model.bundle import Bundle
 from raystellar.report.catalog.figures import draw_response
 from raystellar.report.catalog.page import calibration_table, in_units, residual_figures
-from raystellar.report.page import count, figure, header, html_page, listed, section, table, tile
+from raystellar.report.page import (
+    code,
+    count,
+    details,
+    figure,
+    header,
+    html_page,
+    listed,
+    paragraph,
+    section,
+    table,
+    tile,
+    wide,
+)
 from raystellar.report.residuals import Residuals
 from raystellar.report.search.figures import loss_axis
 from raystellar.report.spectral_lines import mark_lines, wavelength_axis
@@ -46,7 +59,7 @@ class Examined:
     """From which that is."""
 
 
-def model_page(place: str, bundle: Bundle, examined: Examined | None) -> str:
+def model_page(place: str, bundle: Bundle, examined: Examined | None) -> Markup:
     """Return the page of a model.
 
     Parameters
@@ -69,7 +82,7 @@ def model_page(place: str, bundle: Bundle, examined: Examined | None) -> str:
     return html_page(f"Model: {place}", parts)
 
 
-def _head(place: str, bundle: Bundle) -> str:
+def _head(place: str, bundle: Bundle) -> Markup:
     parameters = sum(array.size for array in bundle.weights.values())
     tiles = [tile(f"{count(parameters)}", "parameters", best=True)]
     for target in TARGETS:
@@ -80,15 +93,13 @@ def _head(place: str, bundle: Bundle) -> str:
         best = ", ".join(map(str, bundle.best_epochs))
         words = f"best epochs of {len(bundle.history[0])}, of {len(bundle.history)} networks"
         tiles.append(tile(best, words if len(bundle.history) > 1 else f"best epoch of {len(bundle.history[0])}"))
-    words = (
-        f"Model <code>{escape(bundle.model_id)}</code>, made {escape(bundle.created)} by raystellar "
-        f"{escape(bundle.raystellar_version)} from the dataset <code>{escape(bundle.data_hash)}</code>, "
-        f"seed {bundle.seed}."
+    words = Markup("Model <code>{}</code>, made {} by raystellar {} from the dataset <code>{}</code>, seed {}.").format(
+        bundle.model_id, bundle.created, bundle.raystellar_version, bundle.data_hash, bundle.seed
     )
     return header("Model", place, words, tiles)
 
 
-def _architecture(bundle: Bundle) -> str:
+def _architecture(bundle: Bundle) -> Markup:
     network, grid = bundle.network, bundle.grid
     heads = [f"{target.symbol}: {_widths(network.head(target.name)[0])}" for target in TARGETS]
     ends = [10.0 ** grid[end] for end in ("start", "stop")]
@@ -101,8 +112,8 @@ def _architecture(bundle: Bundle) -> str:
         ["shared trunk", "yes" if network.multitask else "no: a network for each label"],
         ["shortcuts, layer normalisation", f"{_yes(network.skip)}, {_yes(network.layer_norm)}"],
     ]
-    rows += [[f"preprocess.{name}", escape(str(value))] for name, value in to_plain(bundle.preprocess).items()]
-    return section("architecture", "What it is", table(["", ""], rows))
+    rows += [[f"preprocess.{name}", str(value)] for name, value in to_plain(bundle.preprocess).items()]
+    return section("architecture", "What it is", table([], rows))
 
 
 def _widths(widths: tuple[int, ...]) -> str:
@@ -113,9 +124,9 @@ def _yes(value: bool) -> str:
     return "yes" if value else "no"
 
 
-def _curves(bundle: Bundle) -> str:
+def _curves(bundle: Bundle) -> Markup:
     if not bundle.history:
-        return section("curves", "How it learnt", '<p class="muted">The bundle holds no history of its training.</p>')
+        return section("curves", "How it learnt", paragraph("The bundle holds no history of its training.", muted=True))
     caption = (
         "Loss by epoch (left) and mean absolute errors on the validation stars relative to their best (right). The "
         "loss of training is measured under noise and dropout. Where the validation loss rises again, the network "
@@ -166,9 +177,9 @@ def _finite(value: float | None) -> float:
     return float(value) if value is not None else math.nan
 
 
-def _validation(bundle: Bundle) -> str:
+def _validation(bundle: Bundle) -> Markup:
     if not bundle.validation:
-        return section("validation", "How good it is", '<p class="muted">The bundle holds no validation errors.</p>')
+        return section("validation", "How good it is", paragraph("The bundle holds no validation errors.", muted=True))
     names = [name for name in METRICS if all(name in found for found in bundle.validation.values())]
     rows = []
     for target in TARGETS:
@@ -180,35 +191,37 @@ def _validation(bundle: Bundle) -> str:
         "Predicted minus given on the validation stars. Bias should be small beside the scatter (1.48 times the median"
     )
     words += " absolute deviation). Labels beyond the last column are flagged in a catalogue."
-    content = f'<p>{words}</p>\n<div class="wide">{table(head, rows, numbers=range(1, len(head)))}</div>'
-    return section("validation", "How good it is", content)
+    numbers = wide(table(head, rows, numbers=range(1, len(head))))
+    return section("validation", "How good it is", paragraph(words), numbers)
 
 
-def _calibration(bundle: Bundle) -> str:
+def _calibration(bundle: Bundle) -> Markup:
     title = "Are its errors true"
     if not bundle.calibration:
         words = "The bundle holds no calibration: it was made without errors of its predictions."
-        return section("calibration", title, f'<p class="muted">{words}</p>')
+        return section("calibration", title, paragraph(words, muted=True))
     words = (
         "On the validation stars, with the errors of their own labels: the standard deviation should be 1 in every row."
     )
-    return section("calibration", title, f"<p>{words}</p>\n{calibration_table(bundle.calibration)}")
+    return section("calibration", title, paragraph(words), calibration_table(bundle.calibration))
 
 
-def _residuals(examined: Examined | None) -> str:
+def _residuals(examined: Examined | None) -> Markup:
     title = "Predicted against given"
     if examined is None or not examined.residuals.count:
-        return section("residuals", title, f'<p class="muted">{NO_DATASET}</p>')
-    words = f"The {count(examined.residuals.count)} validation spectra of <code>{escape(examined.dataset)}</code>. "
+        return section("residuals", title, paragraph(NO_DATASET, muted=True))
+    words = Markup("The {} validation spectra of <code>{}</code>. ").format(
+        count(examined.residuals.count), examined.dataset
+    )
     words += "" if examined.same else "It is another dataset than the one that the model was trained on. "
     words += "The errors of the given labels are smoothed, as in the calibration."
-    return section("residuals", title, f"<p>{words}</p>\n{residual_figures(examined.residuals, 'residuals')}")
+    return section("residuals", title, paragraph(words), residual_figures(examined.residuals, "residuals"))
 
 
-def _saliency(bundle: Bundle, examined: Examined | None) -> str:
+def _saliency(bundle: Bundle, examined: Examined | None) -> Markup:
     title = "Which lines it looks at"
     if examined is None:
-        return section("saliency", title, f'<p class="muted">{NO_DATASET}</p>')
+        return section("saliency", title, paragraph(NO_DATASET, muted=True))
     greatest = [in_units(float(values.max()), t) for t, values in zip(TARGETS, examined.response, strict=True)]
     caption = (
         "By how much each label answers to a weak absorption line (a tenth of the spectrum's standard deviation deep, "
@@ -229,11 +242,11 @@ def _draw_saliency(figure: Figure, loglam: np.ndarray, response: np.ndarray) -> 
     wavelength_axis(axis, loglam)
 
 
-def _ood(bundle: Bundle) -> str:
+def _ood(bundle: Bundle) -> Markup:
     title, found = "What it knows", bundle.ood_check
     if not found:
         words = "The bundle holds no OOD score: it does not say which spectra are unlike those it learnt from."
-        return section("ood", title, f'<p class="muted">{words}</p>')
+        return section("ood", title, paragraph(words, muted=True))
     words = (
         f"Share of {found['stars']} validation stars with a OOD score above 1, the limit of the flag OOD. It "
         "should be about one in a hundred, whatever the S/N."
@@ -241,19 +254,17 @@ def _ood(bundle: Bundle) -> str:
     shares = [found["above"], *found["above_by_sn_quartile"]]
     head = ["of all", *(f"quarter {number} by S/N" for number in range(1, 5))]
     row = ["" if share is None else f"{100 * share:.2f} %" for share in shares]
-    return section("ood", title, f"<p>{words}</p>\n{table(head, [row])}")
+    return section("ood", title, paragraph(words), table(head, [row]))
 
 
-def _provenance(bundle: Bundle) -> str:
+def _provenance(bundle: Bundle) -> Markup:
     rows = [["fit", bundle.fit_id], ["weights (SHA-256)", bundle.weights_sha256]]
     rows += [[f"version of {name}", version] for name, version in bundle.versions.items()]
     settings = [
-        [escape(f"{part}.{name}"), escape(str(value))]
+        [f"{part}.{name}", str(value)]
         for part, values in bundle.config.items()
         for name, value in (values.items() if isinstance(values, Mapping) else [("", values)])
     ]
-    content = table(["", ""], [[escape(name), f"<code>{escape(str(value))}</code>"] for name, value in rows])
-    content += f'\n<details><summary>All {len(settings)} settings of the run</summary>\n<div class="wide">'
-    return section(
-        "provenance", "Where it comes from", f"{content}{table(['setting', 'value'], settings)}</div></details>"
-    )
+    content = table([], [[name, code(value)] for name, value in rows])
+    all_of_them = details(f"All {len(settings)} settings of the run", wide(table(["setting", "value"], settings)))
+    return section("provenance", "Where it comes from", content, all_of_them)

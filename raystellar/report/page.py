@@ -1,104 +1,152 @@
-"""The frame of a page that needs no other file, for a browser by day and by night, and the pieces pages are made of."""
+"""Building blocks of the HTML pages: the frame of a page, sections, tables, tiles and figures.
+
+Each block is a macro in ``templates/blocks.html``, and the frame is ``templates/page.html``. A page needs no other
+file, holds no script, and follows the browser's choice of light or dark colours.
+
+Every block returns ``markupsafe.Markup``. A plain ``str`` that goes into a block is text, which Jinja2 escapes; Markup
+goes in unchanged. ``Markup("... {} ...").format(...)`` fills escaped text into a constant piece of HTML.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from html import escape
+from functools import lru_cache
 from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from raystellar.report.svg import variables
 
-"""What a page is called in the folder it is about."""
 
-CSS = """
-:root { color-scheme: light dark; DAY }
-@media (prefers-color-scheme: dark) { :root { NIGHT } }
-* { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 70rem; padding: 2rem 1.5rem 4rem; background: var(--paper); color: var(--ink);
-  font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
-h1 { font-size: 1.8rem; line-height: 1.2; margin: 0 0 .3rem; letter-spacing: -.01em; }
-h2 { font-size: 1.2rem; margin: 0 0 .4rem; }
-p { max-width: 50rem; margin: .4rem 0 .8rem; }
-.muted, figcaption, .tile span { color: var(--muted); }
-section { margin-top: 2.6rem; }
-figure { margin: .8rem 0 0; padding: 1rem; background: var(--panel); border: 1px solid var(--line);
-  border-radius: 8px; overflow-x: auto; }
-figure svg { display: block; width: 100%; min-width: 44rem; height: auto; overflow: visible; }
-figure.shrinks svg { min-width: 0; }
-svg text { font-family: system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif !important; }
-.tiles { display: flex; flex-wrap: wrap; gap: .7rem; margin: 1.3rem 0; }
-.tile { flex: 1 1 8.5rem; padding: .7rem .9rem; background: var(--panel); border: 1px solid var(--line);
-  border-radius: 8px; }
-.tile b { display: block; font-size: 1.45rem; line-height: 1.25; font-variant-numeric: tabular-nums; }
-.tile span { font-size: .84rem; line-height: 1.35; display: block; }
-.tile.best b { color: var(--accent); }
-.columns { display: flex; flex-wrap: wrap; gap: 0 3rem; }
-.close { gap: .6rem 1.8rem; margin-top: .9rem; }
-.close table { font-size: .84rem; margin: .2rem 0; }
-.close th, .close td { padding-right: .6rem; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; margin: .6rem 0; }
-th, td { padding: .25rem .9rem .25rem 0; text-align: left; border-bottom: 1px solid var(--line); vertical-align: top; }
-th { font-weight: 600; color: var(--muted); }
-td.n, th.n { text-align: right; }
-.wide td, .wide th { white-space: nowrap; }
-tr.best td { color: var(--accent); font-weight: 600; }
-td b { color: var(--accent); }
-pre { background: var(--panel); border: 1px solid var(--line); border-radius: 8px; padding: .7rem .9rem;
-  overflow-x: auto; font-size: .88rem; }
-code, pre { font-family: ui-monospace, SFMono-Regular, Consolas, "DejaVu Sans Mono", monospace; }
-summary { cursor: pointer; font-weight: 600; }
-@media print { body { max-width: none; padding: 0; } section { break-inside: avoid; } }
-"""
+class Section(Markup):
+    """HTML of a section, with the entry of the section in the list of contents."""
+
+    name: str
+    """Anchor that the list of contents links to."""
+
+    heading: str
+    """Title of the section."""
 
 
-def html_page(title: str, parts: Sequence[str]) -> str:
-    """Return a whole page of ``parts``, which are HTML."""
-    css = CSS.replace("DAY", variables(night=False)).replace("NIGHT", variables(night=True))
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{css}</style>\n</head>\n<body>\n"
-        + "\n".join(parts)
-        + "\n</body>\n</html>\n"
-    )
+def html_page(title: str, parts: Iterable[str]) -> Markup:
+    """Return a whole page: the parts that are no section, a list of contents, and the sections.
+
+    Parameters
+    ----------
+    title : title in the window of the browser
+    parts : header and sections; empty parts are left out
+    """
+    parts = list(parts)
+    sections = [part for part in parts if isinstance(part, Section)]
+    opening = [part for part in parts if part and not isinstance(part, Section)]
+    colours = {"day": variables(night=False), "night": variables(night=True)}
+    page = _environment().get_template("page.html")
+    return Markup(page.render(title=title, opening=opening, sections=sections, **colours))
 
 
-def header(title: str, place: str, words: str, tiles: Sequence[str]) -> str:
-    """Return the head of a page: what it is about, where that lies, what to know of it, and its first numbers."""
-    return (
-        f'<header>\n<h1>{escape(title)}</h1>\n<p class="muted"><code>{escape(place)}</code></p>\n'
-        f'<p>{words}</p>\n<div class="tiles">{"".join(tiles)}</div>\n</header>'
-    )
+def header(title: str, path: str, words: str, tiles: Iterable[str]) -> Markup:
+    """Return the head of a page: its subject, the path of the folder, a paragraph, and the first numbers."""
+    return _block("header", title, path, words, list(tiles))
 
 
-def section(name: str, title: str, content: str) -> str:
-    """Return a section; ``content`` is HTML."""
-    return f'<section id="{name}">\n<h2>{escape(title)}</h2>\n{content}\n</section>'
+def section(name: str, title: str, *content: str) -> Section:
+    """Return a section with the anchor ``name``."""
+    html = Section(_block("section", name, title, [part for part in content if part]))
+    html.name, html.heading = name, title
+    return html
 
 
-def figure(name: str, title: str, caption: str, svg: str, shrinks: bool = False) -> str:
-    """Return a section of a figure and what to look for in it; one that does not shrink is moved on a narrow screen."""
-    opening = '<figure class="shrinks">' if shrinks else "<figure>"
-    return section(name, title, f"<p>{escape(caption)}</p>\n{opening}{svg}</figure>")
+def figure(name: str, title: str, caption: str, svg: str, shrinks: bool = False) -> Section:
+    """Return a section that holds one figure below a paragraph; see ``picture``."""
+    return section(name, title, paragraph(caption), picture(svg, shrinks=shrinks))
 
 
-def tile(value: str, words: str, best: bool = False) -> str:
-    """Return a number that is to be seen first."""
-    return f'<div class="tile{" best" * best}"><b>{value}</b><span>{escape(words)}</span></div>'
+def picture(svg: str, caption: str = "", shrinks: bool = False) -> Markup:
+    """Return a framed figure; on a narrow screen it is scrolled, or made smaller if ``shrinks``."""
+    return _block("picture", svg, caption, shrinks)
+
+
+def tile(value: str, words: str, best: bool = False) -> Markup:
+    """Return a large number with an explanation, highlighted if ``best``."""
+    return _block("tile", value, words, best)
 
 
 def table(
-    head: Sequence[str], rows: Sequence[Sequence[str]], numbers: Iterable[int] | int = (), marked: int | None = None
-) -> str:
-    """Return a table; its cells are HTML. The columns ``numbers`` are set right, the row ``marked`` stands out."""
+    head: Sequence[str], rows: Iterable[Sequence[str]], numbers: Iterable[int] | int = (), marked: int | None = None
+) -> Markup:
+    """Return a table.
+
+    Parameters
+    ----------
+    head : names of the columns; an empty list leaves out the line of names
+    rows : cells of each row
+    numbers : positions of the columns that are aligned to the right, or the number of such columns from the left
+    marked : position of a row that is highlighted
+    """
     right = set(range(numbers) if isinstance(numbers, int) else numbers)
-    kind = [' class="n"' if column in right else "" for column in range(len(head))]
-    lines = ["<tr>" + "".join(f"<th{k}>{escape(name)}</th>" for k, name in zip(kind, head, strict=True)) + "</tr>"]
-    for place, row in enumerate(rows):
-        cells = "".join(f"<td{k}>{cell}</td>" for k, cell in zip(kind, row, strict=True))
-        lines.append(f"<tr{' class=' + chr(34) + 'best' + chr(34) if place == marked else ''}>{cells}</tr>")
-    return "<table>\n" + "\n".join(lines) + "\n</table>"
+    return _block("table", head, list(rows), right, marked)
+
+
+def paragraph(*parts: str, muted: bool = False) -> Markup:
+    """Return a paragraph, in fainter type if ``muted``."""
+    return _block("element", "p", parts, "muted" if muted else "")
+
+
+def code(text: str) -> Markup:
+    """Return text in fixed-width type."""
+    return _block("element", "code", [text], "")
+
+
+def bold(text: str) -> Markup:
+    """Return text in bold type."""
+    return _block("element", "b", [text], "")
+
+
+def listing(text: str) -> Markup:
+    """Return lines of a terminal."""
+    return _block("element", "pre", [text], "")
+
+
+def wide(content: str) -> Markup:
+    """Return a block that is scrolled where the screen is too narrow for it."""
+    return _block("element", "div", [content], "wide")
+
+
+def columns(*parts: str, close: bool = False) -> Markup:
+    """Return parts side by side, in smaller type if ``close``."""
+    return _block("element", "div", parts, "columns close" if close else "columns")
+
+
+def block(*parts: str) -> Markup:
+    """Return parts one below the other, as one part of ``columns``."""
+    return _block("element", "div", parts, "")
+
+
+def details(summary: str, content: str) -> Markup:
+    """Return content that a reader has to open."""
+    return _block("details", summary, content)
+
+
+def joined(parts: Iterable[str], between: str = "") -> Markup:
+    """Return parts one after the other, with ``between`` between them."""
+    return Markup("{}").format(between).join(parts)
+
+
+def _block(name: str, *values: Any) -> Markup:
+    """Return the HTML of a macro of ``templates/blocks.html``."""
+    return getattr(_environment().get_template("blocks.html").module, name)(*values)
+
+
+@lru_cache
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("raystellar.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
 
 
 def listed(words: Iterable[Any]) -> str:
@@ -108,7 +156,7 @@ def listed(words: Iterable[Any]) -> str:
 
 
 def count(number: int) -> str:
-    """Return a number with its thousands parted."""
+    """Return a whole number with thin spaces between thousands."""
     return f"{number:,}".replace(",", "\u202f")
 
 
@@ -118,7 +166,7 @@ def percent(part: float, whole: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return seconds, minutes or hours."""
+    """Return a time in seconds, minutes or hours."""
     if seconds < 120:
         return f"{seconds:.1f} s"
     return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -8,8 +8,9 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable
-from html import escape
 from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -59,7 +60,7 @@ def variables(night: bool) -> str:
 
 def inline_svg(
     draw: Callable[[Figure], None], size: tuple[float, float], name: str, label: str, description: str = ""
-) -> str:
+) -> Markup:
     """Return a figure as an SVG element.
 
     Parameters
@@ -115,20 +116,20 @@ def _style(name: str) -> Any:
     }
 
 
-def _for_the_page(svg: str, name: str, label: str, description: str) -> str:
+def _for_the_page(svg: str, name: str, label: str, description: str) -> Markup:
     """Strip what only a file of its own needs, and make names and colours those of the page."""
     svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg[svg.index("<svg") :], flags=re.DOTALL)
     box = re.search(r'viewBox="[^"]*"', svg)
-    head = f'<svg {box.group() if box else ""} role="img" aria-label="{escape(label)}">'
-    head += f"<desc>{escape(description)}</desc>" if description else ""
-    svg = head + svg[svg.index(">") + 1 :].replace("xlink:href", "href")
+    head = Markup('<svg {} role="img" aria-label="{}">').format(Markup(box.group() if box else ""), label)
+    head += Markup("<desc>{}</desc>").format(description) if description else ""
+    svg = str(head) + svg[svg.index(">") + 1 :].replace("xlink:href", "href")
     used = set(re.findall(r"#([\w-]+)", svg))
     svg = re.sub(r' id="([^"]*)"', lambda found: f' id="{name}-{found[1]}"' if found[1] in used else "", svg)
     svg = re.sub(r'(href="#|url\(#)', rf"\g<1>{name}-", svg)
     svg = re.sub(r' (?:d|x|y|transform)="[^"]*"', lambda found: _shorter(found[0]), svg, flags=re.DOTALL)
     for word, colour in COLOURS.items():
         svg = svg.replace(colour, f"var(--{word})")
-    return re.sub(r"\n\s*", "\n", svg).strip()
+    return Markup(re.sub(r"\n\s*", "\n", svg).strip())
 
 
 def _shorter(numbers: str) -> str:

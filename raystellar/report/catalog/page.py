@@ -6,18 +6,36 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from html import escape
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 
 from raystellar.quality import BAD, MEANINGS, WARN, Flag
 from raystellar.report.catalog import figures
 from raystellar.report.catalog.census import LOG_SN, MEASURES, Census
 from raystellar.report.catalog.gallery import Again
-from raystellar.report.page import count, duration, figure, header, html_page, listed, section, table, tile
+from raystellar.report.page import (
+    block,
+    bold,
+    code,
+    columns,
+    count,
+    figure,
+    header,
+    html_page,
+    joined,
+    listed,
+    paragraph,
+    picture,
+    section,
+    table,
+    tile,
+    wide,
+)
 from raystellar.report.residuals import Residuals
 from raystellar.report.svg import inline_svg
+from raystellar.schema import REJECTS_DIR
 from raystellar.targets import TARGETS, Target
 
 KINDS = {
@@ -59,7 +77,7 @@ class CatalogFacts:
     """The table of given labels."""
 
 
-def catalog_page(facts: CatalogFacts) -> str:
+def catalog_page(facts: CatalogFacts) -> Markup:
     """Return the page of a catalogue."""
     parts = [
         _head(facts),
@@ -76,7 +94,7 @@ def catalog_page(facts: CatalogFacts) -> str:
     return html_page(f"Catalogue: {facts.place}", parts)
 
 
-def _head(facts: CatalogFacts) -> str:
+def _head(facts: CatalogFacts) -> Markup:
     census, run = facts.census, facts.run
     rejected = sum(number for _, _, number, _ in facts.rejects)
     tiles = [
@@ -90,10 +108,10 @@ def _head(facts: CatalogFacts) -> str:
         tiles.insert(1, tile(count(stars), "stars"))
     if rate := _rate(facts.job):
         tiles.append(rate)
-    words = (
-        f"Labelled with model <code>{escape(str(run.get('model', 'unknown')))}</code> by raystellar "
-        f"{escape(str(run.get('raystellar', '')))}, begun {escape(str(run.get('created', 'at a time unknown')))}. "
-        "What was rejected is in the folder <code>rejects</code>."
+    words = Markup(
+        "Labelled with model <code>{}</code> by raystellar {}, begun {}. Rejects are in the folder <code>{}</code>."
+    ).format(
+        run.get("model", "unknown"), run.get("raystellar", ""), run.get("created", "at a time unknown"), REJECTS_DIR
     )
     return header("Catalogue", facts.place, words, tiles)
 
@@ -102,14 +120,15 @@ def _share(part: int, whole: int) -> str:
     return f", {100 * part / whole:.2f} %" if part else ""
 
 
-def _rate(job: Mapping[str, Any]) -> str:
+def _rate(job: Mapping[str, Any]) -> Markup:
     spectra, seconds = job.get("spectra"), job.get("seconds")
     if not spectra or not seconds:
-        return ""
-    return tile(f"{count(round(spectra / seconds))} / s", f"spectra labelled: {count(spectra)} in {duration(seconds)}")
+        return Markup()
+    words = f"spectra a second, measured on {count(spectra)} spectra after the first shard"
+    return tile(count(round(spectra / seconds)), words)
 
 
-def _kiel(census: Census) -> str:
+def _kiel(census: Census) -> Markup:
     caption = (
         "Look for the main sequence along the bottom and the giants rising to the upper right; metal-poor stars lie "
         "to the left of metal-rich ones. Cells are 50 K by 0.05 dex, the more opaque the more rows; flagged rows "
@@ -122,7 +141,7 @@ def _kiel(census: Census) -> str:
     return figure("kiel", "Temperature, gravity and metallicity", caption, svg)
 
 
-def _sky(census: Census) -> str:
+def _sky(census: Census) -> Markup:
     most = count(int(census.sky.counts.max()))
     caption = (
         "All rows by right ascension, which grows to the left, and declination, in Mollweide's projection: areas are "
@@ -135,7 +154,7 @@ def _sky(census: Census) -> str:
     return figure("sky", "On the sky", caption, svg, shrinks=True)
 
 
-def _errors(census: Census) -> str:
+def _errors(census: Census) -> Markup:
     caption = (
         "Of the rows that are not bad: the median error by S/N, and the band that holds the middle 68 %. Errors should "
         "fall with S/N, and level off where the model rather than the noise sets them."
@@ -143,11 +162,10 @@ def _errors(census: Census) -> str:
     svg = inline_svg(
         partial(figures.draw_errors, errors=census.errors), (10.6, 3.4), "errors", "Errors by S/N", caption
     )
-    content = f"<p>{caption}</p>\n<figure>{svg}</figure>\n{_error_table(census)}"
-    return section("errors", "Errors by signal-to-noise", content)
+    return section("errors", "Errors by signal-to-noise", paragraph(caption), picture(svg), _error_table(census))
 
 
-def _error_table(census: Census) -> str:
+def _error_table(census: Census) -> Markup:
     """Return the median errors in wider bins of S/N."""
     rows, step = [], 3
     for start in range(0, LOG_SN.count, step):
@@ -162,34 +180,34 @@ def _error_table(census: Census) -> str:
         if number:
             rows.append([f"{ends[0]:.0f} to {ends[1]:.0f}", count(number), *cells])
     if not rows:
-        return '<p class="muted">No row has both errors and an S/N above 1.</p>'
+        return paragraph("No row has both errors and an S/N above 1.", muted=True)
     return table(["S/N", "rows", *(f"median e_{target.name}" for target in TARGETS)], rows, numbers=range(1, 5))
 
 
-def _scores(facts: CatalogFacts) -> str:
+def _scores(facts: CatalogFacts) -> Markup:
     title = "Are the errors true"
     residuals = facts.census.residuals
     if facts.given:
         if not residuals.count:
-            words = f"No row without a flag has labels in <code>{escape(facts.given)}</code>."
-            return section("scores", title, f'<p class="muted">{words}</p>')
-        words = (
-            f"On {count(residuals.count)} rows without a flag whose labels are in <code>{escape(facts.given)}</code>; "
+            words = Markup("No row without a flag has labels in <code>{}</code>.").format(facts.given)
+            return section("scores", title, paragraph(words, muted=True))
+        words = Markup(
+            "On {} rows without a flag whose labels are in <code>{}</code>; "
             "the errors of these labels, where the table has them, are taken into account."
-        )
-        return section("scores", title, f"<p>{words}</p>\n{residual_figures(residuals, 'scores')}")
+        ).format(count(residuals.count), facts.given)
+        return section("scores", title, paragraph(words), residual_figures(residuals, "scores"))
     if not facts.calibration:
-        words = f"Not known: there are no given labels (name a table with --truth){_because(facts.model_note)}."
-        return section("scores", title, f'<p class="muted">{words}</p>')
-    words = "On the validation stars of the model; name a table with --truth to see it on rows of this catalogue."
-    return section("scores", title, f"<p>{words}</p>\n{calibration_table(facts.calibration)}")
+        why = f"Not known: there are no given labels (name a table with --truth){_because(facts.model_note)}."
+        return section("scores", title, paragraph(why, muted=True))
+    where = "On the validation stars of the model; name a table with --truth to see it on rows of this catalogue."
+    return section("scores", title, paragraph(where), calibration_table(facts.calibration))
 
 
 def _because(note: str) -> str:
-    return f", and {escape(note)}" if note else ", and the model says nothing of its own"
+    return f", and {note}" if note else ", and the model says nothing of its own"
 
 
-def residual_figures(residuals: Residuals, name: str) -> str:
+def residual_figures(residuals: Residuals, name: str) -> Markup:
     """Return the figures and tables of predictions against given labels."""
     about = (
         "Filled: rows; line: the normal distribution. Wider than the line, errors are too small; narrower, too large."
@@ -199,30 +217,30 @@ def residual_figures(residuals: Residuals, name: str) -> str:
         "zero at an end is what all regressions do there: they draw extremes towards the middle."
     )
     by_sn = "The same by S/N: the band should narrow to the right, around zero."
-    parts = []
+    parts: list[Markup] = []
     if residuals.scored:
         draw = partial(figures.draw_scores, residuals=residuals)
         scores = inline_svg(draw, (10.6, 3.1), f"{name}-z", "z scores", about)
-        parts += [f"<p>{about}</p>\n<figure>{scores}</figure>", calibration_table(residuals.calibration())]
+        parts += [paragraph(about), picture(scores), calibration_table(residuals.calibration())]
     parts += [_residual_table(residuals)]
     for by, words in (("label", by_label), ("sn", by_sn)):
         draw = partial(figures.draw_residuals, residuals=residuals, by=by)
         svg = inline_svg(draw, (10.6, 3.3), f"{name}-{by}", f"Residuals by {by}", words)
-        parts.append(f"<p>{words}</p>\n<figure>{svg}</figure>")
-    return "\n".join(parts)
+        parts += [paragraph(words), picture(svg)]
+    return joined(parts)
 
 
-def _residual_table(residuals: Residuals) -> str:
+def _residual_table(residuals: Residuals) -> Markup:
     rows = []
     for t, target in enumerate(TARGETS):
         found = residuals.errors(t)
         cells = [in_units(found[name], target) for name in ("mae", "bias", "rmse", "scatter")]
         rows.append([target.symbol, count(residuals.count), *cells])
     head = ["label", "rows", "mean absolute error", "bias", "root mean square", "scatter (half of the middle 68 %)"]
-    return f'<div class="wide">{table(head, rows, numbers=range(1, 6))}</div>'
+    return wide(table(head, rows, numbers=range(1, 6)))
 
 
-def calibration_table(calibration: Mapping[str, Any]) -> str:
+def calibration_table(calibration: Mapping[str, Any]) -> Markup:
     """Return how well errors foretell residuals, for all stars and by quarters of S/N.
 
     Parameters
@@ -236,9 +254,9 @@ def calibration_table(calibration: Mapping[str, Any]) -> str:
             for quarter in found.get("quartiles", ()):
                 low, high = quarter["sn"]
                 rows.append([f"{low:.0f} to {high:.0f}", *_shares(quarter)])
-            tables.append(f"<div><b>{target.symbol}</b>{table(CALIBRATION_HEAD, rows, numbers=range(1, 5))}</div>")
+            tables.append(block(bold(target.symbol), table(CALIBRATION_HEAD, rows, numbers=range(1, 5))))
     note = "z is (predicted - given) / error. Its std should be 1.05, with 68.3 % below 1 and 95 % below 2.09."
-    return f'<div class="columns close">{"".join(tables)}</div>\n<p class="muted">{note}</p>'
+    return joined([columns(*tables, close=True), paragraph(note, muted=True)])
 
 
 def _shares(found: Mapping[str, Any]) -> list[str]:
@@ -248,7 +266,7 @@ def _shares(found: Mapping[str, Any]) -> list[str]:
     return [count(found["stars"]), f"{found['std']:.3f}", *shares]
 
 
-def _flags(census: Census) -> str:
+def _flags(census: Census) -> Markup:
     rows = []
     for bit, number in enumerate(census.bits):
         known = [flag for flag in Flag if flag.value == 1 << bit]
@@ -258,26 +276,24 @@ def _flags(census: Census) -> str:
         meaning = MEANINGS.get(known[0], "") if known else "set by another version of raystellar"
         kind = "bad" if (1 << bit) & BAD else "warn" if (1 << bit) & WARN else ""
         share = f"{100 * number / census.rows:.2f} %" if census.rows else ""
-        rows.append([str(1 << bit), name, kind, count(int(number)), share, escape(meaning)])
-    words = "How many rows have each bit of <code>flags</code>; a row may have several. Bits that are bad forbid use."
+        rows.append([str(1 << bit), name, kind, count(int(number)), share, meaning])
+    words = Markup(
+        "How many rows have each bit of <code>flags</code>; a row may have several. Bits that are bad forbid use."
+    )
     head = ["value", "name", "", "rows", "share", "meaning"]
-    content = f'<p>{words}</p>\n<div class="wide">{table(head, rows, numbers=(0, 3, 4))}</div>'
-    return section("flags", "Flags", content)
+    return section("flags", "Flags", paragraph(words), wide(table(head, rows, numbers=(0, 3, 4))))
 
 
-def _rejects(facts: CatalogFacts) -> str:
+def _rejects(facts: CatalogFacts) -> Markup:
     if not facts.rejects:
-        return section("rejects", "Rejects", "<p>None: every spectrum that was given is a row.</p>")
-    rows = [
-        [escape(stage), escape(reason), count(number), f"<code>{escape(path)}</code>"]
-        for stage, reason, number, path in facts.rejects
-    ]
+        return section("rejects", "Rejects", paragraph("None: every spectrum that was given is a row."))
+    rows = [[stage, reason, count(number), code(path)] for stage, reason, number, path in facts.rejects]
     words = "What could not be used, where it failed and why; look at an example before you give the files up."
     found = table(["stage", "reason", "spectra", "example"], rows, numbers=(2,))
-    return section("rejects", "Rejects", f'<p>{words}</p>\n<div class="wide">{found}</div>')
+    return section("rejects", "Rejects", paragraph(words), wide(found))
 
 
-def _distributions(census: Census) -> str:
+def _distributions(census: Census) -> Markup:
     caption = (
         "Rows on a logarithmic scale, without a flag (filled) and with one (line). Look for velocities far from zero, "
         "which shift the lines out of place, and for what sets flagged rows apart."
@@ -291,12 +307,12 @@ def _distributions(census: Census) -> str:
     return figure("distributions", "What the spectra are like", caption, svg)
 
 
-def _repeats(summary: Mapping[str, Any]) -> str:
+def _repeats(summary: Mapping[str, Any]) -> Markup:
     found = summary.get("repeats")
     title = "Stars observed more than once"
     if not isinstance(found, Mapping) or not found.get("stars"):
         words = "The scatter of labels between spectra of one star is not known for this catalogue."
-        return section("repeats", title, f'<p class="muted">{words}</p>')
+        return section("repeats", title, paragraph(words, muted=True))
     words = (
         f"{count(found['stars'])} stars have {count(found.get('rows', 0))} spectra that are not bad. Differences "
         "between spectra of one star divided by their errors should have a spread near 1: more, and errors are too "
@@ -309,50 +325,47 @@ def _repeats(summary: Mapping[str, Any]) -> str:
             pulls = [_number(one.get(name), 2) for name in ("pull", "pull_robust")]
             rows.append([target.symbol, in_units(one.get("scatter"), target), *pulls])
     head = ["label", "scatter of a spectrum", "differences / errors, root mean square", "by the median"]
-    content = f'<p>{words}</p>\n<div class="wide">{table(head, rows, numbers=(1, 2, 3))}</div>'
-    return section("repeats", title, content)
+    return section("repeats", title, paragraph(words), wide(table(head, rows, numbers=(1, 2, 3))))
 
 
-def _gallery(kind: str, facts: CatalogFacts) -> str:
+def _gallery(kind: str, facts: CatalogFacts) -> Markup:
     title, words = KINDS[kind]
     rows = facts.gallery.get(kind, ())
     if not rows:
         unscored = kind == "oddest" and "ood_score" not in facts.census.columns
         why = "This catalogue has no OOD scores." if unscored else "There are no such rows."
-        return section(kind, title, f'<p class="muted">{why}</p>')
+        return section(kind, title, paragraph(why, muted=True))
     caption = f"Rows with {words}: the flux in the rest frame, and below it how much each label answers to a weak "
     caption += "absorption line there, relative to its greatest answer. Good labels rest on lines with a name."
     if facts.model_note:
         caption += f" The answers cannot be shown: {facts.model_note}."
     shown = [_shown(f"{kind}-{number}", again, response, facts.loglam) for number, (again, response) in enumerate(rows)]
-    return section(kind, title, f"<p>{escape(caption)}</p>\n" + "\n".join(shown))
+    return section(kind, title, paragraph(caption), *shown)
 
 
-def _shown(name: str, again: Again, response: np.ndarray | None, loglam: np.ndarray) -> str:
+def _shown(name: str, again: Again, response: np.ndarray | None, loglam: np.ndarray) -> Markup:
     row = again.pick.row
-    spec_id = escape(str(row["spec_id"]))
-    about = f"<figcaption>{_labels_of(row)}</figcaption>"
     if again.flux is None:
-        return f'<figure>\n<p class="muted">The spectrum cannot be shown: {escape(again.why)}.</p>\n{about}\n</figure>'
+        return picture(paragraph(f"The spectrum cannot be shown: {again.why}.", muted=True), _labels_of(row))
     draw = partial(figures.draw_spectrum, loglam=loglam, flux=again.flux, response=response)
-    svg = inline_svg(draw, (10.6, 2.2 if response is None else 3.2), name, f"Spectrum {spec_id}")
-    return f"<figure>\n{about}\n{svg}\n</figure>"
+    svg = inline_svg(draw, (10.6, 2.2 if response is None else 3.2), name, f"Spectrum {row['spec_id']}")
+    return picture(svg, _labels_of(row))
 
 
-def _labels_of(row: Mapping[str, Any]) -> str:
+def _labels_of(row: Mapping[str, Any]) -> Markup:
     labels = [
-        f"{target.symbol} <b>{in_units(row[target.name], target)}</b> ± {in_units(row.get(f'e_{target.name}'), target)}"
+        Markup("{} <b>{}</b> ± {}").format(
+            target.symbol, in_units(row[target.name], target), in_units(row.get(f"e_{target.name}"), target)
+        )
         for target in TARGETS
     ]
-    found = [flag.name for flag in Flag if row["flags"] & flag.value]
+    names = [flag.name or "" for flag in Flag if row["flags"] & flag.value]
     more = [f"S/N {_number(row['sn'], 1)}", f"rv {_number(row['rv'], 0)} km/s"]
     more += [f"ood {_number(row['ood_score'], 3)}"] if row.get("ood_score") is not None else []
-    more += [escape(" ".join(filter(None, (row["object_class"], row["subclass"]))) or "no class")]
-    more += [f"flags {' '.join(filter(None, found))}" if found else "no flag"]
-    return (
-        f"<b>{escape(str(row['spec_id']))}</b> · {' · '.join(labels)}<br>{' · '.join(more)}"
-        f"<br><code>{escape(str(row['path']))}</code>"
-    )
+    more += [" ".join(filter(None, (row["object_class"], row["subclass"]))) or "no class"]
+    more += [f"flags {' '.join(names)}" if names else "no flag"]
+    lines = [joined([bold(row["spec_id"]), *labels], " · "), joined(more, " · "), code(row["path"])]
+    return joined(lines, Markup("<br>"))
 
 
 def in_units(value: float | None, target: Target) -> str:

@@ -1,4 +1,4 @@
-"""The page of a search for hyperparameters: one file that needs no other, for a browser by day and by night."""
+"""The report of a search for hyperparameters, as one HTML file."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from raystellar.report.page import (
 )
 from raystellar.report.search import choices, figures
 from raystellar.report.search.choices import spoken
-from raystellar.report.search.figures import in_epochs
+from raystellar.report.search.figures import in_epochs, in_trials
 from raystellar.report.svg import inline_svg
 from raystellar.schema import REPORT_NAME
 from raystellar.search.config import TuneConfig
@@ -43,40 +43,44 @@ from raystellar.search.space import Space
 from raystellar.search.trials import DONE, FAILED, WAITING, Trial, best
 from raystellar.targets import TARGETS
 
-EDGE = 0.1
-"""Share of a range, or of its logarithm, that counts as its edge."""
+EDGE_SHARE = 0.1
+"""Share of the logarithm of a range that counts as near its end."""
 
-TIME = "ms for 256 spectra"
+TIME_HEAD = "ms for 256 spectra"
+"""Head of the column of inference times."""
 
 SAMPLERS = {"tpe": "tree-structured Parzen estimator", "gp": "Gaussian process", "random": "random"}
+"""Text for each ``TuneConfig.sampler``."""
+
 OBJECTIVES = {
     "loss": "validation loss",
     "parameters": "Pareto front of validation loss and number of parameters",
     "time": "Pareto front of validation loss and time of inference",
 }
+"""Text for each ``TuneConfig.objective``."""
 
 
 def write_search_report(out: str, trials: Sequence[Trial], config: TuneConfig, epochs: int, space: Space) -> None:
-    """Write ``report.html``: what was searched and found, how the losses came down, and what mattered.
+    """Write the report to the folder of the search.
 
     Parameters
     ----------
-    out : folder of the search, a path or a URL
-    trials : all of the search
-    config : of the search
-    epochs : of a whole training
-    space : the trials were chosen from
+    out : folder of the search, a path or URL
+    trials : all trials of the search
+    config : settings of the search
+    epochs : epochs of a whole training
+    space : space of the choices
 
     Raises
     ------
-    OutputError : it cannot be written
+    OutputError : the file cannot be written
     """
     page = search_page(out, trials, config, epochs, space)
     places.write_bytes(places.join(out, REPORT_NAME), page.encode())
 
 
 def search_page(out: str, trials: Sequence[Trial], config: TuneConfig, epochs: int, space: Space) -> Markup:
-    """Return the page; see ``write_search_report``."""
+    """Return the report; see ``write_search_report``. A figure is left out if the search has too few trials for it."""
     winner = best(trials)
     parts = [_head(out, trials, config, epochs, winner)]
     if winner:
@@ -84,11 +88,11 @@ def search_page(out: str, trials: Sequence[Trial], config: TuneConfig, epochs: i
         parts += [_history(trials, config, epochs), _curves(trials, config, epochs)]
         parts += [_parallel(trials, config, space), _importance(trials, config, epochs, space)]
         parts += [_fronts(trials, config, epochs)]
-    parts += [_states(trials, config, epochs), _all_trials(trials, config, epochs, space)]
+    parts += [_states(trials, epochs), _all_trials(trials, config, epochs, space)]
     return html_page(f"Search for hyperparameters: {out}", parts)
 
 
-def _head(out: str, trials: Sequence[Trial], config: TuneConfig, epochs: int, winner: Trial | None) -> str:
+def _head(out: str, trials: Sequence[Trial], config: TuneConfig, epochs: int, winner: Trial | None) -> Markup:
     spent, whole = sum(trial.cost(epochs) for trial in trials), len(trials) * epochs
     tiles = [
         tile(count(len(trials)), f"trials in {_generations(trials)}"),
@@ -102,46 +106,46 @@ def _head(out: str, trials: Sequence[Trial], config: TuneConfig, epochs: int, wi
         tiles = [tile(_loss(winner.mean_loss()), reached, best=True), parameters, *tiles]
     rungs = milestones(config, epochs)[:-1]
     halving = (
-        f"after {listed(rungs)} of {epochs} epochs, one of {config.keep} went on"
+        f"One in {config.keep} trials continued after {listed(rungs)} of {epochs} epochs"
         if rungs
-        else f"every trial was trained for all {in_epochs(epochs)}"
+        else f"Every trial was trained for all {in_epochs(epochs)}"
     )
     if any(trial.repeats for trial in trials):
         halving += f"; finalists were trained with {config.seeds} seeds"
     text = (
-        f"Sampler: {SAMPLERS[config.sampler]}, {config.generation} choices proposed at a time; {halving}. "
-        f"Sought: {OBJECTIVES[config.objective]}. Seed {config.seed}."
+        f"Sampler: {SAMPLERS[config.sampler]}, {config.generation} choices proposed at a time. {halving}. "
+        f"Objective: {OBJECTIVES[config.objective]}. Seed: {config.seed}. The loss is the weighted Huber loss of the "
+        "scaled labels, which has no unit."
     )
     return header("Search for hyperparameters", out, text, tiles)
 
 
-def _winner(out: str, winner: Trial, space: Space) -> str:
-    rows = [
-        [name, bold(spoken(winner.choice[name])), searched, edge] for name, searched, edge in _ranges(winner, space)
-    ]
+def _winner(out: str, winner: Trial, space: Space) -> Markup:
+    rows = [[name, bold(spoken(winner.choice[name])), values, edge] for name, values, edge in _ranges(winner, space)]
     half = -(-len(rows) // 2)
-    tables = [table(["parameter", "winner", "searched", ""], part) for part in (rows[:half], rows[half:]) if part]
+    head = ["parameter", "winner", "searched", "edge"]
+    tables = columns(*(table(head, part) for part in (rows[:half], rows[half:]) if part))
     mean = f" ({_loss(winner.mean_loss())} as the mean of {1 + len(winner.repeats)} seeds)" if winner.repeats else ""
+    summary = (
+        f"Validation loss {winner.loss():.5f} after {in_epochs(winner.epochs)}{mean}, {count(winner.parameters)} "
+        f"parameters{_errors(winner)}. The settings are in "
+    )
     command = f"raystellar train DATASET --config {places.join(out, 'best.toml')} --out MODEL"
     return section(
         "winner",
-        f"The winner: trial {winner.number}",
-        paragraph(
-            f"Validation loss {winner.loss():.5f} after {in_epochs(winner.epochs)}{mean}, {count(winner.parameters)} "
-            f"parameters{_errors(winner)}. To train it, with its settings in ",
-            code("best.toml"),
-            ":",
-        ),
+        f"Winner: trial {winner.number}",
+        paragraph(summary, code("best.toml"), ". To train a model with them:"),
         listing(command),
-        columns(*tables),
+        tables,
+        paragraph("A value at the edge of its range suggests a wider range in section space.", muted=True),
     )
 
 
-def _finalists(trials: Sequence[Trial], epochs: int) -> str:
-    """Return the table of the trials with further seeds; nothing where there are none."""
+def _finalists(trials: Sequence[Trial], epochs: int) -> Markup:
+    """Return the table of the trials with further seeds; empty if there are none."""
     rows = sorted((trial for trial in trials if trial.repeats), key=Trial.mean_loss)
     if not rows:
-        return ""
+        return Markup()
     seeds = range(1 + max(len(trial.repeats) for trial in rows))
     lines = []
     for trial in rows:
@@ -150,20 +154,17 @@ def _finalists(trials: Sequence[Trial], epochs: int) -> str:
         lines.append([str(trial.number), *map(_loss, losses), _loss(trial.mean_loss()), _loss(spread)])
     head = ["trial", "first seed", *(f"seed +{seed}" for seed in seeds[1:]), "mean", "spread"]
     names, cells = _differences(rows)
-    return section(
-        "finalists",
-        "The finalists",
-        paragraph(
-            f"The best trials, trained for {in_epochs(epochs)} with each seed: the least mean wins. The spread is the "
-            "standard deviation over the seeds; means that differ by less are as good as each other. Parameters are "
-            "shown where the finalists differ."
-        ),
-        wide(table([*head, *names], _beside(lines, cells), numbers=len(head), marked=0)),
-    )
+    text = f"The best trials were trained for {in_epochs(epochs)} with each seed. The trial with the least mean wins. "
+    text += "The spread is the standard deviation over the seeds."
+    if len(rows) > 1:
+        text += " Means that differ by less than the spread are equally good. The last columns are the parameters in "
+        text += "which the finalists differ."
+    losses_table = table([*head, *names], _beside(lines, cells), numbers=len(head), marked=0)
+    return section("finalists", "Finalists", paragraph(text), wide(losses_table))
 
 
 def _errors(winner: Trial) -> str:
-    """Return the winner's errors on the validation set at its least loss."""
+    """Return the errors of the winner on the validation set at its least loss, as text."""
     finite = [loss if math.isfinite(loss) else math.inf for loss in winner.validation]
     at = finite.index(min(finite))
     if at >= len(winner.mae):
@@ -173,10 +174,10 @@ def _errors(winner: Trial) -> str:
 
 
 def _ranges(winner: Trial, space: Space) -> Iterator[tuple[str, str, str]]:
-    """Yield name, what was searched, and whether the winner lies at the edge of it."""
+    """Yield the name of each parameter, its searched values, and the edge at which the winner lies, if any."""
     for name, (low, high) in space.ranges.items():
-        place = math.log(winner.choice[name] / low) / math.log(high / low)
-        edge = "near the top" if place > 1 - EDGE else "near the bottom" if place < EDGE else ""
+        position = math.log(winner.choice[name] / low) / math.log(high / low)
+        edge = "near the top" if position > 1 - EDGE_SHARE else "near the bottom" if position < EDGE_SHARE else ""
         yield name, f"{spoken(low)} to {spoken(high)}", edge
     for name, values in (space.ordered | space.named).items():
         ends = {0: "lowest", len(values) - 1: "highest"} if name in space.ordered and len(values) > 1 else {}
@@ -184,74 +185,79 @@ def _ranges(winner: Trial, space: Space) -> Iterator[tuple[str, str, str]]:
         yield name, ", ".join(map(spoken, values)), edge
 
 
-def _history(trials: Sequence[Trial], config: TuneConfig, epochs: int) -> str:
-    caption = "Left: the least validation loss of each trial, in the colour of how far it was trained"
-    caption += ", generations parted by dotted lines" if trials[-1].generation else ""
-    caption += ". Right: the least loss of all trials so far, in the order in which the search trained them."
+def _history(trials: Sequence[Trial], config: TuneConfig, epochs: int) -> Markup:
+    if len(choices.ranked(trials, config)) < figures.LEAST_HISTORY:
+        return Markup()
+    caption = "Left: the least validation loss of each trial; the colour shows how long it was trained"
+    caption += ", dotted lines separate generations" if trials[-1].generation else ""
+    caption += ". Right: the least loss of all trials so far, in the order of training."
     draw = partial(figures.draw_history, trials=trials, config=config, epochs=epochs)
-    return figure("history", "How the best was found", caption, inline_svg(draw, (10.6, 4.2), "history", "losses"))
+    return figure("history", "Losses by trial", caption, inline_svg(draw, (10.6, 4.2), "history", "losses by trial"))
 
 
-def _curves(trials: Sequence[Trial], config: TuneConfig, epochs: int) -> str:
+def _curves(trials: Sequence[Trial], config: TuneConfig, epochs: int) -> Markup:
     rungs = milestones(config, epochs)[:-1]
-    caption = "Each line is a trial, in the colour of how far it was trained; the winner is thick. "
+    caption = "Each line is a trial; the colour shows how long it was trained. A dot is a trial of one epoch. "
     if rungs:
-        caption += f"At {'the rungs' if len(rungs) > 1 else 'the rung'} (dashed) only the best went on. All follow the "
-        caption += "learning rate of a whole training, so that losses at one epoch can be compared. "
-    caption += "The training loss is measured under noise and dropout, and may lie above that of the validation."
+        caption += "Only the best trials continued after a rung. All trials follow the learning rate of a whole "
+        caption += "training, so losses at one epoch can be compared. "
+    caption += "The training loss includes noise and dropout and may lie above the validation loss."
     draw = partial(figures.draw_curves, trials=trials, config=config, epochs=epochs)
     return figure("curves", "Learning curves", caption, inline_svg(draw, (10.6, 4.2), "curves", "learning curves"))
 
 
-def _parallel(trials: Sequence[Trial], config: TuneConfig, space: Space) -> str:
-    winner, shown = best(trials), min(choices.BEST, len(choices.ranked(trials, config)))
-    caption = f"Each line is a choice; stronger is better by rank, the best {shown} are on top"
-    caption += f" and trial {winner.number}, the winner, is thick" if winner else ""
-    caption += ". Further trained ranks before less trained, then "
-    caption += "the lower loss before the higher" if config.objective == "loss" else "front before front"
-    caption += ". Learning rate and weight decay are logarithmic; lines through one value are spread for the eye."
+def _parallel(trials: Sequence[Trial], config: TuneConfig, space: Space) -> Markup:
+    if len(choices.ranked(trials, config)) < choices.LEAST_PARALLEL:
+        return Markup()
+    caption = "Each line is the choice of one trial. Trials rank by the epochs they were trained, then by "
+    caption += "loss" if config.objective == "loss" else "Pareto front"
+    caption += ". The axes of learning rate and weight decay are logarithmic. Lines through one value are spread to "
+    caption += "be told apart."
     draw = partial(choices.draw_parallel, trials=trials, config=config, space=space)
-    svg = inline_svg(draw, (10.6, 5.0), "parallel", "parallel coordinates")
-    return figure("parallel", "Which choices do well", caption, svg)
+    svg = inline_svg(draw, (10.6, 5.2), "parallel", "parallel coordinates")
+    return figure("parallel", "Choices", caption, svg)
 
 
-def _importance(trials: Sequence[Trial], config: TuneConfig, epochs: int, space: Space) -> str:
+def _importance(trials: Sequence[Trial], config: TuneConfig, epochs: int, space: Space) -> Markup:
     at = milestones(config, epochs)[0]
     shares = choices.importances(trials, space, at)
-    title = "What matters for the loss"
     if not shares:
-        few = f"Not shown: it takes {choices.LEAST_TRIALS} trials with different losses after {in_epochs(at)}."
-        return section("importance", title, paragraph(few, muted=True))
-    early = (
-        "early loss, as all trials share only these epochs, not the loss at the end" if at < epochs else "final loss"
-    )
+        return Markup()
     caption = (
-        f"How much of the spread in rank by loss after {in_epochs(at)} each parameter explains (functional ANOVA of a "
-        f"random forest): this is about the {early}. Right: those losses by the three parameters that matter most; the "
-        "bars are the medians of each value, or of each fifth of a range, and the ring is the winner."
+        f"Left: share of each parameter in the variance of the ranks by loss after {in_epochs(at)} (functional ANOVA "
+        "of a random forest). Right: the losses by the three most important parameters. Bars are medians of each "
+        "value, or of each fifth of a range; the ring is the winner."
     )
+    if at < epochs:
+        caption += f" All trials share only the first {in_epochs(at)}, so this says nothing of the loss at the end."
     draw = partial(choices.draw_importances, shares=shares, trials=trials, space=space, at=at)
     svg = inline_svg(draw, (10.6, 3.9), "importance", "importance of parameters")
-    return figure("importance", title, caption, svg)
+    return figure("importance", "Importance of the parameters", caption, svg)
 
 
-def _fronts(trials: Sequence[Trial], config: TuneConfig, epochs: int) -> str:
+def _fronts(trials: Sequence[Trial], config: TuneConfig, epochs: int) -> Markup:
+    """Return figure and tables of loss against cost; empty if few trials can be compared and none was asked for."""
+    panels = figures.front_panels(trials, config, epochs)
+    if not panels and config.objective == "loss":
+        return Markup()
     timed = config.objective == "time"
-    caption = "Trials on the line are beaten by no other in both; their numbers stand beside them. Losses are compared "
-    caption += "only between trials that were trained as far, with the first seed."
-    draw = partial(figures.draw_fronts, trials=trials, config=config, epochs=epochs)
-    svg = inline_svg(draw, (10.6, 7.4 if timed else 3.8), "fronts", "Pareto front")
-    tables = [_front_table(trials, cost, epochs) for cost in (("parameters", "time") if timed else ("parameters",))]
+    caption = "No other trial beats the trials on the line in both quantities; their numbers are beside them. Losses "
+    caption += "are compared between trials that were trained for as many epochs, with the first seed."
+    parts = [paragraph(caption)]
+    if panels:
+        draw = partial(figures.draw_fronts, trials=trials, config=config, epochs=epochs)
+        parts += [picture(inline_svg(draw, (10.6, 7.4 if timed else 3.8), "fronts", "Pareto front"))]
+    parts += [_front_table(trials, cost, epochs) for cost in (("parameters", "time") if timed else ("parameters",))]
     if config.objective != "loss":
-        words = paragraph("The settings of the front that was sought are in the folder ", code("front"), ".")
-        tables.append(words)
-    return section("front", "Loss against cost", paragraph(caption), picture(svg), *tables)
+        parts += [paragraph("The settings of the trials on the front are in the folder ", code("front"), ".")]
+    return section("front", "Loss against cost", *parts)
 
 
-def _front_table(trials: Sequence[Trial], cost: str, epochs: int) -> str:
+def _front_table(trials: Sequence[Trial], cost: str, epochs: int) -> Markup:
+    """Return the table of the front of loss and one cost, after the longest training."""
     furthest = min(epochs, max(trial.epochs for trial in trials if math.isfinite(trial.loss())))
     rows = figures.front(trials, cost, furthest)
-    timed = [TIME] if any(trial.predict_ms for trial in rows) else []
+    timed = [TIME_HEAD] if any(trial.predict_ms for trial in rows) else []
     names, cells = _differences(rows)
     lines = [
         [str(trial.number), _loss(trial.loss()), count(trial.parameters), *(f"{trial.predict_ms:.2f}" for _ in timed)]
@@ -259,44 +265,43 @@ def _front_table(trials: Sequence[Trial], cost: str, epochs: int) -> str:
     ]
     head = ["trial", "loss", "parameters", *timed]
     words = figures.COSTS[cost][1].split(" [")[0]
-    return joined(
-        [
-            paragraph(f"The front of loss and {words}, after {in_epochs(furthest)}:"),
-            wide(table([*head, *names], _beside(lines, cells), numbers=len(head))),
-        ]
-    )
+    title = paragraph(f"Front of loss and {words} after {in_epochs(furthest)}:")
+    return joined([title, wide(table([*head, *names], _beside(lines, cells), numbers=len(head)))])
 
 
 def _differences(trials: Sequence[Trial]) -> tuple[list[str], list[list[str]]]:
-    """Return the parameters in which trials differ, and their values by trial."""
-    said = [{name: spoken(value) for name, value in trial.choice.items()} for trial in trials]
-    names = [name for name in said[0] if len({one[name] for one in said}) > 1] if said else []
-    return names, [[one[name] for name in names] for one in said]
+    """Return the names of the parameters in which trials differ, and their values by trial."""
+    texts = [{name: spoken(value) for name, value in trial.choice.items()} for trial in trials]
+    names = [name for name in texts[0] if len({values[name] for values in texts}) > 1] if texts else []
+    return names, [[values[name] for name in names] for values in texts]
 
 
 def _beside(left: Sequence[Sequence[str]], right: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Return the rows of two tables side by side."""
     return [[*a, *b] for a, b in zip(left, right, strict=True)]
 
 
-def _states(trials: Sequence[Trial], config: TuneConfig, epochs: int) -> str:
+def _states(trials: Sequence[Trial], epochs: int) -> Markup:
     groups: dict[str, list[Trial]] = {}
     for trial in sorted(trials, key=lambda trial: (bool(trial.failure), -trial.epochs)):
         groups.setdefault(_state(trial, epochs), []).append(trial)
     rows = [_state_row(state, members, epochs) for state, members in groups.items()]
-    head = ["state", "trials", "epochs", "training [s]", "overhead [s]", "overhead a trial [s]"]
-    content = [
-        wide(table(head, [*rows, _state_row("all", trials, epochs)], numbers=range(1, 6))),
-        paragraph("Overhead is what workers spent on trials besides training them.", muted=True),
+    rows += [_state_row("all", trials, epochs)]
+    head = ["state", "trials", "epochs", "training [s]", "overhead [s]", "overhead per trial [s]"]
+    parts = [
+        wide(table(head, rows, numbers=range(1, 6))),
+        paragraph("Overhead is the time that workers spent on trials besides training.", muted=True),
     ]
     reasons = Counter(trial.failure for trial in trials if trial.failure)
     if reasons:
-        who = {reason: listed(str(t.number) for t in trials if t.failure == reason) for reason in reasons}
-        lines = [[reason, str(trials), who[reason]] for reason, trials in reasons.most_common()]
-        content += [paragraph("Failures:"), table(["reason", "trials", "which"], lines)]
-    return section("states", "What became of the trials", *content)
+        numbers = {reason: listed(str(t.number) for t in trials if t.failure == reason) for reason in reasons}
+        lines = [[reason, str(failed), numbers[reason]] for reason, failed in reasons.most_common()]
+        parts += [paragraph("Failures:"), table(["reason", "trials", "numbers"], lines)]
+    return section("states", "States of the trials", *parts)
 
 
 def _state(trial: Trial, epochs: int) -> str:
+    """Return the state of a trial as text."""
     state = trial.state(epochs)
     words = {DONE: f"trained to the end ({in_epochs(epochs)})", FAILED: "failed", WAITING: "never trained"}
     return words.get(state, f"stopped after {in_epochs(trial.epochs)}")
@@ -308,9 +313,9 @@ def _state_row(state: str, members: Sequence[Trial], epochs: int) -> list[str]:
     return [state, str(len(members)), spent, f"{seconds:.1f}", f"{overhead:.1f}", f"{overhead / len(members):.2f}"]
 
 
-def _all_trials(trials: Sequence[Trial], config: TuneConfig, epochs: int, space: Space) -> str:
+def _all_trials(trials: Sequence[Trial], config: TuneConfig, epochs: int, space: Space) -> Markup:
     names = [*space.ranges, *space.ordered, *space.named]
-    timed = [TIME] if any(trial.predict_ms for trial in trials) else []
+    timed = [TIME_HEAD] if any(trial.predict_ms for trial in trials) else []
     head = ["trial", "generation", "loss", "epochs", "seconds", "parameters", *timed]
     rows = []
     for trial in trials:
@@ -318,8 +323,27 @@ def _all_trials(trials: Sequence[Trial], config: TuneConfig, epochs: int, space:
         row += [count(trial.parameters), *(f"{trial.predict_ms:.2f}" for _ in timed)]
         rows.append([*row, *(spoken(trial.choice[name]) for name in names)])
     winner = best(trials)
-    all_of_them = table([*head, *names], rows, numbers=range(len(head)), marked=winner.number if winner else None)
-    return section("trials", "All trials", details(f"{len(trials)} trials", wide(all_of_them)))
+    all_rows = wide(table([*head, *names], rows, numbers=range(len(head)), marked=winner.number if winner else None))
+    many = len(trials) >= choices.LEAST_PARALLEL
+    parts = [details(in_trials(len(trials)), all_rows) if many else all_rows, _left_out(trials, config, epochs, space)]
+    return section("trials", "All trials", *parts)
+
+
+def _left_out(trials: Sequence[Trial], config: TuneConfig, epochs: int, space: Space) -> Markup:
+    """Return a sentence on the figures for which the search has too few trials; empty if there are none."""
+    known, at = len(choices.ranked(trials, config)), milestones(config, epochs)[0]
+    needed = {
+        f"losses by trial ({figures.LEAST_HISTORY})": known < figures.LEAST_HISTORY,
+        f"choices ({choices.LEAST_PARALLEL})": known < choices.LEAST_PARALLEL,
+        f"importance of the parameters ({choices.LEAST_IMPORTANCE} with different losses)": not choices.importances(
+            trials, space, at
+        ),
+        f"loss against cost ({figures.LEAST_FRONT})": not figures.front_panels(trials, config, epochs),
+    }
+    missing = [name for name, absent in needed.items() if absent]
+    if not missing:
+        return Markup()
+    return paragraph(f"Figures that need more trials with a loss: {listed(missing)}.", muted=True)
 
 
 def _loss(loss: float) -> str:

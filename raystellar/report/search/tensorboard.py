@@ -1,4 +1,4 @@
-"""The trials of a search as TensorBoard reads them."""
+"""Write the trials of a search as event files for TensorBoard."""
 
 from __future__ import annotations
 
@@ -14,25 +14,28 @@ from raystellar.search.trials import Trial
 from raystellar.targets import TARGET_NAMES
 
 TENSORBOARD_NAME = "tensorboard"
+"""Name of the folder of event files."""
 
 EVENTS_NAME = "events.out.tfevents.0.raystellar"
-"""TensorBoard knows the files by the middle of their name; the rest, by custom time and host, would change."""
+"""Name of an event file. TensorBoard finds files by the middle of the name. The rest is usually time and host, which
+would differ from run to run."""
 
 FINAL = "loss/final"
+"""Name of the mean loss over all seeds."""
 
 
 def write_tensorboard(out: str, trials: Sequence[Trial]) -> None:
-    """Write ``tensorboard/trial-NNNNN/`` for each trial: losses and errors by epoch, and what it chose.
+    """Write ``tensorboard/trial-NNNNN/`` for each trial: losses and errors by epoch, and the choice.
 
-    Each file is written whole, and the same trials make the same bytes.
+    Each file is written completely or not at all. The same trials give the same bytes.
 
     Parameters
     ----------
     out : folder of the search, a path or URL
-    trials : all of the search
+    trials : all trials of the search
     """
-    with tempfile.TemporaryDirectory(prefix="raystellar-tensorboard-") as aside:
-        path = Path(aside, EVENTS_NAME)
+    with tempfile.TemporaryDirectory(prefix="raystellar-tensorboard-") as scratch:
+        path = Path(scratch, EVENTS_NAME)
         for trial in trials:
             _write_trial(str(path), trial)
             folder = places.join(out, TENSORBOARD_NAME, f"trial-{trial.number:05d}")
@@ -42,6 +45,7 @@ def write_tensorboard(out: str, trials: Sequence[Trial]) -> None:
 
 
 def _write_trial(path: str, trial: Trial) -> None:
+    """Write the event file of one trial."""
     from tensorboardX.proto.event_pb2 import Event
     from tensorboardX.record_writer import RecordWriter
 
@@ -53,7 +57,7 @@ def _write_trial(path: str, trial: Trial) -> None:
 
 
 def _summaries(trial: Trial) -> Iterator[tuple[int, float, Any]]:
-    """Yield epoch, seconds of training until then, and summary."""
+    """Yield epoch, time of training up to the epoch [s], and summary."""
     from tensorboardX.summary import scalar
 
     begin, start, end = _hyperparameters(trial)
@@ -68,6 +72,7 @@ def _summaries(trial: Trial) -> Iterator[tuple[int, float, Any]]:
 
 
 def _values(trial: Trial, at: int) -> Iterator[tuple[str, float]]:
+    """Yield name and value of each scalar of an epoch, counted from 0."""
     yield "loss/validation", trial.validation[at]
     if at < len(trial.training):
         yield "loss/training", trial.training[at]
@@ -76,12 +81,12 @@ def _values(trial: Trial, at: int) -> Iterator[tuple[str, float]]:
 
 
 def _hyperparameters(trial: Trial) -> tuple[Any, Any, Any]:
-    """Return what TensorBoard's plugin takes before and after the scalars; heads as texts such as 48-32."""
+    """Return the records of TensorBoard's plugin before and after the scalars; heads are texts such as 48-32."""
     from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
     from tensorboardX.summary import hparams
 
     chosen = {name: spoken(value) if isinstance(value, list) else value for name, value in trial.choice.items()}
     begin, start, end = hparams(chosen, {FINAL: trial.loss()})
-    plugin = start.value[0].metadata.plugin_data  # holds a mapping, whose order would change from run to run
+    plugin = start.value[0].metadata.plugin_data  # the mapping in it has another order in each run
     plugin.content = HParamsPluginData.FromString(plugin.content).SerializeToString(deterministic=True)
     return begin, start, end
