@@ -26,6 +26,9 @@ FITS_BLOCK = 2880
 FITS_CARD = 80
 """Length of a header card of a FITS file [bytes]."""
 
+FORMAT_VERSION = 2
+"""Format version of an output folder; raised when folders of an older version can no longer be read."""
+
 # Files in an output folder
 PART_NAME = "part-{:05d}.parquet"
 REJECTS_DIR = "_rejects"

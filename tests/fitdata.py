@@ -6,10 +6,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from raystellar.config import to_plain
 from raystellar.fit.data import SpectraSet, spectrum_keys
-from raystellar.schema import DATASET, N_NOISE, PART_NAME, REJECTS_DIR, RUN_NAME, arrow_schema
+from raystellar.preprocess.pixels import PreprocessConfig
+from raystellar.schema import DATASET, FORMAT_VERSION, N_NOISE, PART_NAME, REJECTS_DIR, RUN_NAME, arrow_schema
 
-PREPROCESS = {"loglam_start": 3.5754, "loglam_stop": 3.967, "passes": "two"}
+PREPROCESS = to_plain(PreprocessConfig())
+RUN = {"format": FORMAT_VERSION, "preprocess": PREPROCESS, "digest": "0123456789abcdef"}
 
 
 def spectra(n, seed, n_pixels=40):
@@ -47,7 +50,7 @@ def write(folder, columns, parts=3, order=None):
     """Write the rows, in the given order, over several parts."""
     (folder / REJECTS_DIR).mkdir(parents=True)
     (folder / REJECTS_DIR / PART_NAME.format(0)).write_bytes(b"no data")
-    (folder / RUN_NAME).write_text(json.dumps({"preprocess": PREPROCESS, "digest": "0123456789abcdef"}))
+    (folder / RUN_NAME).write_text(json.dumps(RUN))
     n = len(columns["path"])
     for part, chosen in enumerate(np.array_split(np.arange(n) if order is None else order, parts)):
         full = {

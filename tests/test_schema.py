@@ -15,7 +15,7 @@ from raystellar.schema import CATALOG, CONTENT_KEY, DATASET, REJECTS, VERSION_KE
 
 @pytest.fixture(scope="module")
 def parts(labelled, model):
-    folders = {"catalog": labelled, "dataset": model.parent / "dataset", "rejects": labelled / "rejects"}
+    folders = {"catalog": labelled, "dataset": model.parent / "dataset", "rejects": labelled / "_rejects"}
     return {name: sorted(folder.glob("part-*.parquet")) for name, folder in folders.items()}
 
 

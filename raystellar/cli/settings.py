@@ -25,7 +25,6 @@ from raystellar.quality import QualityConfig
 from raystellar.search.config import SpaceConfig, TuneConfig
 from raystellar.simulate.survey import SimulateConfig
 
-
 RENAMED = {"catalog": "labels"}
 """Sections of older versions and their names today."""
 

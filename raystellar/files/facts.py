@@ -1,4 +1,4 @@
-"""TODO."""
+"""Small JSON files in an output folder: the run that made it, and facts that a job can do without."""
 
 from __future__ import annotations
 
@@ -8,18 +8,30 @@ from typing import Any
 
 from raystellar.errors import InputError
 from raystellar.files import places
-from raystellar.schema import RUN_NAME
+from raystellar.schema import FORMAT_VERSION, RUN_NAME
 
 
-def read_run(place: str) -> dict[str, Any] | None:
-    """Return what ``_run.json`` in the folder ``place`` says, or None where there is none."""
-    run_place = places.join(place, RUN_NAME)
-    if not places.exists(run_place):
+def read_run(folder: str) -> dict[str, Any] | None:
+    """Return the content of ``_run.json`` in ``folder``, or None where there is no such file.
+
+    Raises
+    ------
+    InputError : the file is damaged, or the folder has the format of another version of raystellar
+    """
+    path = places.join(folder, RUN_NAME)
+    if not places.exists(path):
         return None
     try:
-        return json.loads(places.read_bytes(run_place))
+        run = json.loads(places.read_bytes(path))
     except ValueError as error:
-        raise InputError(f"{run_place} is damaged: {error}; remove the folder and begin anew") from None
+        raise InputError(f"{path} is damaged: {error}; remove the folder and begin anew") from None
+    if not isinstance(run, dict) or run.get("format") != FORMAT_VERSION:
+        made = run.get("raystellar", "?") if isinstance(run, dict) else "?"
+        raise InputError(
+            f"{folder} has the format of raystellar {made} and this version needs format {FORMAT_VERSION} (settings "
+            "[catalog] are now [labels], rejects lie in _rejects); make the folder anew or use that raystellar"
+        )
+    return run
 
 
 def read_facts(place: str, name: str) -> dict[str, Any]:

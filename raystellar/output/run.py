@@ -16,10 +16,7 @@ from raystellar.config import digest, to_plain
 from raystellar.errors import OutputError
 from raystellar.files import places
 from raystellar.files.facts import read_run
-from raystellar.schema import MANIFEST_NAME, RUN_NAME
-
-FORMAT_VERSION = 1
-"""Of an output folder; raised when older folders can no longer be resumed or read."""
+from raystellar.schema import FORMAT_VERSION, MANIFEST_NAME, RUN_NAME
 
 NOT_OF_THE_JOB = ("digest", "created", "versions")
 """Entries of ``_run.json`` that decide nothing."""
@@ -99,10 +96,11 @@ def _refuse_other_job(
     words = {
         "inputs": "the list of input files",
         "rows": "their number",
-        "labels": "the label table",
+        "labels": "the settings [labels]",
+        "label_table": "the label table",
         "data": "the dataset",
         "columns": "the columns of a catalogue",
         "raystellar": "the version of raystellar",
     }
-    named = ", ".join(words.get(key, key) for key in different) or "its format"
+    named = ", ".join(words.get(key, key) for key in different)
     raise OutputError(f"{place} holds the result of another job (different: {named}); name a new folder or remove it")

@@ -10,7 +10,7 @@ from fitdata import rows, write
 
 from raystellar.errors import DatasetError, InputError
 from raystellar.fit.data import read_dataset, spectrum_keys
-from raystellar.schema import MANIFEST_NAME, PART_NAME, RUN_NAME
+from raystellar.schema import FORMAT_VERSION, MANIFEST_NAME, PART_NAME, RUN_NAME
 
 N = 60
 
@@ -58,7 +58,10 @@ def test_not_a_dataset(tmp_path, columns):
     (folder / RUN_NAME).write_text("{")
     with pytest.raises(InputError, match="is damaged"):
         read_dataset(folder)
-    (folder / RUN_NAME).write_text(json.dumps({"preprocess": {}}))
+    (folder / RUN_NAME).write_text(json.dumps({"format": 1, "raystellar": "0.1.0", "preprocess": {}}))
+    with pytest.raises(InputError, match=r"has the format of raystellar 0\.1\.0 .* make the folder anew"):
+        read_dataset(folder)
+    (folder / RUN_NAME).write_text(json.dumps({"format": FORMAT_VERSION, "preprocess": {}}))
     with pytest.raises(DatasetError, match="no 'digest'"):
         read_dataset(folder)
 

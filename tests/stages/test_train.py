@@ -13,6 +13,7 @@ import pytest
 from fitdata import PREPROCESS, rows, write
 from servers import s3_server, use_s3
 
+from raystellar.config import to_plain
 from raystellar.engine.training import TrainResources
 from raystellar.errors import BundleError, DatasetError, OutputError, RaystellarError
 from raystellar.fit.config import FitConfig
@@ -45,7 +46,7 @@ def test_bundle_holds_all_that_made_it(dataset, tmp_path, capsys):
     bundle = load_bundle(out)
     assert summary.model_id == bundle.model_id
     assert not summary.reused
-    assert bundle.preprocess == PREPROCESS
+    assert to_plain(bundle.preprocess) == PREPROCESS
     assert bundle.grid == {"start": 3.5754, "stop": 3.967, "n": 4000}
     assert (bundle.data_hash, bundle.config, bundle.seed) == ("0123456789abcdef", {"network": {"stem": 8}}, 0)
     assert set(bundle.validation["teff"]) == {"mae", "rmse", "bias", "scatter"}
