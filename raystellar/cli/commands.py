@@ -183,7 +183,7 @@ def run_export(options: argparse.Namespace) -> int:
     """Run ``raystellar export``."""
     if _settings(options) is None:
         return 0
-    from raystellar.model.bundle import is_bundle
+    from raystellar.model.bundle_files import is_bundle
 
     if is_bundle(options.folder):
         return _export_model(options)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import threading
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,10 +13,8 @@ from raystellar.files import places
 
 if TYPE_CHECKING:
     from raystellar.fit.data import SpectraSet
-    from raystellar.fit.loop import EpochReport, FitResult
-
-Report = Callable[[int, "EpochReport"], None]
-"""Told of the number of the network, from 0, and of its epoch."""
+    from raystellar.fit.loop import FitResult
+    from raystellar.fit.members import EpochCallback
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +55,7 @@ def device_of(resources: TrainResources) -> str:
 
 
 def fit_on_ray(
-    spectra: dict[str, SpectraSet], what: dict[str, Any], resources: TrainResources, folder: str, report: Report
+    spectra: dict[str, SpectraSet], what: dict[str, Any], resources: TrainResources, folder: str, report: EpochCallback
 ) -> list[FitResult]:
     """Fit by Ray Train; the workers read the spectra from the object store without a copy, and so do we thereafter."""
     import ray
@@ -122,7 +119,7 @@ def _storage(place: str) -> dict[str, Any]:
     return {"storage_path": path, "storage_filesystem": PyFileSystem(FSSpecHandler(remote))}
 
 
-def _relay(queue: Any, report: Report) -> None:
+def _relay(queue: Any, report: EpochCallback) -> None:
     """Hand the workers' reports on until there is None."""
     while (told := queue.get()) is not None:
         report(*told)

@@ -30,7 +30,7 @@ PLATES_PER_PART = 3
 SEED_STEP = 0x9E3779B97F4A7C15
 """Between the seeds of two members, so that those of neighbouring seeds are others."""
 
-Report = Callable[[int, EpochReport], None]
+EpochCallback = Callable[[int, EpochReport], None]
 """Told of the number of the member, from 0, and of its epoch."""
 
 
@@ -64,7 +64,7 @@ def fit_members(
     parts: np.ndarray | None,
     checkpoints: str,
     identity: str,
-    report: Report | None = None,
+    report: EpochCallback | None = None,
     **where: Any,
 ) -> list[FitResult]:
     """Fit ``config.members`` networks one after the other, and return them.
@@ -100,5 +100,5 @@ def fit_members(
     return found
 
 
-def _numbered(report: Report, member: int) -> Callable[[EpochReport], None]:
+def _numbered(report: EpochCallback, member: int) -> Callable[[EpochReport], None]:
     return lambda told: report(member, told)

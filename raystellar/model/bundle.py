@@ -1,65 +1,51 @@
-"""The model bundle: a folder that describes itself.
+"""The trained model with everything needed to apply and to judge it.
 
-``weights.safetensors`` holds the weights, ``ood.safetensors`` what the training spectra are like, ``bundle.json``
-everything else that is needed to apply and to judge them: architecture, grid and preprocessing, scaler, error model,
-label ranges, configuration, provenance. Written to a temporary folder and renamed; refused with the reason where it
-does not fit. Nothing in it is ever unpickled.
+A ``Bundle`` holds the networks, their preprocessing, the scaler of the targets, the error model, the OOD score, the
+label ranges, the configuration and the provenance. ``bundle_files`` writes it to a folder and reads it again. Torch is
+loaded when a bundle first predicts.
 """
 
 from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import raystellar
 from raystellar.config import digest
 from raystellar.errors import BundleError, ConfigError
-from raystellar.files import places
 from raystellar.model.architecture import NetworkConfig
 from raystellar.model.errormodel import ErrorModel
 from raystellar.model.ood import OodScore
 from raystellar.preprocess.pixels import PreprocessConfig
-from raystellar.schema import BUNDLE_NAME
-from raystellar.targets import TARGETS
 
 if TYPE_CHECKING:
     from raystellar.model.network import Ensemble
 
-FORMAT_VERSION = 5
-"""Raised when a reader of the old format would go wrong."""
-
-Place = Union[str, "os.PathLike[str]"]
-"""A path or URL."""
-
-ARRAYS = ("weights", "ood")
-"""Fields that are arrays, and stand in files of their own."""
-
 
 def _versions() -> dict[str, str]:
-    """Return the versions of what the numbers rest on."""
+    """Return the versions of the libraries on which the numbers depend."""
     return {name: importlib.metadata.version(name) for name in ("numpy", "torch", "ray")}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bundle:
-    """Fitted networks with all that is needed to apply them; every field but ``ARRAYS`` is plain JSON."""
+    """Fitted networks with everything needed to apply and to judge them."""
 
     network: NetworkConfig
     """Architecture of each member."""
 
     weights: Mapping[str, np.ndarray] = field(repr=False)
-    """The state of all members by name, float32, see ``network.joined``."""
+    """State of all members by name, float32, see ``network.joined``."""
 
     preprocess: PreprocessConfig
-    """Preprocessing that made the training spectra."""
+    """Preprocessing of the training spectra."""
 
     centre: tuple[float, ...]
     """Median of the training labels per target, in the units of the targets."""
@@ -68,79 +54,82 @@ class Bundle:
     """Interquartile range of the training labels per target, in the units of the targets."""
 
     label_ranges: dict[str, tuple[float, float]]
-    """Least and greatest training label per target."""
+    """Least and greatest training label per target, in the units of the targets."""
 
     errors: ErrorModel | None = None
-    """What makes errors of predictions, see ``fit.calibrate``; None where that was not done."""
+    """Model of the errors of predictions, see ``fit.errormodel``; None where it was not calibrated."""
 
     calibration: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False)
-    """How well these foretell the residuals on the validation set per target, see ``fit.calibrate.assess``."""
+    """Agreement of the predicted errors with the residuals of the validation set, see ``fit.errormodel.assess``."""
 
     ood: OodScore | None = field(default=None, repr=False)
-    """What scores how unlike the training spectra a spectrum is; None where no noise was known to learn from."""
+    """OOD score (out-of-distribution: unlike the training spectra); None where the noise of the spectra was unknown."""
 
     ood_check: dict[str, Any] = field(default_factory=dict, repr=False)
-    """How many validation spectra score above the limit, see ``fit.ood.assess``."""
+    """Shares of validation spectra with an OOD score above the limit, see ``fit.ood.assess``."""
 
     validation: dict[str, dict[str, float]] = field(default_factory=dict)
     """Errors on the validation set per target, see ``fit.metrics``."""
 
     history: list[list[dict[str, Any]]] = field(default_factory=list, repr=False)
-    """For each member one entry per epoch."""
+    """Records of the epochs, one list per member."""
 
     best_epochs: tuple[int, ...] = ()
-    """Epoch of the weights of each member, from 1."""
+    """Epoch of the kept weights of each member, from 1."""
 
     config: dict[str, Any] = field(default_factory=dict, repr=False)
-    """The resolved configuration of the run."""
+    """Resolved configuration of the run."""
 
     data_hash: str = ""
     """Digest of the dataset."""
 
     fit_id: str = ""
-    """Digest of network, fit settings and dataset: who asks for the same again gets this bundle."""
+    """Digest of network, fit settings and dataset; a run with the same digest reuses this bundle."""
 
     seed: int = 0
-    """Of the fit."""
+    """Seed of the fit."""
 
     raystellar_version: str = raystellar.__version__
-    """That made the bundle."""
+    """Version of raystellar that made the bundle."""
 
     versions: dict[str, str] = field(default_factory=_versions)
-    """Of the libraries that made the bundle."""
+    """Versions of the libraries that made the bundle, by name."""
 
     created: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"))
-    """When the bundle was made, UTC."""
+    """Time of creation, UTC, ISO 8601."""
 
     @property
     def grid(self) -> dict[str, Any]:
-        """The grid of the spectra: ``start`` and ``stop`` [log10 angstrom], both included, and ``n``."""
+        """Grid of the spectra: ``start`` and ``stop`` [log10 angstrom], both included, and ``n`` points."""
         return {"start": self.preprocess.loglam_start, "stop": self.preprocess.loglam_stop, "n": self.network.n_pixels}
 
     @cached_property
     def weights_sha256(self) -> str:
-        """SHA-256 of the weights: names, shapes and values, in the order of names."""
+        """SHA-256 of the names, types, shapes and values of the weights, in the order of names."""
         return _sha256(self.weights)
 
     @cached_property
     def ood_sha256(self) -> str | None:
-        """SHA-256 of the arrays of the OOD score, as of the weights; None where there are none."""
+        """SHA-256 of the arrays of the OOD score, as of the weights; None without an OOD score."""
         return _sha256(self.ood.arrays()) if self.ood else None
 
     @property
     def model_id(self) -> str:
-        """Digest of what decides a row: weights, architecture, scaler, preprocessing, errors, ood."""
+        """Digest of everything that decides a catalogue row.
+
+        It covers weights, architecture, scaler, preprocessing, error model and OOD score.
+        """
         arrays = [self.weights_sha256, self.ood_sha256]
         return digest([arrays, self.network, self.centre, self.scale, self.preprocess, self.errors])
 
     @property
     def members(self) -> int:
-        """Networks of which the model is the mean."""
+        """Number of networks of which the model is the mean."""
         return len({name.split(".")[1] for name in self.weights if name.startswith("members.")})
 
     @cached_property
     def module(self) -> Ensemble:
-        """The networks as one torch module on the CPU, in evaluation mode."""
+        """Networks as one torch module on the CPU, in evaluation mode."""
         import torch
 
         from raystellar.model.network import Ensemble
@@ -150,11 +139,11 @@ class Bundle:
         return module.eval()
 
     def on(self, device: str) -> Bundle:
-        """Return the bundle with its network on ``device``.
+        """Move the networks to ``device`` and return the bundle.
 
         Raises
         ------
-        ConfigError : there is no such device
+        ConfigError : a GPU is asked for and torch sees none
         """
         import torch
 
@@ -177,7 +166,7 @@ class Bundle:
         return predict(self.module, flux).astype(np.float64) * self.scale + self.centre
 
     def predict_with_errors(self, flux: np.ndarray, ivar: np.ndarray, sn: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return targets (n, 3) float64 as ``predict`` does, and their errors (n, 3), in their units.
+        """Return targets (n, 3) float64, equal to those of ``predict``, and their errors (n, 3), in their own units.
 
         Parameters
         ----------
@@ -187,7 +176,7 @@ class Bundle:
 
         Raises
         ------
-        BundleError : the bundle was made without errors
+        BundleError : the bundle has no error model
         """
         from raystellar.model.uncertainty import predict_with_variances
 
@@ -198,9 +187,9 @@ class Bundle:
         return scaled * self.scale + self.centre, self.errors(variances, scaled, sn) * self.scale
 
     def ood_score(self, flux: np.ndarray, ivar: np.ndarray) -> np.ndarray:
-        """Return how unlike the training spectra (n,) float32 each spectrum is, see ``ood.OodScore.score``.
+        """Return the OOD score (n,) float32 of each spectrum, see ``ood.OodScore.score``.
 
-        NaN where the training spectra had no noise to learn from.
+        All scores are NaN where the bundle has no OOD score.
         """
         return self.ood.score(flux, ivar) if self.ood else np.full(len(flux), np.nan, dtype=np.float32)
 
@@ -211,12 +200,3 @@ def _sha256(arrays: Mapping[str, np.ndarray]) -> str:
         total.update(f"{name} {array.dtype} {array.shape} ".encode())
         total.update(np.ascontiguousarray(array).tobytes())
     return total.hexdigest()
-
-
-def is_bundle(place: Place) -> bool:
-    """Return whether ``place`` is a folder that looks like a bundle, whole or not."""
-    return places.exists(places.join(os.fspath(place), BUNDLE_NAME))
-
-
-def _targets() -> list[dict[str, str]]:
-    return [{"name": target.name, "unit": target.unit} for target in TARGETS]

@@ -1,4 +1,10 @@
-"""TODO."""
+"""Write a model bundle to a folder and read it again.
+
+The folder describes itself. ``weights.safetensors`` holds the weights and ``ood.safetensors`` the arrays of the OOD
+score. ``bundle.json`` holds everything else: architecture, grid and preprocessing, scaler, error model, label ranges,
+configuration and provenance. The folder is written whole or not at all. A folder that is damaged or does not fit is
+refused with the reason. Nothing in it is ever unpickled.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +23,7 @@ from raystellar.config import build, to_plain
 from raystellar.errors import BundleError, ConfigError, InputError, OutputError
 from raystellar.files import places
 from raystellar.model.architecture import NetworkConfig
-from raystellar.model.bundle import ARRAYS, FORMAT_VERSION, Bundle, Place, _targets, is_bundle
+from raystellar.model.bundle import Bundle
 from raystellar.model.errormodel import ErrorModel
 from raystellar.model.ood import OodScore, from_arrays
 from raystellar.output.commit import commit_folder
@@ -25,93 +31,107 @@ from raystellar.preprocess.pixels import PreprocessConfig
 from raystellar.schema import BUNDLE_NAME, OOD_NAME, WEIGHTS_NAME
 from raystellar.targets import TARGETS
 
+BUNDLE_FORMAT = 5
+"""Format version of a bundle; bump it when older bundles can no longer be read."""
 
-def save_bundle(place: Place, bundle: Bundle) -> None:
-    """Write ``bundle`` to the folder ``place``, a path or URL, instead of an older bundle if there is one.
+ARRAY_FIELDS = ("weights", "ood")
+"""Fields of ``Bundle`` with arrays, which have files of their own; all others go to ``bundle.json``."""
+
+TARGET_UNITS = [{"name": target.name, "unit": target.unit} for target in TARGETS]
+"""Names and units of the targets that a readable bundle predicts."""
+
+
+def save_bundle(folder: str | os.PathLike[str], bundle: Bundle) -> None:
+    """Write ``bundle`` to ``folder``, a path or URL; replace an older bundle.
 
     Raises
     ------
-    OutputError : there is something else at ``place``, or it cannot be written
+    OutputError : ``folder`` holds something else, or it cannot be written
     """
-    place = places.absolute(os.fspath(place))
-    check_output(place)
-    text = json.dumps(_finite(_describe(bundle)), indent=1, allow_nan=False)
+    path = places.absolute(os.fspath(folder))
+    check_output(path)
+    text = json.dumps(_finite(_plain(bundle)), indent=1, allow_nan=False)
     files = {WEIGHTS_NAME: safetensors.numpy.save(dict(bundle.weights))}
     if bundle.ood:
         files[OOD_NAME] = safetensors.numpy.save(bundle.ood.arrays())
-    files[BUNDLE_NAME] = text.encode()  # last, which makes it whole
-    commit_folder(place, files)
+    files[BUNDLE_NAME] = text.encode()  # last: it makes the bundle whole
+    commit_folder(path, files)
 
 
-def check_output(place: str) -> None:
-    """Refuse to put a bundle where something else is.
+def is_bundle(folder: str | os.PathLike[str]) -> bool:
+    """Return whether ``folder``, a path or URL, looks like a bundle, whole or damaged."""
+    return places.exists(places.join(os.fspath(folder), BUNDLE_NAME))
+
+
+def check_output(folder: str) -> None:
+    """Check that a bundle may be written to ``folder``, a path or URL.
 
     Raises
     ------
-    OutputError : ``place`` exists and is neither a bundle nor an empty folder
+    OutputError : ``folder`` exists and is neither a bundle nor empty
     """
-    if is_bundle(place):
+    if is_bundle(folder):
         return
-    if places.is_taken(place):
-        raise OutputError(f"{place} exists and is not a model bundle; name another output or remove it")
+    if places.is_taken(folder):
+        raise OutputError(f"{folder} exists and is not a model bundle; name another output or remove it")
 
 
-def load_bundle(place: Place) -> Bundle:
-    """Read the bundle in the folder ``place``, a path or URL, and check that it is whole.
+def load_bundle(folder: str | os.PathLike[str]) -> Bundle:
+    """Read the bundle in ``folder``, a path or URL, and check that it is whole.
 
     Raises
     ------
-    BundleError : it is missing, damaged, of another format, or for other targets or another grid
+    BundleError : the bundle is missing, damaged, of another format, or for other targets or another grid
     """
-    path = os.fspath(place)
-    found = describe(path)
-    bundle = _rebuild(path, found, _load_arrays(path, WEIGHTS_NAME), _load_ood(path, found))
-    _check(path, found, bundle)
+    path = os.fspath(folder)
+    content = read_description(path)
+    bundle = _rebuild(path, content, _load_arrays(path, WEIGHTS_NAME), _load_ood(path, content))
+    _check(path, content, bundle)
     return bundle
 
 
-def describe(place: Place) -> dict[str, Any]:
-    """Return ``bundle.json`` of the bundle ``place``, without the weights and without torch.
+def read_description(folder: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return the content of ``bundle.json`` in ``folder``, a path or URL, without weights and without torch.
 
     Raises
     ------
-    BundleError : it is missing, damaged, of another format, or for other targets
+    BundleError : the bundle is missing, damaged, of another format, or for other targets
     """
-    path = os.fspath(place)
+    path = os.fspath(folder)
     try:
-        found = json.loads(_read(path, BUNDLE_NAME))
+        content = json.loads(_read(path, BUNDLE_NAME))
     except ValueError as error:
         raise _damaged(path, f"{BUNDLE_NAME} is not JSON ({error})") from None
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise _damaged(path, f"{BUNDLE_NAME} is not a table")
-    if found.get("format") != FORMAT_VERSION:
+    if content.get("format") != BUNDLE_FORMAT:
         raise BundleError(
-            f"model bundle {path} has format {found.get('format')!r} and raystellar {raystellar.__version__} reads "
-            f"format {FORMAT_VERSION}; train the model again or use the raystellar that made it"
+            f"model bundle {path} has format {content.get('format')!r} and raystellar {raystellar.__version__} reads "
+            f"format {BUNDLE_FORMAT}; train the model again or use the raystellar that made it"
         )
-    if found.get("targets") != _targets():
+    if content.get("targets") != TARGET_UNITS:
         raise BundleError(
-            f"model bundle {path} predicts {found.get('targets')} and {_targets()} are needed; train it again"
+            f"model bundle {path} predicts {content.get('targets')} and {TARGET_UNITS} are needed; train it again"
         )
-    return found
+    return content
 
 
-def _describe(bundle: Bundle) -> dict[str, Any]:
+def _plain(bundle: Bundle) -> dict[str, Any]:
     """Return the content of ``bundle.json``."""
-    plain = {f.name: to_plain(getattr(bundle, f.name)) for f in dataclasses.fields(bundle) if f.name not in ARRAYS}
+    names = [field.name for field in dataclasses.fields(bundle) if field.name not in ARRAY_FIELDS]
     return {
-        "format": FORMAT_VERSION,
+        "format": BUNDLE_FORMAT,
         "model_id": bundle.model_id,
-        "targets": _targets(),
+        "targets": TARGET_UNITS,
         "grid": bundle.grid,
         "weights_sha256": bundle.weights_sha256,
         "ood_sha256": bundle.ood_sha256,
-        **plain,
+        **{name: to_plain(getattr(bundle, name)) for name in names},
     }
 
 
 def _finite(value: Any) -> Any:
-    """Turn numbers that JSON has no word for (the loss of an epoch that diverged) into null."""
+    """Replace numbers that JSON cannot write (the loss of an epoch that diverged) by null."""
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -119,12 +139,12 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _rebuild(path: str, found: dict[str, Any], weights: Mapping[str, np.ndarray], ood: OodScore | None) -> Bundle:
-    kinds = {f.name: f for f in dataclasses.fields(Bundle) if f.name not in ARRAYS}
-    missing = [name for name in kinds if name not in found]
+def _rebuild(path: str, content: dict[str, Any], weights: Mapping[str, np.ndarray], ood: OodScore | None) -> Bundle:
+    names = [field.name for field in dataclasses.fields(Bundle) if field.name not in ARRAY_FIELDS]
+    missing = [name for name in names if name not in content]
     if missing:
         raise _damaged(path, f"{BUNDLE_NAME} lacks {', '.join(missing)}")
-    values = {name: found[name] for name in kinds}
+    values = {name: content[name] for name in names}
     try:
         values["network"] = build(NetworkConfig, values["network"], "network")
         values["preprocess"] = build(PreprocessConfig, values["preprocess"], "preprocess")
@@ -135,26 +155,26 @@ def _rebuild(path: str, found: dict[str, Any], weights: Mapping[str, np.ndarray]
         values["best_epochs"] = tuple(int(epoch) for epoch in values["best_epochs"])
         values["label_ranges"] = {name: (float(low), float(high)) for name, (low, high) in ranges}
     except (ConfigError, TypeError, ValueError, AttributeError) as error:
-        raise _damaged(path, f"{BUNDLE_NAME} holds what it should not ({error})") from None
+        raise _damaged(path, f"{BUNDLE_NAME} has an invalid value ({error})") from None
     return Bundle(weights=weights, ood=ood, **values)
 
 
-def _check(path: str, found: dict[str, Any], bundle: Bundle) -> None:
+def _check(path: str, content: dict[str, Any], bundle: Bundle) -> None:
     """Refuse a bundle whose parts do not belong together."""
-    if found.get("grid") != bundle.grid:
+    if content.get("grid") != bundle.grid:
         raise BundleError(
-            f"model bundle {path} names the grid {found.get('grid')} but its network and preprocessing have "
+            f"model bundle {path} names the grid {content.get('grid')} but its network and preprocessing have "
             f"{bundle.grid}; train it again"
         )
     if not len(bundle.centre) == len(bundle.scale) == len(TARGETS):
         raise _damaged(path, f"its scaler has {len(bundle.scale)} targets and needs {len(TARGETS)}")
-    if found.get("weights_sha256") != bundle.weights_sha256:
-        raise _damaged(path, f"{WEIGHTS_NAME} does not hold the weights that {BUNDLE_NAME} was written with")
-    if found.get("ood_sha256") != bundle.ood_sha256:
-        raise _damaged(path, f"{OOD_NAME} does not hold what {BUNDLE_NAME} was written with")
+    if content.get("weights_sha256") != bundle.weights_sha256:
+        raise _damaged(path, f"the weights in {WEIGHTS_NAME} are not those that {BUNDLE_NAME} was written with")
+    if content.get("ood_sha256") != bundle.ood_sha256:
+        raise _damaged(path, f"the arrays in {OOD_NAME} are not those that {BUNDLE_NAME} was written with")
     if bundle.ood and bundle.ood.pixels != bundle.network.n_pixels:
         raise _damaged(path, f"{OOD_NAME} is for {bundle.ood.pixels} pixels, not {bundle.network.n_pixels}")
-    if found.get("model_id") != bundle.model_id:
+    if content.get("model_id") != bundle.model_id:
         raise _damaged(path, f"{BUNDLE_NAME} was changed after it was written")
     try:
         _ = bundle.module
@@ -171,26 +191,27 @@ def _load_arrays(path: str, name: str) -> dict[str, np.ndarray]:
         raise _damaged(path, f"{name} cannot be read ({error})") from None
 
 
-def _load_ood(path: str, found: dict[str, Any]) -> OodScore | None:
-    if found.get("ood_sha256") is None:
+def _load_ood(path: str, content: dict[str, Any]) -> OodScore | None:
+    if content.get("ood_sha256") is None:
         return None
     arrays = _load_arrays(path, OOD_NAME)
     try:
         return from_arrays(arrays)
     except ValueError as error:
-        raise _damaged(path, f"{OOD_NAME} holds what it should not ({error})") from None
+        raise _damaged(path, f"{OOD_NAME} has invalid arrays ({error})") from None
 
 
 def _read(path: str, name: str) -> bytes:
-    place = places.join(path, name)
+    """Return the content of the file ``name`` of a bundle."""
+    file = places.join(path, name)
     try:
-        if places.exists(place):
-            return places.read_bytes(place)
-        what = f"{name} is not in it" if places.exists(path) else "there is no such folder"
+        if places.exists(file):
+            return places.read_bytes(file)
+        reason = f"{name} is not in it" if places.exists(path) else "there is no such folder"
     except InputError as error:
         raise BundleError(f"model bundle {path} cannot be read ({error}); check its path and permissions") from None
-    raise BundleError(f"model bundle {path} is missing: {what}; make it with the stage train")
+    raise BundleError(f"model bundle {path} is missing: {reason}; make it with the stage train")
 
 
-def _damaged(path: str, what: str) -> BundleError:
-    return BundleError(f"model bundle {path} is damaged: {what}; copy it again from where it was made or train anew")
+def _damaged(path: str, reason: str) -> BundleError:
+    return BundleError(f"model bundle {path} is damaged: {reason}; copy it again from where it was made or train anew")

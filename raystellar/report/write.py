@@ -17,8 +17,8 @@ from raystellar.files.facts import read_facts, read_run
 from raystellar.files.fetcher import FetchConfig
 from raystellar.fit.data import read_dataset
 from raystellar.labels.table import LabelsConfig
-from raystellar.model.bundle import Bundle, is_bundle
-from raystellar.model.bundle_files import load_bundle
+from raystellar.model.bundle import Bundle
+from raystellar.model.bundle_files import is_bundle, load_bundle
 from raystellar.preprocess.pixels import PreprocessConfig
 from raystellar.report.catalog.census import READ, Pick, count_rejects, take
 from raystellar.report.residuals import Residuals

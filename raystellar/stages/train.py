@@ -19,21 +19,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from raystellar.config import build, digest, to_plain
-from raystellar.engine.training import Report, TrainResources, device_of, fit_on_ray
+from raystellar.engine.training import TrainResources, device_of, fit_on_ray
 from raystellar.errors import BundleError, OutputError
 from raystellar.files import places
 from raystellar.fit.config import FitConfig
 from raystellar.fit.data import read_dataset
 from raystellar.fit.metrics import errors
 from raystellar.model.architecture import NetworkConfig
-from raystellar.model.bundle import Bundle, is_bundle
-from raystellar.model.bundle_files import check_output, load_bundle, save_bundle
+from raystellar.model.bundle import Bundle
+from raystellar.model.bundle_files import check_output, is_bundle, load_bundle, save_bundle
 from raystellar.preprocess.pixels import PreprocessConfig
 from raystellar.targets import TARGETS
 
 if TYPE_CHECKING:  # torch is loaded by who fits, not by who reads the configuration
     from raystellar.fit.data import SpectraSet
     from raystellar.fit.loop import EpochReport, FitResult
+    from raystellar.fit.members import EpochCallback
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class TrainSummary:
     validation: dict[str, dict[str, float]]
     """Errors on the validation set per target, see ``fit.metrics``."""
     calibration: dict[str, dict[str, Any]]
-    """How well the errors of predictions foretell those, see ``fit.calibrate.assess``."""
+    """How well the errors of predictions foretell those, see ``fit.errormodel.assess``."""
     seconds: float
 
     def __str__(self) -> str:
@@ -94,7 +95,7 @@ def train(
     resources: TrainResources | None = None,
     provenance: dict[str, Any] | None = None,
     overwrite: bool = False,
-    report: Report = print_epoch,
+    report: EpochCallback = print_epoch,
 ) -> TrainSummary:
     """Fit ``network``, or ``fit.members`` of its kind, to the dataset and write the bundle to ``out``.
 
@@ -199,7 +200,7 @@ def _bundle(
 
 
 def _fit(
-    spectra: dict[str, SpectraSet], what: dict[str, Any], resources: TrainResources, folder: str, report: Report
+    spectra: dict[str, SpectraSet], what: dict[str, Any], resources: TrainResources, folder: str, report: EpochCallback
 ) -> list[FitResult]:
     """Fit ``what`` (arguments of ``fit.members.fit_members``) to the spectra, here or on Ray."""
     from raystellar.fit.loop import check

@@ -7,7 +7,7 @@ import pytest
 from raystellar.api import Model
 from raystellar.bench.ood import ood_table
 from raystellar.cli.parser import parser
-from raystellar.model.bundle_files import describe, load_bundle
+from raystellar.model.bundle_files import load_bundle, read_description
 from raystellar.quality import BAD, Flag
 from raystellar.simulate.others import observe_kind
 
@@ -40,7 +40,7 @@ def test_the_catalogue_has_the_score_and_its_flag(labelled):
 
 
 def test_bundle_json_says_how_the_score_did_on_the_validation_stars(model):
-    found, bundle = describe(model)["ood_check"], load_bundle(model)
+    found, bundle = read_description(model)["ood_check"], load_bundle(model)
     assert found == bundle.ood_check
     assert found["stars"] > 0
     assert 0.0 <= found["above"] <= 0.5

@@ -11,7 +11,7 @@ import pytest
 from raystellar.errors import BundleError, OutputError
 from raystellar.model.architecture import NetworkConfig
 from raystellar.model.bundle import Bundle
-from raystellar.model.bundle_files import describe, load_bundle, save_bundle
+from raystellar.model.bundle_files import load_bundle, read_description, save_bundle
 from raystellar.model.errormodel import ErrorModel
 from raystellar.model.network import StellarNet, joined
 from raystellar.preprocess.pixels import PreprocessConfig
@@ -142,7 +142,7 @@ def test_missing(tmp_path, saved):
 
 def test_describe_needs_no_weights(saved):
     (saved / WEIGHTS_NAME).unlink()
-    assert describe(saved)["model_id"] == make().model_id
+    assert read_description(saved)["model_id"] == make().model_id
 
 
 @pytest.mark.parametrize(
@@ -150,15 +150,15 @@ def test_describe_needs_no_weights(saved):
     [
         ({"format": 99}, "format 99 .* reads format 5"),
         ({"format": 4}, "format 4 .* reads format 5; train the model again"),
-        ({"errors": {"low": [1.0]}}, "holds what it should not"),
+        ({"errors": {"low": [1.0]}}, "has an invalid value"),
         ({"targets": [{"name": "teff", "unit": "K"}]}, "train it again"),
         ({"grid": {"start": 3.5, "stop": 3.967, "n": 40}}, "names the grid"),
         ({"preprocess": {"future": 1}}, "unknown key preprocess.future"),
         ({"scale": [1.0, 1.0]}, "scaler has 2 targets"),
         ({"scale": [1.0, 1.0, 2.0]}, "changed after it was written"),
-        ({"scale": None}, "holds what it should not"),
+        ({"scale": None}, "has an invalid value"),
         ({"network": {"depth": 3}}, "unknown key network.depth"),
-        ({"weights_sha256": "0" * 64}, "does not hold the weights"),
+        ({"weights_sha256": "0" * 64}, "are not those that"),
     ],
 )
 def test_refusals(saved, changes, message):

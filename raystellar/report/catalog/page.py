@@ -245,7 +245,7 @@ def calibration_table(calibration: Mapping[str, Any]) -> Markup:
 
     Parameters
     ----------
-    calibration : see ``fit.calibrate.assess``
+    calibration : see ``fit.errormodel.assess``
     """
     tables = []
     for target in TARGETS:
