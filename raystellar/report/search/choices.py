@@ -38,6 +38,12 @@ def ranked(trials: Sequence[Trial], config: TuneConfig) -> list[Trial]:
     return [trial for trial in order(trials, config) if math.isfinite(trial.loss())]
 
 
+def enough(trials: Sequence[Trial], at: int) -> bool:
+    """Return whether ``LEAST_IMPORTANCE`` trials have a loss after ``at`` epochs, and whether the losses differ."""
+    losses = [trial.loss(at) for trial in _known(trials, at)]
+    return len(losses) >= LEAST_IMPORTANCE and len(set(losses)) > 1
+
+
 def importances(trials: Sequence[Trial], space: Space, at: int) -> dict[str, float]:
     """Return the share of each parameter in the variance of the trials' ranks by loss, the greatest first.
 
@@ -53,15 +59,14 @@ def importances(trials: Sequence[Trial], space: Space, at: int) -> dict[str, flo
     Returns
     -------
     dict
-        shares by name, which sum to 1; empty if fewer than ``LEAST_IMPORTANCE`` trials can be compared, or if all
-        losses are equal
+        shares by name, which sum to 1; empty if the trials are not ``enough``
     """
     import optuna
     from scipy.stats import rankdata
 
     known = _known(trials, at)
     losses = [trial.loss(at) for trial in known]
-    if len(known) < LEAST_IMPORTANCE or len(set(losses)) < 2:
+    if not enough(trials, at):
         return {}
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study, distributions = optuna.create_study(), space.distributions()

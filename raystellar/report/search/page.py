@@ -137,7 +137,9 @@ def _winner(out: str, winner: Trial, space: Space) -> Markup:
         paragraph(summary, code("best.toml"), ". To train a model with them:"),
         listing(command),
         tables,
-        paragraph("A value at the edge of its range suggests a wider range in section space.", muted=True),
+        paragraph("A winner at an edge suggests to search beyond it (section space of the settings).", muted=True)
+        if any(edge for *_, edge in rows)
+        else Markup(),
     )
 
 
@@ -154,11 +156,11 @@ def _finalists(trials: Sequence[Trial], epochs: int) -> Markup:
         lines.append([str(trial.number), *map(_loss, losses), _loss(trial.mean_loss()), _loss(spread)])
     head = ["trial", "first seed", *(f"seed +{seed}" for seed in seeds[1:]), "mean", "spread"]
     names, cells = _differences(rows)
-    text = f"The best trials were trained for {in_epochs(epochs)} with each seed. The trial with the least mean wins. "
-    text += "The spread is the standard deviation over the seeds."
+    text = "The spread is the standard deviation of the losses over the seeds, each trained for "
+    text += f"{in_epochs(epochs)}."
     if len(rows) > 1:
-        text += " Means that differ by less than the spread are equally good. The last columns are the parameters in "
-        text += "which the finalists differ."
+        text += " The trial with the least mean wins; means that differ by less than the spread are equally good. The "
+        text += "last columns are the parameters in which the finalists differ."
     losses_table = table([*head, *names], _beside(lines, cells), numbers=len(head), marked=0)
     return section("finalists", "Finalists", paragraph(text), wide(losses_table))
 
@@ -325,25 +327,27 @@ def _all_trials(trials: Sequence[Trial], config: TuneConfig, epochs: int, space:
     winner = best(trials)
     all_rows = wide(table([*head, *names], rows, numbers=range(len(head)), marked=winner.number if winner else None))
     many = len(trials) >= choices.LEAST_PARALLEL
-    parts = [details(in_trials(len(trials)), all_rows) if many else all_rows, _left_out(trials, config, epochs, space)]
+    parts = [details(in_trials(len(trials)), all_rows) if many else all_rows, _left_out(trials, config, epochs)]
     return section("trials", "All trials", *parts)
 
 
-def _left_out(trials: Sequence[Trial], config: TuneConfig, epochs: int, space: Space) -> Markup:
+def _left_out(trials: Sequence[Trial], config: TuneConfig, epochs: int) -> Markup:
     """Return a sentence on the figures for which the search has too few trials; empty if there are none."""
     known, at = len(choices.ranked(trials, config)), milestones(config, epochs)[0]
     needed = {
         f"losses by trial ({figures.LEAST_HISTORY})": known < figures.LEAST_HISTORY,
         f"choices ({choices.LEAST_PARALLEL})": known < choices.LEAST_PARALLEL,
-        f"importance of the parameters ({choices.LEAST_IMPORTANCE} with different losses)": not choices.importances(
-            trials, space, at
+        f"importance of the parameters ({choices.LEAST_IMPORTANCE} with different losses)": not choices.enough(
+            trials, at
         ),
         f"loss against cost ({figures.LEAST_FRONT})": not figures.front_panels(trials, config, epochs),
     }
     missing = [name for name, absent in needed.items() if absent]
     if not missing:
         return Markup()
-    return paragraph(f"Figures that need more trials with a loss: {listed(missing)}.", muted=True)
+    return paragraph(
+        f"Figures left out, with the number of comparable trials that each needs: {listed(missing)}.", muted=True
+    )
 
 
 def _loss(loss: float) -> str:

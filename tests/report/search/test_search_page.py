@@ -1,3 +1,5 @@
+"""The report of a search, its figures, the order of a finished search, and the files for TensorBoard."""
+
 import math
 import re
 import struct
@@ -12,7 +14,7 @@ from raystellar.files import places
 from raystellar.fit.config import FitConfig
 from raystellar.model.architecture import NetworkConfig
 from raystellar.report.search.choices import importances
-from raystellar.report.search.figures import front
+from raystellar.report.search.figures import front, loss_ticks
 from raystellar.report.search.page import search_page, write_search_report
 from raystellar.report.search.tensorboard import EVENTS_NAME, TENSORBOARD_NAME, write_tensorboard
 from raystellar.search.config import SpaceConfig, TuneConfig
@@ -24,7 +26,7 @@ from raystellar.search.trials import Trial, best
 EPOCHS = 6
 SPACE = Space(SpaceConfig(), NetworkConfig(), FitConfig(epochs=EPOCHS))
 CONFIG = TuneConfig(trials=12, generation=6, rungs=(1, 3), keep=3, finalists=2, seeds=2)
-SECTIONS = ["winner", "history", "curves", "parallel", "importance", "front", "states", "trials"]
+SECTIONS = ["winner", "finalists", "history", "curves", "parallel", "importance", "front", "states", "trials"]
 
 
 def choice(rng):
@@ -62,31 +64,31 @@ def search(config, failing=()):
 
 
 @pytest.mark.parametrize(
-    ("config", "failing"),
+    ("config", "failing", "absent"),
     [
-        (replace(CONFIG, trials=20), ()),
-        (replace(CONFIG, trials=9, seeds=1), (2, 7)),
-        (replace(CONFIG, trials=2), ()),
-        (replace(CONFIG, rungs=(), seeds=1, trials=4, generation=4), (0,)),
-        (replace(CONFIG, trials=9, generation=9, objective="parameters"), (3,)),
-        (replace(CONFIG, trials=9, objective="time"), ()),
+        (replace(CONFIG, trials=20), (), []),
+        (replace(CONFIG, trials=9, seeds=1), (2, 7), ["finalists", "parallel", "importance"]),
+        (replace(CONFIG, trials=2), (), ["history", "parallel", "importance", "front"]),
+        (replace(CONFIG, rungs=(), seeds=1, trials=4, generation=4), (0,), ["finalists", "parallel", "importance"]),
+        (replace(CONFIG, trials=9, generation=9, objective="parameters"), (3,), ["importance"]),
+        (replace(CONFIG, trials=9, objective="time"), (), ["importance"]),
     ],
     ids=["whole", "failures", "two trials", "no rungs", "one generation by parameters", "by time"],
 )
 @pytest.mark.filterwarnings("error")
-def test_the_page_shows_the_search_and_fetches_nothing(config, failing):
+def test_the_page_shows_the_search_and_fetches_nothing(config, failing, absent):
     trials, _ = search(config, failing)
     html = search_page("s3://bucket/a&b", trials, config, EPOCHS, SPACE)
     page, winner = Page(html), best(trials)
     text = " ".join(page.words)
-    assert [name for name in page.sections if name != "finalists"] == SECTIONS
-    assert ("finalists" in page.sections) == (config.seeds > 1)
+    assert page.sections == [name for name in SECTIONS if name not in absent]
+    assert re.findall(r'<a href="#([a-z]+)"', html) == page.sections
     assert not page.fetched
     assert "http" not in html
     assert "@import" not in html
     assert len(page.ids) == len(set(page.ids))
-    assert ("Not shown: it takes 20 trials" in text) == (config.trials < 20)
-    assert f"The winner: trial {winner.number}" in text
+    assert ("Figures left out" in text) == bool(set(absent) - {"finalists"})
+    assert f"Winner: trial {winner.number}" in text
     assert f"{winner.loss():.5f}" in text
     assert f"{winner.parameters:,}".replace(",", "\u202f") in text
     assert f"{winner.choice['learning_rate']:.3g}" in text
@@ -102,6 +104,22 @@ def test_references_within_the_page_lead_somewhere_and_colours_are_the_pages():
     assert set(re.findall(r'(?:href="#|url\(#)([^")]+)', html)) <= ids
     assert not re.search(r"#0101[0-9a-f]{2}", html)
     assert set(re.findall(r"var\(--(\w+)\)", html)) <= set(re.findall(r"--(\w+):", html))
+
+
+@pytest.mark.parametrize("ratio", [1.6, 2.0, 3.0, 7.0, 50.0, 1e4])
+def test_a_logarithmic_axis_has_three_labels_at_least_wherever_it_begins(ratio):
+    for low in np.geomspace(0.01, 0.1, 50):
+        ticks = loss_ticks(low, ratio * low)
+        assert 3 <= len(ticks) <= 16
+        assert ticks == sorted(ticks)
+        assert low <= ticks[0] < ticks[-1] <= ratio * low
+
+
+def test_the_search_of_four_trials_lists_them_openly():
+    trials, _ = search(replace(CONFIG, trials=4))
+    html = search_page("out", trials, CONFIG, EPOCHS, SPACE)
+    assert "<details>" not in html
+    assert "<details>" in search_page("out", search(CONFIG)[0], CONFIG, EPOCHS, SPACE)
 
 
 def test_a_search_without_any_loss_has_a_page():
