@@ -157,5 +157,5 @@ def run_job(name: str, output: ShardedOutput, flow: Flow, resources: Resources) 
                     steady_rows += counts["rows"] if first else 0
                     first = first or last
     accounting = output.account()
-    accounting.check(output.place)
+    accounting.check(output.path)
     return JobResult(accounting, done_before, steady_rows, last - first)

@@ -1,4 +1,4 @@
-"""Small JSON files in an output folder: the run that made it, and facts that a job can do without."""
+"""Small JSON files in an output folder: ``_run.json`` about the job that made it, and facts for the report."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ def read_run(folder: str) -> dict[str, Any] | None:
     return run
 
 
-def read_facts(place: str, name: str) -> dict[str, Any]:
-    """Return what the JSON file ``name`` in the folder ``place`` says; nothing where it cannot be read.
+def read_facts(folder: str, name: str) -> dict[str, Any]:
+    """Return the content of the JSON file ``name`` in ``folder``, or {} where the file is absent or damaged.
 
-    For files that a job can be done without.
+    It is meant for files whose absence does no harm.
     """
-    file = places.join(place, name)
-    if not places.exists(file):
+    path = places.join(folder, name)
+    if not places.exists(path):
         return {}
     try:
-        found = json.loads(places.read_bytes(file))
+        facts = json.loads(places.read_bytes(path))
     except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return facts if isinstance(facts, dict) else {}
 
 
-def write_facts(place: str, name: str, facts: Mapping[str, Any]) -> None:
-    """Write the JSON file ``name`` into the folder ``place``."""
-    places.write_bytes(places.join(place, name), json.dumps(facts, indent=2).encode())
+def write_facts(folder: str, name: str, facts: Mapping[str, Any]) -> None:
+    """Write ``facts`` to the JSON file ``name`` in ``folder``."""
+    places.write_bytes(places.join(folder, name), json.dumps(facts, indent=2).encode())

@@ -1,6 +1,6 @@
-"""The list of input files, and how it is cut into shards.
+"""The manifest: the list of input files, divided into shards.
 
-Columns of Arrow throughout: a survey has millions of paths.
+All work is done on Arrow columns, because a survey has millions of paths.
 """
 
 from __future__ import annotations
@@ -15,16 +15,20 @@ import pyarrow as pa
 from raystellar.spectra import Slice
 
 SHARD_SCHEMA = pa.schema([("path", pa.string()), ("first", pa.int32()), ("spectra", pa.int32()), ("bytes", pa.int64())])
-"""Of the manifest on disk: which spectra of which file, and the bytes of the whole file; one row group a shard."""
+"""Columns of the manifest on disk, one row a slice of a file and one row group a shard.
+
+``first`` and ``spectra`` are the range of the slice, and ``bytes`` is the size of the whole file.
+"""
 
 
 def cut(manifest: pa.Table, rows_per_shard: int, bytes_per_shard: int) -> Iterator[pa.Table]:
-    """Cut the list of files into shards: tables of ``SHARD_SCHEMA``, each of at least one slice.
+    """Yield the shards of a list of files: tables with the columns ``SHARD_SCHEMA``, each of at least one slice.
 
-    A shard is full before it would have more than ``rows_per_shard`` spectra or ``bytes_per_shard`` bytes of files;
-    a file of more spectra than that is sliced evenly, into parts of at most half as many more, for to open a plate
-    once more costs as much as a hundred of its spectra.
-    With 0 rows a shard there are some 64 shards, of 256 to 2048 spectra.
+    A shard has at most ``rows_per_shard`` spectra and ``bytes_per_shard`` bytes of files, unless its only slice has
+    more. A file with more than ``rows_per_shard`` spectra is divided evenly. Its slices may have up to half as many
+    spectra more than a shard, because opening a plate once more costs as much as a hundred of its spectra.
+
+    With ``rows_per_shard`` 0 there are about 64 shards, of 256 to 2048 spectra.
     """
     spectra, size = expected_rows(manifest), manifest["bytes"].to_numpy()
     rows_per_shard = rows_per_shard or int(np.clip(spectra.sum() // 64, 256, 2048))
@@ -44,26 +48,26 @@ def cut(manifest: pa.Table, rows_per_shard: int, bytes_per_shard: int) -> Iterat
             np.searchsorted(bytes_before, bytes_before[start] + bytes_per_shard, side="right"),
         )
         end = min(max(int(min(full)) - 1, start + 1), len(file))
-        here = slice(start, end)
-        path = manifest["path"].take(pa.array(file[here]))
-        count = pa.array(rows[here], pa.int32(), mask=~counted[file[here]])
-        whole = pa.array(size[file[here]])
-        yield pa.table([path, pa.array(first[here], pa.int32()), count, whole], schema=SHARD_SCHEMA)
+        of_shard = slice(start, end)
+        path = manifest["path"].take(pa.array(file[of_shard]))
+        count = pa.array(rows[of_shard], pa.int32(), mask=~counted[file[of_shard]])
+        file_bytes = pa.array(size[file[of_shard]])
+        yield pa.table([path, pa.array(first[of_shard], pa.int32()), count, file_bytes], schema=SHARD_SCHEMA)
         start = end
 
 
 def slices_of(shard: pa.Table) -> list[Slice]:
-    """Return what a shard, a table of ``SHARD_SCHEMA``, is to read."""
+    """Return the slices of files in a shard, a table with the columns ``SHARD_SCHEMA``."""
     return [Slice(**row) for row in shard.select(list(Slice._fields)).to_pylist()]
 
 
 def expected_rows(files: pa.Table) -> np.ndarray:
-    """Return the number of spectra (n,) of each file or slice of the column ``spectra``: 1 where it was not counted."""
+    """Return the number of spectra (n,) in each file or slice, by the column ``spectra``; 1 where it is null."""
     return files["spectra"].fill_null(1).to_numpy()
 
 
 def table_digest(table: pa.Table) -> str:
-    """Return 16 hexadecimal digits that identify the content of ``table``, row order included."""
+    """Return 16 hexadecimal digits that identify the content of ``table``, including the order of its rows."""
     sink = hashlib.sha256()
     with pa.ipc.new_stream(pa.PythonFile(_Hasher(sink), "w"), table.schema) as stream:
         for batch in table.combine_chunks().to_batches(max_chunksize=1 << 16):
@@ -72,7 +76,7 @@ def table_digest(table: pa.Table) -> str:
 
 
 class _Hasher:
-    """A file to write to that only hashes."""
+    """A file that passes its content to a hash and stores nothing."""
 
     closed = False
 

@@ -1,4 +1,4 @@
-"""Whose output a folder holds: ``_run.json`` says what made it, and a folder of another job is refused."""
+"""The job that made an output folder, recorded in ``_run.json``; a folder of another job is refused."""
 
 from __future__ import annotations
 
@@ -19,78 +19,78 @@ from raystellar.files.facts import read_run
 from raystellar.schema import FORMAT_VERSION, MANIFEST_NAME, RUN_NAME
 
 NOT_OF_THE_JOB = ("digest", "created", "versions")
-"""Entries of ``_run.json`` that decide nothing."""
+"""Entries of ``_run.json`` that do not identify the job."""
 
 GROWING = ("rows", "inputs")
-"""Entries that change when a folder takes further inputs."""
+"""Entries of ``_run.json`` that change when input files are added to the folder."""
 
 
 def begin_run(
-    place: str,
+    folder: str,
     kind: str,
     identity: Mapping[str, Any],
     prepare: Callable[[], None] = lambda: None,
     grow: Callable[[], Mapping[str, Any]] | None = None,
 ) -> None:
-    """Take the folder ``place`` for the job ``identity``, new or to be resumed.
+    """Open ``folder`` for the job ``identity``, be it new or resumed.
 
     Parameters
     ----------
-    place : the folder; made where it is not there
-    kind : what it is to hold, e.g. ``dataset``
-    identity : all that decides the result
-    prepare : called for a new folder before ``_run.json`` is written, which makes it the job's
-    grow : where the folder may take further inputs: called for one of the same job, whatever its inputs; takes them,
-        and returns the entries ``GROWING`` that hold from now on
+    folder : path or URL of the folder; it is made where it does not exist
+    kind : kind of the content, such as ``dataset``
+    identity : settings and inputs that determine the result
+    prepare : called for a new folder before ``_run.json`` is written; from then on the folder belongs to the job
+    grow : called for a folder of the same job, be its input files the same or not; adds the new input files and returns
+        the entries ``GROWING`` that are valid from then on. None: a folder with other input files is refused
 
     Raises
     ------
     OutputError : the folder cannot be written, or holds the result of another job or something else
     """
-    places.make_folder(place)
+    places.make_folder(folder)
     run = {"format": FORMAT_VERSION, "raystellar": raystellar.__version__, "kind": kind, **to_plain(identity)}
     run["digest"] = digest(run)
-    if places.exists(places.join(place, RUN_NAME)):
-        found = read_run(place) or {}
-        _refuse_other_job(place, found, run, () if grow is None else GROWING)
+    if places.exists(places.join(folder, RUN_NAME)):
+        held = read_run(folder) or {}
+        _refuse_other_job(folder, held, run, () if grow is None else GROWING)
         if grow is not None:
-            _keep_up(place, found, grow())
+            _update(folder, held, grow())
         return
-    _refuse_foreign_files(place)
+    _refuse_foreign_files(folder)
     prepare()
     made = {"created": datetime.now(timezone.utc).isoformat(timespec="seconds"), "versions": versions()}
-    places.write_bytes(places.join(place, RUN_NAME), json.dumps(run | made, indent=2).encode())
+    places.write_bytes(places.join(folder, RUN_NAME), json.dumps(run | made, indent=2).encode())
 
 
 def versions() -> dict[str, str]:
-    """Return the versions that matter to a result."""
+    """Return the versions of the software that may influence a result."""
     return {"raystellar": raystellar.__version__, "python": platform.python_version(), "numpy": np.__version__,
             "pyarrow": pa.__version__}  # fmt: skip
 
 
-def _refuse_foreign_files(place: str) -> None:
-    ours = (MANIFEST_NAME, places.TEMPORARY)  # of a job that was killed before it had said what it is
-    foreign = sorted(name for name in places.names(place) if not name.startswith(ours))
+def _refuse_foreign_files(folder: str) -> None:
+    ours = (MANIFEST_NAME, places.TEMPORARY)  # a job that was killed before it wrote _run.json leaves these
+    foreign = sorted(name for name in places.names(folder) if not name.startswith(ours))
     if foreign:
-        raise OutputError(f"{place} already holds something else, such as {foreign[0]}; name a new folder")
+        raise OutputError(f"{folder} already holds something else, such as {foreign[0]}; name a new folder")
 
 
-def _keep_up(place: str, found: Mapping[str, Any], grown: Mapping[str, Any]) -> None:
-    """Write ``_run.json`` anew where the inputs of the folder are others than it says."""
-    run = {**found, **grown}
-    run["digest"] = digest({key: value for key, value in run.items() if key not in NOT_OF_THE_JOB})
-    if run != found:
-        places.write_bytes(places.join(place, RUN_NAME), json.dumps(run, indent=2).encode())
+def _update(folder: str, run: Mapping[str, Any], grown: Mapping[str, Any]) -> None:
+    """Replace ``_run.json`` if the input files of the folder are no longer those of ``run``."""
+    updated = {**run, **grown}
+    updated["digest"] = digest({key: value for key, value in updated.items() if key not in NOT_OF_THE_JOB})
+    if updated != run:
+        places.write_bytes(places.join(folder, RUN_NAME), json.dumps(updated, indent=2).encode())
 
 
 def _refuse_other_job(
-    place: str, found: Mapping[str, Any], wanted: Mapping[str, Any], may_differ: tuple[str, ...]
+    folder: str, held: Mapping[str, Any], wanted: Mapping[str, Any], may_differ: tuple[str, ...]
 ) -> None:
-    """Raise OutputError unless the folder was begun by the same job, ``may_differ`` aside; name what differs."""
-    if found.get("digest") == wanted["digest"]:
+    """Raise OutputError, with the names of the entries that differ, unless only entries of ``may_differ`` do."""
+    if held.get("digest") == wanted["digest"]:
         return
-    decide = {*found, *wanted}.difference(NOT_OF_THE_JOB, may_differ)
-    different = sorted(key for key in decide if found.get(key) != wanted.get(key))
+    decide = {*held, *wanted}.difference(NOT_OF_THE_JOB, may_differ)
+    different = sorted(key for key in decide if held.get(key) != wanted.get(key))
     if may_differ and not different:
         return
     words = {
@@ -103,4 +103,4 @@ def _refuse_other_job(
         "raystellar": "the version of raystellar",
     }
     named = ", ".join(words.get(key, key) for key in different)
-    raise OutputError(f"{place} holds the result of another job (different: {named}); name a new folder or remove it")
+    raise OutputError(f"{folder} holds the result of another job (different: {named}); name a new folder or remove it")

@@ -23,7 +23,8 @@ from raystellar.files import places
 from raystellar.files.facts import read_facts, write_facts
 from raystellar.files.fetcher import FetchConfig
 from raystellar.labels.table import LabelsConfig, LabelTable, read_labels
-from raystellar.output.folder import ShardedOutput, ShardRows, ahead
+from raystellar.output.folder import ShardedOutput, ShardRows
+from raystellar.output.parts import map_ahead
 from raystellar.preprocess.ingest import Admitted, Batch, Ingest, choose_rv, find_label, take_prepared
 from raystellar.preprocess.pixels import PreprocessConfig
 from raystellar.quality import BAD, WARN, QualityConfig
@@ -204,7 +205,7 @@ def finish(output: ShardedOutput) -> dict[str, Any]:
         if not stars.decide(table, start).equals(table):
             changed.append((shard, start))
         start += len(table)
-    for _ in ahead(lambda part: output.write_part(part[0], stars.decide(output.part(part[0]), part[1])), changed):
+    for _ in map_ahead(lambda part: output.write_part(part[0], stars.decide(output.part(part[0]), part[1])), changed):
         pass
     output.write_summary(stars.summary)
     return stars.summary

@@ -208,7 +208,7 @@ def test_growth_may_be_killed_at_any_time(moment, tmp_path, spectra, monkeypatch
     assert again.pending() == {0: 4, 1: 2, 2: 4}
     paths = [part.path for shard in again.pending() for part in again.slices(shard)]
     assert sorted(paths) == manifest["path"].to_pylist()
-    assert read_run(output.path)["digest"] == read_run(begin(tmp_path / "whole", manifest).place)["digest"]
+    assert read_run(output.path)["digest"] == read_run(begin(tmp_path / "whole", manifest).path)["digest"]
 
 
 def test_a_plate_grows_by_files_not_by_slices(tmp_path):
