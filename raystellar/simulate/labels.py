@@ -1,7 +1,7 @@
-"""Labels as SSPP would give them: with errors, flags and missing values, in the columns of ssppOut.
+"""Labels as SSPP would give them, with errors, flags and missing values, in the columns of ssppOut.
 
-The errors grow at low S/N and have a small part that depends on the place among the stars, which no amount of
-spectra averages away: what is learned from such labels is as good as they are, and no better.
+Random errors grow at low S/N. A small systematic error is a function of the parameters of the star, so that no number
+of spectra averages it away: a model cannot be better than the labels from which it learns.
 """
 
 from __future__ import annotations
@@ -14,19 +14,21 @@ from typing import Any
 import numpy as np
 from astropy.io import fits
 
+from raystellar.files import places
 from raystellar.simulate.population import SSPP_FEH_RANGE, SSPP_LOGG_RANGE, SSPP_TEFF_RANGE_K, Star
-from raystellar.simulate.spec_file import write_atomic
 from raystellar.simulate.spectro1d import Fibre, specobj_id
 
 SSPP_MISSING = -9999.0
+"""Value of a missing measurement in ssppOut."""
 
 ERROR_TEFF_K, ERROR_LOGG, ERROR_FEH = 50.0, 0.12, 0.07
-"""Random error at S/N 60 of a normal star [K, dex, dex]. Source: Lee et al. 2008, AJ 136, 2022, and 2050."""
+"""Random error of a normal star at S/N 60 [K, dex, dex]. Source: Lee et al. 2008, AJ 136, 2022 and 2050."""
 
 CRITICAL_SHARE = 0.02
-"""Share of rows with a critical flag and no labels."""
+"""Share of the rows that have a critical flag and no labels."""
 
 CRITICAL_FLAGS = ("Vnnnn", "VCnnn", "nnnnX", "EnnnX", "Dnnnn", "dnnnn", "Hnnnn", "hnnnn", "nnnnR", "nnnnB")
+"""Flags of rows without labels, one of which is drawn."""
 
 CAUTIONS = (
     (1, "C", 0.02),
@@ -37,7 +39,7 @@ CAUTIONS = (
     (4, "T", 0.006),
     (4, "P", 0.006),
 )
-"""Position, letter and probability of the flags that ask for care."""
+"""Position, letter and probability of the flags that call for caution."""
 
 SSPP_COLUMNS: tuple[tuple[str, str], ...] = (
     ("SPECOBJID", "22A"),
@@ -77,20 +79,20 @@ SSPP_COLUMNS: tuple[tuple[str, str], ...] = (
     ("ZWARNING", "J"),
     ("SURVEY", "6A"),
 )
-"""Columns of ssppOut with their FITS formats, in its order; those which nobody needs for training are left out."""
+"""Columns of ssppOut and their FITS formats, in the order of ssppOut, without columns that training does not need."""
 
 
-def label_row(target: Fibre, star: Star | None, sn: float, rng: np.random.Generator) -> dict[str, Any]:
-    """Return one row of ssppOut.
+def label_row(fibre: Fibre, star: Star | None, sn: float, rng: np.random.Generator) -> dict[str, Any]:
+    """Return a row of ssppOut.
 
     Parameters
     ----------
-    target : the fibre
+    fibre : the fibre
     star : the true star; None for a sky fibre, which gets a critical flag
     sn : measured S/N per pixel
-    rng : all that is random in this row
+    rng : generator of all random numbers of this row
     """
-    row = _identity(target, sn)
+    row = _identity(fibre, sn)
     if star is None:
         return row | {"FLAG": "Snnnn", "PRIM_TARGET": "SKY", "SPECTYPE_SUBCLASS": "SKY", "QA": 6}
     row |= {"EBV": star.ebv * rng.normal(1.0, 0.1), "G_MAG": star.g + rng.normal(0.0, 0.02)}
@@ -105,7 +107,7 @@ def label_row(target: Fibre, star: Star | None, sn: float, rng: np.random.Genera
 
 
 def label_sigma(star: Star, sn: float) -> tuple[float, float, float]:
-    """Random errors of teff [K], logg and feh [dex]: 1 time the normal ones at S/N 60, 2.5 times at S/N 10."""
+    """Return the random errors of teff [K], logg and feh [dex] at an S/N: at S/N 10 they are 2.5 times those at 60."""
     growth = math.sqrt(0.85 + 540.0 / max(sn, 5.0) ** 2)
     hot = max(star.teff - 6500.0, 0.0) / 1000.0
     poor = max(-1.5 - star.feh, 0.0)
@@ -117,67 +119,73 @@ def label_sigma(star: Star, sn: float) -> tuple[float, float, float]:
 
 
 def label_bias(star: Star) -> tuple[float, float, float]:
-    """Systematic errors of teff [K], logg and feh [dex]: smooth, a third to a half of the random ones."""
-    warm, place = (star.teff - 5800.0) / 1200.0, (star.logg - 3.5) / 1.5
+    """Return the systematic errors, label minus truth, of teff [K], logg and feh [dex].
+
+    They are smooth functions of the parameters, a third to a half of the random errors.
+    """
+    warm, high = (star.teff - 5800.0) / 1200.0, (star.logg - 3.5) / 1.5
     return (
         25.0 * math.tanh(warm) - 15.0 * math.sin(2.0 * (star.feh + 1.0)),
-        0.05 * math.sin(2.2 * place) - 0.03 * math.tanh(warm),
+        0.05 * math.sin(2.2 * high) - 0.03 * math.tanh(warm),
         -0.04 * math.tanh(star.feh + 1.0) + 0.02 * math.cos(2.0 * warm),
     )
 
 
-def write_sspp_table(path: str, rows: Mapping[str, Any]) -> int:
-    """Write a table of labels as ssppOut does, and return its bytes.
+def write_sspp_table(path: str, columns: Mapping[str, Any]) -> None:
+    """Write a table of labels in the layout of ssppOut.
 
     Parameters
     ----------
-    path : file to write; it appears complete or not at all
-    rows : for each name of ``SSPP_COLUMNS`` its values, one per row
+    path : file to write; it appears whole or not at all
+    columns : values of each column of ``SSPP_COLUMNS`` (rows,), by name
 
     Raises
     ------
     OutputError : the file cannot be written
     """
-    columns = [fits.Column(name=name, format=form, array=_values(rows[name], form)) for name, form in SSPP_COLUMNS]
-    table = fits.BinTableHDU.from_columns(columns)
+    table = fits.BinTableHDU.from_columns(
+        [fits.Column(name=name, format=form, array=_values(columns[name], form)) for name, form in SSPP_COLUMNS]
+    )
     stream = io.BytesIO()
     fits.HDUList([fits.PrimaryHDU(), table]).writeto(stream)
-    return write_atomic(path, stream.getvalue())
+    places.write_bytes(path, stream.getvalue())
 
 
 def _values(values: Any, form: str) -> np.ndarray:
+    """Return the values of a column as an array of the type of its FITS format."""
     return np.asarray(values, dtype=f"S{form[:-1] or 1}" if form.endswith("A") else None)
 
 
-def _identity(target: Fibre, sn: float) -> dict[str, Any]:
-    """Return a row that says which spectrum it is, with all measurements missing."""
+def _identity(fibre: Fibre, sn: float) -> dict[str, Any]:
+    """Return a row that identifies a spectrum, with all measurements missing."""
     row: dict[str, Any] = {}
     for name, form in SSPP_COLUMNS:
         counts = name.endswith("_N") or form in "IJ"
         row[name] = "" if form.endswith("A") else 0 if counts else SSPP_MISSING
     return row | {
-        "SPECOBJID": f"{specobj_id(target):>22}",
+        "SPECOBJID": f"{specobj_id(fibre):>22}",
         "SPECPRIMARY": 1,
         "PROGRAMNAME": "simulated",
         "RUN2D": "26",
-        "PLUG_RA": target.ra,
-        "PLUG_DEC": target.dec,
-        "RA": target.ra,
-        "DEC": target.dec,
-        "MJD": target.mjd,
-        "PLATE": target.plate,
-        "FIBER": target.fiberid,
+        "PLUG_RA": fibre.ra,
+        "PLUG_DEC": fibre.dec,
+        "RA": fibre.ra,
+        "DEC": fibre.dec,
+        "MJD": fibre.mjd,
+        "PLATE": fibre.plate,
+        "FIBER": fibre.fiberid,
         "PRIM_TARGET": "TO",
         "RV_FLAG": "NORV",
         "SNR": sn,
-        "SPECTYPE_SUBCLASS": target.subclass,
+        "SPECTYPE_SUBCLASS": fibre.subclass,
         "INSPECT": "nnnnnn",
-        "ZWARNING": target.zwarning,
+        "ZWARNING": fibre.zwarning,
         "SURVEY": "segue1",
     }
 
 
 def _labels(star: Star, sn: float, rng: np.random.Generator) -> dict[str, Any]:
+    """Draw the labels of a row with their errors."""
     row: dict[str, Any] = {}
     truths = (star.teff, star.logg, star.feh)
     for name, truth, sigma, bias in zip(
@@ -185,14 +193,14 @@ def _labels(star: Star, sn: float, rng: np.random.Generator) -> dict[str, Any]:
     ):
         row[f"{name}_ADOP"] = truth + bias + sigma * rng.standard_normal()
         row[f"{name}_ADOP_N"] = int(np.clip(rng.poisson(5.5 + 1.5 * (sn > 25)), 1, 10))
-        # SSPP's uncertainty is the scatter of a handful of methods: right on average, itself uncertain
+        # the uncertainty of SSPP is the scatter of a handful of methods: right on average, but uncertain itself
         row[f"{name}_ADOP_UNC"] = sigma * float(np.exp(rng.normal(-0.1, 0.35)))
     sigma = 0.05 + 1.5 / sn
     return row | {"AFE": star.alpha + sigma * rng.standard_normal(), "AFE_UNC": sigma}
 
 
 def _velocity(star: Star, sn: float, rng: np.random.Generator) -> dict[str, Any]:
-    """RV_ADOP with an error of 2 km/s (bright) to 10 km/s (S/N 10), more for hot stars with few lines."""
+    """Draw RV_ADOP with an error of 2 km/s (bright stars) to 10 km/s (S/N 10), larger for hot stars with few lines."""
     sigma = math.hypot(2.0, 95.0 / max(sn, 5.0)) * (1.0 + 0.3 * (star.teff > 7500.0))
     return {
         "RV_FLAG": "ELRV",
@@ -202,7 +210,7 @@ def _velocity(star: Star, sn: float, rng: np.random.Generator) -> dict[str, Any]
 
 
 def _flag(star: Star, sn: float, rng: np.random.Generator) -> str:
-    """Five letters, 'nnnnn' but for a few per cent with a letter that asks for care."""
+    """Draw the five letters of FLAG: 'nnnnn', or in a few per cent of the rows a letter that calls for caution."""
     letters = list("nnnnn")
     if sn < 12.0 and rng.random() < 0.4:
         letters[0] = "N"
@@ -215,7 +223,7 @@ def _flag(star: Star, sn: float, rng: np.random.Generator) -> str:
 
 
 def _inside(labels: Mapping[str, Any]) -> bool:
-    """Whether SSPP would give these values at all."""
+    """Return whether the labels are in the ranges of SSPP, with a margin of 0.2 dex in logg."""
     bounds = (
         ("TEFF", SSPP_TEFF_RANGE_K),
         ("LOGG", (SSPP_LOGG_RANGE[0] - 0.2, SSPP_LOGG_RANGE[1] + 0.2)),

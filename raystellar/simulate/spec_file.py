@@ -1,8 +1,8 @@
 """Write spec-PLATE-MJD-FIBER.fits files in the layout of the SDSS "lite" spectra of run2d 26.
 
-Headers are rendered once; each file patches its values in the bytes, and is written by one call. The traps of
-the real files are kept: RA and DEC of the primary header are the plate's centre, the target is PLUG_RA and
-PLUG_DEC, and RUN2D stands in HDU2 only.
+astropy renders each header once, as a template. Every file replaces values in the bytes of the templates and is written
+by one call. The files have the traps of real ones: RA and DEC of the primary header are the centre of the plate,
+PLUG_RA and PLUG_DEC are the target, and RUN2D is in HDU2 only.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from raystellar.schema import FITS_BLOCK, FITS_CARD
 from raystellar.simulate.instrument import SimulatedSpectrum
 from raystellar.simulate.specobj import array_type, dtype, layout, specobj_row, spzline_rows
 from raystellar.simulate.spectro1d import Fibre, specobj_id
+from raystellar.spectra.record import LATTICE_STEP
 
 COADD = (
     ("flux", "E"),
@@ -29,6 +30,7 @@ COADD = (
     ("sky", "E"),
     ("model", "E"),
 )
+"""Columns of HDU1 and their FITS formats."""
 
 PRIMARY: tuple[tuple[str, Any, str], ...] = (
     ("TAI", 0.0, "1st row - Number of seconds since Nov 17 1858"),
@@ -116,49 +118,51 @@ PRIMARY: tuple[tuple[str, Any, str], ...] = (
     ("NEXP", 8, "Number of individual exposures"),
     *((f"EXPID{i + 1:02d}", f"{'br'[i // 4]}1-{2591 + i % 4:08d}-00002595-00002596", "") for i in range(8)),
 )
-"""Cards of the primary header: name, value of the template, comment. Those which differ are patched."""
+"""Cards of the primary header: name, value in the template, comment. ``primary_values`` has the values that vary."""
 
 
 class Template:
-    """A header in bytes, padded to blocks, whose values can be changed in place."""
+    """The bytes of a header, padded to blocks, in which values can be replaced."""
 
     def __init__(self, cards: list[tuple[str, Any, str]]) -> None:
         header = fits.Header([fits.Card(*card) for card in cards])
         self.text = header.tostring().encode("ascii")
-        self.places = {name: FITS_CARD * i for i, name in enumerate(header) if name != "COMMENT"}
+        self.offsets = {name: FITS_CARD * i for i, name in enumerate(header) if name != "COMMENT"}
 
     def fill(self, values: dict[str, Any]) -> bytes:
-        """Return the header with these values; a string must be as long as that of the template."""
+        """Return the header with these values; a string must be as long as the string in the template."""
         text = bytearray(self.text)
         for name, value in values.items():
-            start = self.places[name] + 10
+            start = self.offsets[name] + 10
             field = f"'{value:<8}'" if isinstance(value, str) else f"{value!r:>20}".replace("e", "E")
             text[start : start + len(field)] = field.encode("ascii")
         return bytes(text)
 
 
 def spec_name(plate: int, mjd: int, fiberid: int) -> str:
-    """Return the file name of one spectrum."""
+    """Return the name of the file of a spectrum."""
     return f"spec-{plate:04d}-{mjd:05d}-{fiberid:04d}.fits"
 
 
-def write_spec(path: str, target: Fibre, spectrum: SimulatedSpectrum) -> int:
-    """Write one spectrum, complete or not at all, and return the bytes of the file.
+def write_spec(path: str, fibre: Fibre, spectrum: SimulatedSpectrum) -> int:
+    """Write the file of a spectrum whole or not at all, and return its size [bytes].
 
     Raises
     ------
     OutputError : the file cannot be written
     """
-    return write_atomic(path, spec_bytes(target, spectrum))
+    content = spec_bytes(fibre, spectrum)
+    places.write_bytes(path, content, durable=False)  # a plate has hundreds of files; its part marks that all are there
+    return len(content)
 
 
-def spec_bytes(target: Fibre, spectrum: SimulatedSpectrum) -> bytes:
-    """Return the whole file of one spectrum."""
-    coadd, specobj, spzline = coadd_table(spectrum), specobj_row(target, spectrum), spzline_rows(target)
+def spec_bytes(fibre: Fibre, spectrum: SimulatedSpectrum) -> bytes:
+    """Return the content of the file of a spectrum."""
+    coadd, specobj, spzline = coadd_table(spectrum), specobj_row(fibre, spectrum), spzline_rows(fibre)
     primary, coadd_header, specobj_header, spzline_header = _templates()
     return b"".join(
         (
-            primary.fill(primary_values(target, spectrum.k0)),
+            primary.fill(primary_values(fibre, spectrum.k0)),
             coadd_header.fill({"NAXIS2": len(coadd)}),
             _padded(coadd.tobytes()),
             specobj_header.text,
@@ -170,48 +174,38 @@ def spec_bytes(target: Fibre, spectrum: SimulatedSpectrum) -> bytes:
 
 
 def coadd_table(spectrum: SimulatedSpectrum) -> np.ndarray:
-    """Return HDU1 as a big-endian record array."""
+    """Return the rows of HDU1 (n,), big-endian."""
     table = np.empty(len(spectrum.flux), dtype=[(name, dtype(form)) for name, form in COADD])
     for name, _ in COADD:
         table[name] = getattr(spectrum, name)
     return table
 
 
-def primary_values(target: Fibre, k0: int) -> dict[str, Any]:
-    """Return the cards of the primary header that differ from file to file."""
+def primary_values(fibre: Fibre, k0: int) -> dict[str, Any]:
+    """Return the values of the primary header that vary from file to file."""
     return {
-        "TAI": (target.mjd + 0.25) * 86400.0,
-        "RA": round(target.plate_ra, 6),
-        "DEC": round(target.plate_dec, 6),
-        "RADEG": round(target.plate_ra, 4),
-        "DECDEG": round(target.plate_dec, 4),
-        "MJD": target.mjd,
-        "MJDLIST": f"{target.mjd:05d}",
-        "PLATEID": target.plate,
-        "TILEID": target.plate,
-        "MAPID": target.mjd,
-        "NAME": f"{target.plate:04d}-{target.mjd:05d}-01",
-        "COEFF0": round(k0 * 1e-4, 4),
-        "PLUG_RA": round(target.ra, 6),
-        "PLUG_DEC": round(target.dec, 6),
-        "FIBERID": target.fiberid,
-        "SPEC_ID": f"{specobj_id(target):>22}",
+        "TAI": (fibre.mjd + 0.25) * 86400.0,
+        "RA": round(fibre.plate_ra, 6),
+        "DEC": round(fibre.plate_dec, 6),
+        "RADEG": round(fibre.plate_ra, 4),
+        "DECDEG": round(fibre.plate_dec, 4),
+        "MJD": fibre.mjd,
+        "MJDLIST": f"{fibre.mjd:05d}",
+        "PLATEID": fibre.plate,
+        "TILEID": fibre.plate,
+        "MAPID": fibre.mjd,
+        "NAME": f"{fibre.plate:04d}-{fibre.mjd:05d}-01",
+        "COEFF0": round(k0 * LATTICE_STEP, 4),
+        "PLUG_RA": round(fibre.ra, 6),
+        "PLUG_DEC": round(fibre.dec, 6),
+        "FIBERID": fibre.fiberid,
+        "SPEC_ID": f"{specobj_id(fibre):>22}",
     }
-
-
-def write_atomic(path: str, content: bytes) -> int:
-    """Write ``content`` to a temporary name in the same folder, rename it, and return the bytes.
-
-    Raises
-    ------
-    OutputError : the file cannot be written
-    """
-    places.write_bytes(path, content, durable=False)  # thousands a plate, and the plate is marked when all are there
-    return len(content)
 
 
 @functools.lru_cache(maxsize=1)
 def _templates() -> tuple[Template, Template, Template, Template]:
+    """Return the templates of the four headers of a spec file."""
     primary: list[tuple[str, Any, str]] = [
         ("SIMPLE", True, "conforms to FITS standard"),
         ("BITPIX", 8, "array data type"),
@@ -228,6 +222,7 @@ def _templates() -> tuple[Template, Template, Template, Template]:
 
 
 def _table_cards(columns: Any, rows: int, name: str) -> list[tuple[str, Any, str]]:
+    """Return the cards of the header of a binary table."""
     width = sum(np.dtype(array_type(form)).itemsize for _, form in columns)
     cards: list[tuple[str, Any, str]] = [
         ("XTENSION", "BINTABLE", "binary table extension"),
@@ -245,4 +240,5 @@ def _table_cards(columns: Any, rows: int, name: str) -> list[tuple[str, Any, str
 
 
 def _padded(data: bytes) -> bytes:
+    """Return ``data``, padded with zeros to whole blocks."""
     return data + b"\0" * (-len(data) % FITS_BLOCK)

@@ -1,6 +1,6 @@
-"""What the pipeline found in one spectrum, as spec files and spZbest give it: class, redshift, lines.
+"""Rows of the SPECOBJ and SPZLINE tables, the results of the pipeline in spec and spZbest files.
 
-The columns are those of the real files (``specobj.json``).
+The columns are those of real files, listed in ``specobj.json``.
 """
 
 from __future__ import annotations
@@ -13,43 +13,44 @@ from typing import Any
 
 import numpy as np
 
-from raystellar.simulate.instrument import SimulatedSpectrum
+from raystellar.simulate.instrument import SimulatedSpectrum, spectrograph
 from raystellar.simulate.spectro1d import Fibre, specobj_id
+from raystellar.spectra.record import LATTICE_STEP
 
 SN_BANDS = ((3800.0, 4000.0), (4000.0, 5500.0), (5500.0, 6900.0), (6900.0, 8200.0), (8200.0, 9220.0))
-"""Where SN_MEDIAN is taken, about ugriz [A]."""
+"""Bands in which SN_MEDIAN is computed, about ugriz [A]."""
 
 
 @functools.lru_cache(maxsize=1)
 def layout() -> dict[str, Any]:
-    """Return ``specobj.json``: the columns of HDU2 ("specobj") and HDU3 ("spzline"), and the fitted lines."""
+    """Return the content of ``specobj.json``: the columns of HDU2 ("specobj") and HDU3 ("spzline"), and the lines."""
     text = resources.files("raystellar.simulate").joinpath("specobj.json").read_text(encoding="utf-8")
     content: dict[str, Any] = json.loads(text)
     return content
 
 
-def specobj_row(target: Fibre, spectrum: SimulatedSpectrum | None) -> np.ndarray:
-    """Return HDU2: one big-endian record; without a spectrum, what only depends on the target."""
+def specobj_row(fibre: Fibre, spectrum: SimulatedSpectrum | None) -> np.ndarray:
+    """Return the row of HDU2 (1,), big-endian; without a spectrum only the values that depend on the fibre."""
     row = _empty_row().copy()
-    one = row[0]
-    for name, value in _target_values(target).items():
-        one[name] = _spaced(value, row.dtype[name].itemsize) if isinstance(value, str) else value
+    record = row[0]
+    for name, value in _fibre_values(fibre).items():
+        record[name] = _spaced(value, row.dtype[name].itemsize) if isinstance(value, str) else value
     if spectrum is not None:
         for name, value in _spectrum_values(spectrum).items():
-            one[name] = value
+            record[name] = value
     return row
 
 
-def spzline_rows(target: Fibre) -> np.ndarray:
-    """Return HDU3: the lines that were looked for, as big-endian records."""
+def spzline_rows(fibre: Fibre) -> np.ndarray:
+    """Return the rows of HDU3 (lines,), big-endian: the emission lines that the pipeline looks for."""
     rows = _spzline_template().copy()
-    rows["PLATE"], rows["MJD"], rows["FIBERID"] = target.plate, target.mjd, target.fiberid
-    rows["LINEZ"] = target.z
+    rows["PLATE"], rows["MJD"], rows["FIBERID"] = fibre.plate, fibre.mjd, fibre.fiberid
+    rows["LINEZ"] = fibre.z
     return rows
 
 
 def array_type(form: str) -> tuple[str, tuple[int, ...]]:
-    """Return NumPy type and shape of one FITS column format."""
+    """Return the NumPy type and shape of a FITS column format."""
     count = int(form[:-1] or 1)
     if form.endswith("A"):
         return f"S{count}", ()
@@ -57,37 +58,38 @@ def array_type(form: str) -> tuple[str, tuple[int, ...]]:
 
 
 def dtype(code: str) -> str:
-    """Return NumPy type of one letter of a FITS column format."""
+    """Return the NumPy type of the letter of a FITS column format."""
     return {"E": ">f4", "D": ">f8", "J": ">i4", "I": ">i2", "K": ">i8", "B": "u1"}[code]
 
 
-def _target_values(target: Fibre) -> dict[str, Any]:
-    ra, dec = math.radians(target.ra), math.radians(target.dec)
-    elodie, kind = target.elodie, "SKY" if target.sky else "NONLEGACY"
+def _fibre_values(fibre: Fibre) -> dict[str, Any]:
+    """Return the values of HDU2 that depend on the fibre."""
+    ra, dec = math.radians(fibre.ra), math.radians(fibre.dec)
+    elodie, kind = fibre.elodie, "SKY" if fibre.sky else "NONLEGACY"
     return {
-        "PLATE": target.plate,
-        "TILE": target.plate,
-        "MJD": target.mjd,
-        "FIBERID": target.fiberid,
-        "PLUG_RA": target.ra,
-        "PLUG_DEC": target.dec,
+        "PLATE": fibre.plate,
+        "TILE": fibre.plate,
+        "MJD": fibre.mjd,
+        "FIBERID": fibre.fiberid,
+        "PLUG_RA": fibre.ra,
+        "PLUG_DEC": fibre.dec,
         "CX": math.cos(dec) * math.cos(ra),
         "CY": math.cos(dec) * math.sin(ra),
         "CZ": math.sin(dec),
-        "SPECPRIMARY": int(target.primary),
-        "SPECSEGUE": int(target.primary),
-        "SPECSEGUE1": int(target.primary),
-        "SPECOBJID": f"{specobj_id(target):>22}",
-        "PLATEID": f"{specobj_id(target, with_fibre=False):>19}",
+        "SPECPRIMARY": int(fibre.primary),
+        "SPECSEGUE": int(fibre.primary),
+        "SPECSEGUE1": int(fibre.primary),
+        "SPECOBJID": f"{specobj_id(fibre):>22}",
+        "PLATEID": f"{specobj_id(fibre, with_fibre=False):>19}",
         "SOURCETYPE": kind,
-        "TARGETTYPE": "SKY" if target.sky else "SCIENCE",
-        "SECTARGET": 16 if target.sky else 2,
-        "SPECTROGRAPHID": 1 if target.fiberid <= 320 else 2,
-        "CLASS": target.object_class,
-        "SUBCLASS": target.subclass,
-        "Z": target.z,
-        "Z_ERR": target.z_err,
-        "ZWARNING": target.zwarning,
+        "TARGETTYPE": "SKY" if fibre.sky else "SCIENCE",
+        "SECTARGET": 16 if fibre.sky else 2,
+        "SPECTROGRAPHID": spectrograph(fibre.fiberid),
+        "CLASS": fibre.object_class,
+        "SUBCLASS": fibre.subclass,
+        "Z": fibre.z,
+        "Z_ERR": fibre.z_err,
+        "ZWARNING": fibre.zwarning,
         "ELODIE_FILENAME": elodie.name + ".fits",
         "ELODIE_OBJECT": elodie.name,
         "ELODIE_TEFF": elodie.teff,
@@ -99,6 +101,7 @@ def _target_values(target: Fibre) -> dict[str, Any]:
 
 
 def _spectrum_values(spectrum: SimulatedSpectrum) -> dict[str, Any]:
+    """Return the values of HDU2 that are measured on the spectrum."""
     good = spectrum.ivar > 0
     loglam = spectrum.loglam[good]
     sn = spectrum.flux[good] * np.sqrt(spectrum.ivar[good])
@@ -107,7 +110,7 @@ def _spectrum_values(spectrum: SimulatedSpectrum) -> dict[str, Any]:
     return {
         "WAVEMIN": ends[0],
         "WAVEMAX": ends[1],
-        "WCOVERAGE": 1e-4 * len(loglam),
+        "WCOVERAGE": LATTICE_STEP * len(loglam),
         "SN_MEDIAN_ALL": spectrum.sn_median,
         "SN_MEDIAN": [np.median(sn[a:b]) if b > a else 0.0 for a, b in edges],
         "DOF": max(len(loglam) - 10, 0),
@@ -118,7 +121,7 @@ def _spectrum_values(spectrum: SimulatedSpectrum) -> dict[str, Any]:
 
 @functools.lru_cache(maxsize=1)
 def _empty_row() -> np.ndarray:
-    """One row of HDU2 with what is the same in all files."""
+    """Return a row of HDU2 (1,) with the values that all files share."""
     row = np.zeros(1, dtype=[(name, *array_type(form)) for name, form in layout()["specobj"]])
     constant = {
         "SURVEY": "segue1",
@@ -164,16 +167,17 @@ def _empty_row() -> np.ndarray:
 
 @functools.lru_cache(maxsize=1)
 def _spzline_template() -> np.ndarray:
+    """Return the rows of HDU3 with the values that all files share."""
     lines = layout()["lines"]
     rows = np.zeros(len(lines), dtype=[(name, *array_type(form)) for name, form in layout()["spzline"]])
     rows["LINENAME"] = [name.ljust(13).encode() for name, _ in lines]
     rows["LINEWAVE"] = [wave for _, wave in lines]
     for name in rows.dtype.names or ():
         if name.endswith("_ERR") or name == "LINECHI2":
-            rows[name] = -1.0  # not fitted: there is no emission in these stars
+            rows[name] = -1.0  # the lines are not fitted, because these stars have no emission
     return rows
 
 
 def _spaced(text: str, width: int) -> bytes:
-    """Pad with spaces, as IDL does; astropy strips them."""
+    """Return ``text`` in ASCII, padded with spaces as IDL does; astropy strips them."""
     return text[:width].ljust(width).encode("ascii")

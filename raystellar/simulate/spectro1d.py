@@ -1,7 +1,7 @@
-"""What the SDSS pipeline says of a fibre: class, subclass, redshift, the nearest ELODIE star, and warnings.
+"""Results of the SDSS pipeline for a fibre: class, subclass, redshift, nearest ELODIE star, and warnings.
 
-Its faults are simulated too: a sky fibre is as likely a STAR as not and only ZWARNING bit 0 and SOURCETYPE tell,
-and its velocities are 7.3 km/s too low.
+The simulated pipeline has the faults of the real one. A sky fibre has the class STAR about as often as not, and only
+ZWARNING bit 0 and SOURCETYPE tell that it is sky. Velocities are 7.3 km/s too low.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from raystellar.spectra.bitmasks import ZWARNING_NEGATIVE_MODEL, ZWARNING_SKY, Z
 from raystellar.spectra.record import SPEED_OF_LIGHT_KM_S
 
 VELOCITY_OFFSET_KM_S = -7.3
-"""What the pipeline's velocities lack. Source: Lee et al. 2008, AJ 136, 2022."""
+"""Offset of the velocities of the pipeline from the true ones. Source: Lee et al. 2008, AJ 136, 2022."""
 
 VELOCITY_ERROR_KM_S = 10.0
-"""Error of the pipeline's redshift of a star at S/N 35."""
+"""Error of the redshift of a star at S/N 35, as a velocity."""
 
 SUBCLASSES = (
     (3900.0, "K7"),
@@ -35,58 +35,93 @@ SUBCLASSES = (
     (7300.0, "A0p"),
     (8200.0, "A0"),
 )
-"""Lowest temperature [K] of the templates that the pipeline knows."""
+"""Lowest temperature [K] and subclass of each template of the pipeline."""
 
 SKY_CLASSES = (("STAR", ("T2", "L2", "WD", "L1", "K5")), ("GALAXY", ("",)), ("QSO", ("",)))
+"""Classes that the pipeline gives to sky fibres, each with its subclasses."""
 
 
 @dataclass(frozen=True)
 class Elodie:
-    """The star of the ELODIE library which fits best, as the ELODIE_* columns give it."""
+    """The best-fitting star of the ELODIE library, as in the ELODIE_* columns."""
 
     name: str
+    """Name of the star."""
+
     teff: float
+    """Effective temperature [K]."""
+
     logg: float
+    """log10 of the surface gravity [cm/s2]."""
+
     feh: float
+    """[Fe/H] [dex]."""
+
     z: float
+    """Redshift of the spectrum by this star."""
+
     z_err: float
+    """Error of the redshift."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fibre:
-    """One fibre of a plate: where it points, and what the pipeline makes of it."""
+    """A fibre of a plate: its position on the sky, and the results of the pipeline for its spectrum."""
 
     plate: int
+    """Number of the plate."""
+
     mjd: int
+    """Modified Julian date of the observation [d]."""
+
     fiberid: int
+    """Number of the fibre on the plate, 1 to 640."""
+
     ra: float
     """Right ascension of the fibre [deg]."""
+
     dec: float
     """Declination of the fibre [deg]."""
+
     plate_ra: float
-    """Right ascension of the plate's centre [deg]: what RA of the primary header is."""
+    """Right ascension of the centre of the plate [deg], the RA of primary headers."""
+
     plate_dec: float
-    """Declination of the plate's centre [deg]."""
+    """Declination of the centre of the plate [deg], the DEC of primary headers."""
+
     sky: bool = False
-    """The fibre looks at empty sky."""
+    """Whether the fibre observes empty sky."""
+
     primary: bool = True
-    """The best spectrum of its object."""
+    """Whether this is the best spectrum of its object."""
+
     object_class: str = "STAR"
+    """Class, e.g. ``STAR``."""
+
     subclass: str = ""
+    """Subclass, e.g. ``F9``."""
+
     z: float = 0.0
+    """Redshift."""
+
     z_err: float = 0.0
+    """Error of the redshift."""
+
     zwarning: int = 0
+    """Bits of ZWARNING."""
+
     elodie: Elodie = field(default=Elodie("", 0.0, 0.0, 0.0, 0.0, 0.0))
+    """Best-fitting star of the ELODIE library."""
 
 
-def specobj_id(target: Fibre, with_fibre: bool = True) -> int:
-    """Return SPECOBJID, or PLATEID without the fibre: the bit fields of SDSS-III for run2d 26."""
-    fibre = target.fiberid if with_fibre else 0
-    return (target.plate << 50) | (fibre << 38) | ((target.mjd - 50000) << 24) | (26 << 10)
+def specobj_id(fibre: Fibre, with_fibre: bool = True) -> int:
+    """Return SPECOBJID, or PLATEID without the fibre, as the bit fields of SDSS-III for run2d 26."""
+    fiberid = fibre.fiberid if with_fibre else 0
+    return (fibre.plate << 50) | (fiberid << 38) | ((fibre.mjd - 50000) << 24) | (26 << 10)
 
 
 def classify_star(star: Star, rng: np.random.Generator) -> dict[str, object]:
-    """Return the fields of ``Fibre`` that the pipeline finds for a star."""
+    """Return the results of the pipeline for a star, as fields of ``Fibre``."""
     growth = math.sqrt(35.0 / star.sn)
     guess = star.teff + 120.0 * growth * rng.standard_normal()
     subclass = [name for bound, name in SUBCLASSES if guess >= bound or name == "K7"][-1]
@@ -104,7 +139,7 @@ def classify_star(star: Star, rng: np.random.Generator) -> dict[str, object]:
 
 
 def classify_sky(rng: np.random.Generator) -> dict[str, object]:
-    """Return the fields of ``Fibre`` that the pipeline finds for a sky fibre: nonsense with a warning."""
+    """Return the results of the pipeline for a sky fibre, as fields of ``Fibre``: nonsense with a warning."""
     u = rng.random()
     name, subclasses = SKY_CLASSES[0 if u < 0.41 else 1 if u < 0.71 else 2]
     z = rng.normal(0.0, 0.003) if name == "STAR" else rng.uniform(0.0, 1.0 if name == "GALAXY" else 7.0)
@@ -123,7 +158,7 @@ def classify_sky(rng: np.random.Generator) -> dict[str, object]:
 
 
 def _elodie(star: Star, velocity: float, growth: float, rng: np.random.Generator) -> Elodie:
-    """Return the nearest of a coarse library; a star never agrees with it exactly."""
+    """Return a star of the library near to ``star``; the library is coarse, so the two never agree exactly."""
     teff = 10 * round((star.teff + 130.0 * rng.standard_normal()) / 10.0)
     logg, feh = star.logg + 0.25 * rng.standard_normal(), star.feh + 0.2 * rng.standard_normal()
     z = (velocity + 4.0 * growth * rng.standard_normal()) / SPEED_OF_LIGHT_KM_S
