@@ -1,17 +1,21 @@
-"""How an actor gets the bytes of spectra that lie on no mounted disk, before it needs them.
+"""Files on servers, requested before their reader needs them.
 
-Of a spec file the first 220 KiB hold all that is read, while full files have up to 3.2 MB: each file is asked for
-its head, and for the rest only by a reader that needs more. Requests run ahead of the reader, some at a time.
-What a server may do better next time (5xx, 429, silence, a body cut off) is tried again, waiting twice as long
-each time; what it will not (404, 403) is not. A file that cannot be had is one reject, and never ends a job, unless
-the server or the disk is gone: rejects are final, and an outage must not turn a survey into them.
+Only the first 220 KiB of a spec file are read, while full files have up to 3.2 MB. Therefore the first request asks for
+the head of a file, and further requests are made only for a reader that needs more. Requests run ahead of the reader,
+several at a time.
 
-An outage is when so many files in a row (``give_up_after``), or all of a shard, failed for a cause that may pass: one
-of those that are tried again, or a disk's (EIO, a stale handle, a file or folder that was there when it was listed).
-Then the job ends before that shard is written, and the same command goes on with it.
+A request that may succeed later (after 5xx, 429, silence, or a body that is cut off) is repeated, and the pause doubles
+with every try. A request that cannot succeed (404, 403) is not repeated. A file that cannot be fetched is one reject
+and does not end the job, except in an outage of the server or disk: rejects are final, and an outage must not turn a
+survey into rejects.
+
+An outage is assumed when ``give_up_after`` files in a row, or all files of a shard, failed for a cause that may pass.
+This is a cause after which a request is repeated, or the failure of a disk: EIO, a stale handle, or the absence of a
+file or folder that existed when it was listed. Then the job ends before the shard is written, and the same command
+continues it.
 
 ========================================================  ================================================
-reason of a SpectrumError of the stage ``fetch``          tried again
+reason of a SpectrumError of the stage ``fetch``          repeated
 ========================================================  ================================================
 not found, forbidden, no credentials, bad address         no
 web page in place of the file, wrong range, http STATUS   no
@@ -47,46 +51,45 @@ from raystellar.files.requests import Piece, Refused, Remote, remote
 T = TypeVar("T")
 
 PIECE_BYTES = 1 << 23
-"""What one request of the rest of a large file asks for [bytes]."""
+"""Size of one request for the rest of a large file [bytes]."""
 
 PIECES_AT_ONCE = 4
-"""Requests for one large file at a time."""
-
+"""Number of requests for one large file at a time."""
 
 PASSING = frozenset(
     {errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.ENODEV, errno.EHOSTDOWN, errno.ENXIO}
 )
-"""Errors of the system by which a disk may be gone for a time."""
+"""System errors of a disk that may be absent for a time."""
 
 GONE = frozenset({errno.ENOENT, errno.ENOTDIR})
-"""Errors by which a mounted disk may be gone: what is on it was there when it was listed."""
+"""System errors that mean an absent disk if its files existed when they were listed."""
 
 MAX_WAIT_S = 60.0
-"""Longest pause before another try, whatever the server asks for."""
+"""Longest pause before another try, even if the server asks for a longer one [s]."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FetchConfig:
-    """How spectra are fetched from servers. Nothing here changes a result."""
+    """Settings of the requests to servers; they never change a result."""
 
     concurrency: int = 32
-    """Requests in flight, and heads of files in memory, for each actor."""
+    """Number of requests at a time, and of heads of files in memory, for each actor."""
 
     retries: int = 4
-    """Further tries of a request that may succeed later."""
+    """Number of further tries of a request that may succeed later."""
 
     backoff_s: float = 1.0
-    """Pause before the second try [s]; doubles with each, and each is shortened by up to a half, at random."""
+    """Pause before the second try [s]. It doubles with every try, and is shortened at random by up to a half."""
 
     timeout_s: float = 60.0
-    """Longest time of one request, from the connection to the last byte [s]; requests ask for 8 MiB at most."""
+    """Longest time of one request of at most 8 MiB, from the connection to the last byte [s]."""
 
     head_bytes: int = 220 << 10
-    """Asked for at first of each file [bytes]: all of a lite one, and the 211 kB that are read of a full one."""
+    """Size of the first request for a file [bytes]: all of a lite file, and the 211 kB of a full file that are read."""
 
     give_up_after: int = 100
-    """So many files in a row that a server or disk failed to give are taken for an outage, which ends the job; so are
-    all files of a shard. 0: never."""
+    """Number of failed files in a row that count as an outage of the server or disk, which ends the job. All files of a
+    shard count as an outage, too. 0: failed files never end the job."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.concurrency <= 100:
@@ -104,13 +107,13 @@ class FetchConfig:
 
 
 class Fetcher:
-    """Fetches files; one for each actor. Costs nothing until it is used, and may then no longer be sent elsewhere."""
+    """A fetcher of files, one for each actor. It costs nothing before its first use, and cannot be pickled after it."""
 
     def __init__(self, config: FetchConfig | None = None) -> None:
         self.config = config or FetchConfig()
         self._remotes: dict[str, Remote] = {}
         self._failed = 0
-        self._last = ""
+        self._last_failure = ""
 
     def __enter__(self) -> Fetcher:
         return self
@@ -119,26 +122,26 @@ class Fetcher:
         self.close()
 
     def close(self) -> None:
-        """Close all connections; it can be used again."""
+        """Close all connections. The fetcher can be used again."""
         while self._remotes:
             self._remotes.popitem()[1].close()
 
     def stream(self, paths: Iterable[str]) -> Iterator[tuple[str, RemoteFile | SpectrumError | None]]:
-        """Yield each path with its file, in their order, while the next ones are on their way.
+        """Yield each path with its file, in the order of the paths, while the next files are on their way.
 
-        A path on a mounted disk comes with None: its reader opens it. A file that cannot be had comes with the
-        SpectrumError that says why. No more than ``concurrency`` heads are in memory, that of the reader included.
+        A path on a mounted disk comes with None, as its reader opens the file. A path whose file cannot be fetched
+        comes with the SpectrumError. At most ``concurrency`` heads are in memory, including the one in use.
 
         Raises
         ------
-        InputError : a protocol is not known
+        InputError : the protocol of a path is not known
         """
         ahead: deque[tuple[str, Future[RemoteFile] | None]] = deque()
         coming = iter(paths)
         try:
             while True:
                 while len(ahead) < self.config.concurrency and (path := next(coming, None)) is not None:
-                    ahead.append((path, self._announce(path)))
+                    ahead.append((path, self._request_head(path)))
                 if not ahead:
                     return
                 path, future = ahead.popleft()
@@ -148,12 +151,12 @@ class Fetcher:
                 if future is not None:
                     future.cancel()
 
-    def _announce(self, path: str) -> Future[RemoteFile] | None:
-        """Ask for the head of a file: of a server, or of the system, which brings it from the disk meanwhile."""
+    def _request_head(self, path: str) -> Future[RemoteFile] | None:
+        """Ask a server for the head of a file, or the operating system to load it from the disk in the meantime."""
         if not places.is_local(path):
             return self.ask_head(path)
         if hasattr(os, "posix_fadvise"):
-            with contextlib.suppress(OSError):  # whoever reads it says why
+            with contextlib.suppress(OSError):  # the reader of the file reports the error
                 handle = os.open(places.local_path(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
                 try:
                     os.posix_fadvise(handle, 0, self.config.head_bytes, os.POSIX_FADV_WILLNEED)
@@ -162,54 +165,62 @@ class Fetcher:
         return None
 
     def seen(self, path: str, error: SpectrumError | None) -> None:
-        """Note that a file was read, on a disk or a server, or why it was not.
+        """Record the outcome of reading a file on a disk or a server: an error, or None for success.
 
         Raises
         ------
         InputError : ``give_up_after`` files in a row failed for a cause that may pass
         """
-        if error is None or not _passing(error, places.is_local(path)):
+        if error is None or not _may_pass(error, places.is_local(path)):
             self._failed = 0
             return
         self._failed += 1
-        self._last = f"{path} ({error.reason}: {error.detail})"
+        self._last_failure = f"{path} ({error.reason}: {error.detail})"
         self.check(self.config.give_up_after)
 
     def check(self, files: int) -> None:
         """Raise InputError where the last ``files`` files all failed for a cause that may pass."""
         if self.config.give_up_after and self._failed >= files:
             raise InputError(
-                f"files cannot be read any more ({self._failed} in a row), the last of them {self._last}; run the "
-                "same command again when the server or disk answers, or with --set fetch.give_up_after=0 to reject them"
+                f"files can no longer be read ({self._failed} in a row), the last of them {self._last_failure}; run "
+                "the same command again when the server or disk answers, or with --set fetch.give_up_after=0 to reject "
+                "the files"
             )
 
     def fetch(self, path: str) -> RemoteFile:
-        """Return one file.
+        """Return one file, with its head.
 
         Raises
         ------
-        SpectrumError : stage fetch, where it cannot be had
+        SpectrumError : stage fetch; the file cannot be fetched
         """
         return self.ask_head(path).result()
 
     def ask_head(self, path: str, size: int = 0) -> Future[RemoteFile]:
-        """Ask for the first ``size`` bytes of a file; the result, or SpectrumError as of ``fetch``, comes later."""
+        """Ask for the first ``size`` bytes of a file, or ``head_bytes`` if 0.
+
+        The result comes later: the file, or a SpectrumError as in ``fetch``.
+        """
         return self._start(self._head(path, size or self.config.head_bytes))
 
     def size(self, path: str) -> int:
-        """Return the bytes of a file.
+        """Return the size of a file [bytes].
 
         Raises
         ------
-        SpectrumError : stage fetch, where they cannot be had
+        SpectrumError : stage fetch; the size is not known
         """
         source = self._remote(path)
         return self._start(self._again(lambda: source.size(path), 1)).result()
 
     def ask(self, path: str, start: int, end: int, ranges: bool = True) -> Future[bytes]:
-        """Ask for the bytes from ``start`` up to ``end`` of a file that has so many, some pieces at a time.
+        """Ask for the bytes from ``start`` to before ``end`` of a file that has at least ``end`` bytes.
 
-        The result comes later: the bytes, or SpectrumError of the stage fetch where they cannot be had.
+        The result comes later: the bytes, or a SpectrumError of the stage fetch.
+
+        Parameters
+        ----------
+        ranges : the server sends parts of files, so that a long range is requested in pieces, several at a time
         """
         return self._start(self._pieces(path, start, end, PIECE_BYTES if ranges else end - start))
 
@@ -227,20 +238,20 @@ class Fetcher:
         return RemoteFile(self, path, await self._again(lambda: source.get(path, 0, asked), 1), asked)
 
     async def _pieces(self, path: str, start: int, end: int, step: int) -> bytes:
-        source, turns = self._remote(path), asyncio.Semaphore(PIECES_AT_ONCE)
+        source, slots = self._remote(path), asyncio.Semaphore(PIECES_AT_ONCE)
 
-        async def whole(first: int, last: int) -> Piece:
+        async def complete_piece(first: int, last: int) -> Piece:
             piece = await source.get(path, first, last)
             if len(piece.data) < last - first:
                 raise Refused("cut off", f"{len(piece.data)} of the {last - first} bytes from {first}", again=True)
             return piece
 
-        async def one(first: int) -> bytes:
+        async def data_from(first: int) -> bytes:
             last = min(first + step, end)
-            async with turns:
-                return (await self._again(lambda: whole(first, last), -(-step // PIECE_BYTES))).data
+            async with slots:
+                return (await self._again(lambda: complete_piece(first, last), -(-step // PIECE_BYTES))).data
 
-        return b"".join(await asyncio.gather(*map(one, range(start, end, step))))
+        return b"".join(await asyncio.gather(*map(data_from, range(start, end, step))))
 
     async def _again(self, request: Callable[[], Coroutine[Any, Any, T]], pieces: int) -> T:
         """Return the result of ``request()``, which is repeated while it fails for a cause that may pass.
@@ -290,8 +301,8 @@ def _result(future: Future[RemoteFile]) -> RemoteFile | SpectrumError:
         return error
 
 
-def _passing(error: SpectrumError, local: bool) -> bool:
-    """Return whether the cause of an error may pass: of a server that does not answer, or of a disk that is gone."""
+def _may_pass(error: SpectrumError, local: bool) -> bool:
+    """Return whether the cause of an error may pass: a server that does not answer, or a disk that is absent."""
     cause = error.__cause__
     while cause is not None:
         if isinstance(cause, Refused):

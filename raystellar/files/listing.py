@@ -1,4 +1,4 @@
-"""Which files of spectra the user named: files, folders, globs and lists of them, on a disk, on servers, on the web."""
+"""Files of spectra that the user named as files, folders, globs or lists, on disks, in object stores or on the web."""
 
 from __future__ import annotations
 
@@ -15,47 +15,48 @@ from raystellar.files.requests import WEB_PROTOCOLS
 from raystellar.schema import REJECTS_DIR
 
 SPECTRA_SUFFIXES = (".fits", ".fit", ".fits.gz", ".fit.gz", ".parquet")
-"""What counts as spectra when a folder is named; a file that is named itself is always taken."""
+"""Ends of the names of files of spectra in a folder. A file that is named itself may have any name."""
 
 COMPANIONS = ("spZbest-", "spZall-", "spZline-")
-"""Files beside the spectra of a plate that hold none."""
+"""Beginnings of the names of files beside the spectra of a plate that contain no spectra."""
 
 LIST_SUFFIXES = (".txt", ".lst", ".list")
-"""Files that hold one path a line."""
+"""Ends of the names of files that contain one path a line."""
 
 
-def expand(places: Iterable[str], *, listed: bool = False) -> Iterator[tuple[str, int]]:
-    """Yield (path, bytes) of every spectrum file that the user named.
+def expand(inputs: Iterable[str], *, listed: bool = False) -> Iterator[tuple[str, int]]:
+    """Yield (path, size) of every file of spectra that the user named; sizes in bytes, 0 where unknown.
 
-    A file on a web server, or one on any server that stands in a list, is taken at its word, with 0 bytes: to ask
-    for each of a million files would take hours. What is not there is found out when it is fetched.
+    Files on web servers, and files on other servers that a list contains, are not looked up, as requests for a million
+    files would take hours. An absent file is noticed when it is fetched.
 
     Parameters
     ----------
-    places : files, folders (searched to the bottom for FITS files), globs, and lists (``@FILE``, or a file whose
-        name ends in .txt, .lst or .list) with one such place a line; relative lines start at the list's folder
-    listed : the places stand in a list
+    inputs : files, folders (searched with their subfolders), globs, and lists of inputs. A list is a file with one
+        input a line, named as ``@FILE`` or with a name that ends in .txt, .lst or .list; relative paths in it start at
+        the folder of the list
+    listed : the inputs come from a list
 
     Raises
     ------
-    InputError : a file or folder does not exist or cannot be listed, a glob matches nothing
+    InputError : a file or folder does not exist or cannot be listed, or a glob matches nothing
     """
-    for place in places:
-        if place.startswith("@") or place.endswith(LIST_SUFFIXES):
-            yield from expand(_read_list(place.removeprefix("@")), listed=True)
-        elif is_local(place):
-            yield from _expand_local(local_path(place))
-        elif get_protocol(place) in WEB_PROTOCOLS:
-            yield _expand_web(place), 0
-        elif listed and _is_spectra(place):
-            yield place, 0
+    for path in inputs:
+        if path.startswith("@") or path.endswith(LIST_SUFFIXES):
+            yield from expand(_read_list(path.removeprefix("@")), listed=True)
+        elif is_local(path):
+            yield from _expand_local(local_path(path))
+        elif get_protocol(path) in WEB_PROTOCOLS:
+            yield _expand_web(path), 0
+        elif listed and _is_spectra(path):
+            yield path, 0
         else:
-            yield from _expand_remote(place)
+            yield from _expand_remote(path)
 
 
-def _read_list(place: str) -> Iterator[str]:
-    folder = place.rpartition("/")[0] or "."
-    for line in read_bytes(place).decode(errors="replace").splitlines():
+def _read_list(path: str) -> Iterator[str]:
+    folder = path.rpartition("/")[0] or "."
+    for line in read_bytes(path).decode(errors="replace").splitlines():
         line = line.strip()
         if line and not line.startswith("#"):
             absolute = "://" in line or line.startswith(("/", "~"))
@@ -84,7 +85,7 @@ def _expand_glob(pattern: str) -> Iterator[tuple[str, int]]:
 
 
 def _walk(folder: str, seen: set[str]) -> Iterator[tuple[str, int]]:
-    """Yield the FITS files below ``folder`` in order of their names; each real folder once, links or not."""
+    """Yield the files of spectra below ``folder`` in the order of their names; a folder with several links, once."""
     real = os.path.realpath(folder)
     if real in seen:
         return
@@ -103,7 +104,7 @@ def _walk(folder: str, seen: set[str]) -> Iterator[tuple[str, int]]:
 
 
 def _size(path: str) -> int:
-    """Return the bytes of a file; 0 where it is gone, or is none, as its reader will say."""
+    """Return the size of a file [bytes]; 0 where it is absent or no file, which its reader will report."""
     try:
         path.encode()
     except UnicodeEncodeError:
@@ -115,43 +116,48 @@ def _size(path: str) -> int:
 
 
 def _is_spectra(path: str) -> bool:
-    """Return whether the name is that of a file of spectra, as found in a folder."""
+    """Return whether a file in a folder contains spectra, by its name."""
     folder, _, name = path.rpartition("/")
     if name.startswith("part-") and folder.rpartition("/")[2] == REJECTS_DIR:
         return False
     return name.lower().endswith(SPECTRA_SUFFIXES) and not name.startswith((*COMPANIONS, "_"))
 
 
-def _expand_web(place: str) -> str:
-    """Return the address of a file; a folder is refused, for what a web server shows of one is for humans."""
-    path = place.partition("?")[0]
+def _expand_web(url: str) -> str:
+    """Return the URL of a file on a web server.
+
+    Raises
+    ------
+    InputError : the URL names a folder, whose page is written for humans, or is a glob
+    """
+    path = url.partition("?")[0]
     if "." in path.split("://", 1)[1].partition("/")[2].rpartition("/")[2] and "*" not in path:
-        return place
+        return url
     raise InputError(
-        f"{place} is no file, and a web server cannot be asked for a list of its files; "
+        f"{url} is no file, and a web server cannot be asked for a list of its files; "
         "give their addresses, one a line, in a text file (@paths.txt)"
     )
 
 
-def _expand_remote(place: str) -> Iterator[tuple[str, int]]:
-    remote, path = filesystem(place)
-    protocol = place.split("://", 1)[0]
-    pattern = any(sign in path for sign in "*?[")
-    none = True
-    with in_one_sentence(InputError, f"{place} cannot be listed"):
-        if _is_spectra(path) and not pattern:
-            found = iter([(path, int(remote.info(path).get("size") or 0))])
+def _expand_remote(url: str) -> Iterator[tuple[str, int]]:
+    remote, path = filesystem(url)
+    protocol = url.split("://", 1)[0]
+    is_glob = any(sign in path for sign in "*?[")
+    empty = True
+    with in_one_sentence(InputError, f"{url} cannot be listed"):
+        if _is_spectra(path) and not is_glob:
+            files = iter([(path, int(remote.info(path).get("size") or 0))])
         else:
-            found = _matching(remote, path) if pattern else _below(remote, path)
-        for name, size in found:
-            none = False
+            files = _matching(remote, path) if is_glob else _below(remote, path)
+        for name, size in files:
+            empty = False
             yield name if "://" in name else f"{protocol}://{name}", size
-    if none:
-        raise InputError(f"no spectra at {place}")
+    if empty:
+        raise InputError(f"no spectra at {url}")
 
 
 def _matching(remote: Any, pattern: str) -> Iterator[tuple[str, int]]:
-    """Yield the files that match a glob, and those below the folders that do."""
+    """Yield the files that match a glob, and the files of spectra below the folders that match it."""
     fixed = re.split(r"[*?[]", pattern, maxsplit=1)[0]
     matches = re.compile(glob_translate(pattern)).match
     for name, size in _files(remote, fixed):
@@ -162,7 +168,7 @@ def _matching(remote: Any, pattern: str) -> Iterator[tuple[str, int]]:
 
 
 def _below(remote: Any, folder: str) -> Iterator[tuple[str, int]]:
-    """Yield the files of spectra below a folder."""
+    """Yield the files of spectra below a folder, without hidden files and folders."""
     start = folder.rstrip("/") + "/"
     for name, size in _files(remote, start):
         if _is_spectra(name) and "/." not in name[len(start) - 1 :]:
@@ -170,8 +176,8 @@ def _below(remote: Any, folder: str) -> Iterator[tuple[str, int]]:
 
 
 def _files(remote: Any, start: str) -> Iterator[tuple[str, int]]:
-    """Yield name and bytes of all files whose names begin with ``start``, page by page: there may be millions."""
-    if hasattr(remote, "call_s3"):  # its own walk holds a whole folder at once, and some have no other
+    """Yield name and size of all files whose names begin with ``start``, page by page, as there may be millions."""
+    if hasattr(remote, "call_s3"):  # the walk of s3fs holds a whole folder in memory, and a survey may be one folder
         bucket, key, _ = remote.split_path(start)
         wanted = {"Bucket": bucket, "Prefix": key, **remote.req_kw}
         while True:

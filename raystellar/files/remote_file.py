@@ -1,4 +1,4 @@
-"""A file on a server, of which the head is here and the rest comes when it is asked for."""
+"""A file on a server, of which the first bytes are in memory and the others are requested when they are read."""
 
 from __future__ import annotations
 
@@ -7,114 +7,128 @@ import io
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from raystellar.errors import SpectrumError
 from raystellar.files.requests import Piece
 
-if TYPE_CHECKING:
-    from raystellar.files.fetcher import Fetcher
+MAX_REQUEST_BYTES = 1 << 30
+"""Largest number of bytes of one file that are requested at a time [bytes]."""
 
-MAX_BYTES = 1 << 30
-"""Most of one file that is held in memory [bytes]."""
+MIN_REQUEST_BYTES = 1 << 18
+"""Size of the request for a reader that wants less [bytes]; mostly the reader wants the following bytes next."""
+
+PARTS_KEPT = 24
+"""Number of the latest parts of one file that stay in memory for its reader."""
 
 
-LEAST_BYTES = 1 << 18
-"""Asked for where a reader wants less [bytes]: what it wants next mostly follows."""
+class Requester(Protocol):
+    """The requests that a file on a server makes of its fetcher, see ``fetcher.Fetcher``."""
 
+    def size(self, path: str) -> int:
+        """Return the size of a file [bytes]."""
 
-PIECES_KEPT = 24
-"""Parts of one file that are held for its reader, the youngest ones."""
+    def ask(self, path: str, start: int, end: int, ranges: bool = True) -> Future[bytes]:
+        """Ask for the bytes from ``start`` to before ``end`` of a file."""
+
+    def ask_head(self, path: str, size: int = 0) -> Future[RemoteFile]:
+        """Ask for the first ``size`` bytes of a file."""
 
 
 class RemoteFile:
-    """A file on a server, of which the head is here. For one reader at a time.
+    """A file on a server, of which the head is in memory; for one reader at a time.
 
     Attributes
     ----------
-    path : its address
-    head : its first bytes
-    complete : the head is all there is
+    path : address of the file
+    head : first bytes of the file
+    complete : the head is the whole file
     """
 
     __slots__ = ("_fetcher", "_parts", "_ranges", "_size", "complete", "head", "path")
 
-    def __init__(self, fetcher: Fetcher, path: str, piece: Piece, asked: int) -> None:
+    def __init__(self, fetcher: Requester, path: str, piece: Piece, asked: int) -> None:
         self._fetcher, self.path, self.head = fetcher, path, piece.data
         self._size, self._ranges = piece.size, piece.ranges
         self.complete = len(self.head) == piece.size if piece.size is not None else len(self.head) < asked
         if self.complete:
             self._size = len(self.head)
-        self._parts: deque[tuple[int, int, Future[bytes]]] = deque(maxlen=PIECES_KEPT)
+        self._parts: deque[tuple[int, int, Future[bytes]]] = deque(maxlen=PARTS_KEPT)
 
     def size(self) -> int:
-        """Return the bytes of the whole file.
+        """Return the size of the whole file [bytes].
 
         Raises
         ------
-        SpectrumError : stage fetch, where they cannot be had; so in all methods here
+        SpectrumError : stage fetch; the request failed. The other methods raise it, too
         """
         if self._size is None:
             self._size = self._fetcher.size(self.path)
         return self._size
 
     def read(self, start: int, end: int) -> bytes:
-        """Return the bytes from ``start`` up to ``end``, or up to the end of the file."""
+        """Return the bytes from ``start`` to before ``end``, or to the end of the file."""
         head = self.head[start:end]
         if self.complete or end <= len(self.head):
             return head
         start, end = max(start, len(self.head)), min(end, self.size())
         if start >= end:
             return head
-        first, part = self._part(start, end) or self._ask(start, max(end, start + LEAST_BYTES))
+        first, part = self._part(start, end) or self._ask(start, max(end, start + MIN_REQUEST_BYTES))
         return head + part.result()[start - first : end - first]
 
     def ahead(self, start: int, end: int) -> None:
-        """Ask for the bytes from ``start`` up to ``end`` now, as they are read soon."""
+        """Ask for the bytes from ``start`` to before ``end`` now, because they are read soon."""
         start, end = max(start, len(self.head)), min(end, self.size())
         if start < end and not self.complete and self._part(start, end) is None:
             self._ask(start, end)
 
     def _part(self, start: int, end: int) -> tuple[int, Future[bytes]] | None:
-        """Return what was asked for already and holds these bytes, and where it begins."""
+        """Return start and content of a requested part that holds these bytes, or None where there is none."""
         return next(((first, part) for first, last, part in self._parts if first <= start and end <= last), None)
 
     def _ask(self, start: int, end: int) -> tuple[int, Future[bytes]]:
-        """Ask for a part; for all of the file where the server gives no parts, as it would send it each time."""
+        """Ask for a part, or for the whole file where the server sends no parts; return its start and content."""
         start, end = (start, min(end, self.size())) if self._ranges else (len(self.head), self.size())
-        if end - start > MAX_BYTES:
-            raise SpectrumError("fetch", "unreasonable size", f"{end - start} bytes are more than {MAX_BYTES}")
+        if end - start > MAX_REQUEST_BYTES:
+            raise SpectrumError("fetch", "unreasonable size", f"{end - start} bytes are more than {MAX_REQUEST_BYTES}")
         part = self._fetcher.ask(self.path, start, end, self._ranges)
         self._parts.append((start, end, part))
         return start, part
 
     def beside(self, paths: Sequence[str], size: int) -> Callable[[], RemoteFile | None]:
-        """Ask for the first ``size`` bytes of other files; what is returned gives the first that is there, or None.
+        """Ask for the first of some other files that exists, and return a function that waits for it.
 
-        The first of them is asked for now, the others when it is not there.
+        The first file is requested now, and each other file if the one before does not exist.
 
-        Raises
-        ------
-        SpectrumError : when that is called, where the server does not say whether a file is there
+        Parameters
+        ----------
+        paths : addresses of the files
+        size : number of first bytes to request of each file [bytes]
+
+        Returns
+        -------
+        A function that returns the file, or None if none exists. It raises SpectrumError where the server does not say
+        whether a file exists.
         """
         early = self._fetcher.ask_head(paths[0], size)
 
         def first() -> RemoteFile | None:
             for n, path in enumerate(paths):
-                with _absent_is_none():
+                with _absent_files_skipped():
                     return (self._fetcher.ask_head(path, size) if n else early).result()
             return None
 
         return first
 
     def open(self) -> _Stream:
-        """Return the file as a stream to read here and there, which fetches what is read."""
+        """Return the file as a stream that can seek, and that requests the bytes that are read."""
         return _Stream(self)
 
 
 @contextlib.contextmanager
-def _absent_is_none() -> Iterator[None]:
-    """Pass over the SpectrumError of a file that is not there."""
+def _absent_files_skipped() -> Iterator[None]:
+    """Suppress the SpectrumError of a file that does not exist."""
     try:
         yield
     except SpectrumError as error:
@@ -123,10 +137,10 @@ def _absent_is_none() -> Iterator[None]:
 
 
 class _Stream(io.RawIOBase):
-    """A seekable stream over a file on a server."""
+    """A stream over a file on a server, which can seek."""
 
-    def __init__(self, fetched: RemoteFile) -> None:
-        self._fetched, self._at = fetched, 0
+    def __init__(self, file: RemoteFile) -> None:
+        self._file, self._at = file, 0
 
     def readable(self) -> bool:
         return True
@@ -135,16 +149,16 @@ class _Stream(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = self._fetched.size() if whence == io.SEEK_END else self._at if whence == io.SEEK_CUR else 0
+        base = self._file.size() if whence == io.SEEK_END else self._at if whence == io.SEEK_CUR else 0
         self._at = max(0, base + offset)
         return self._at
 
     def tell(self) -> int:
         return self._at
 
-    def read(self, size: int | None = -1) -> bytes:  # without the copies of the one inherited
-        end = self._fetched.size() if size is None or size < 0 else self._at + size
-        data = self._fetched.read(self._at, end)
+    def read(self, size: int | None = -1) -> bytes:  # the inherited method would copy the data
+        end = self._file.size() if size is None or size < 0 else self._at + size
+        data = self._file.read(self._at, end)
         self._at += len(data)
         return data
 
@@ -154,5 +168,5 @@ class _Stream(io.RawIOBase):
         return len(data)
 
     def ahead(self, at: int, size: int) -> None:
-        """Ask for ``size`` bytes from byte ``at`` now, as they are read soon."""
-        self._fetched.ahead(at, at + size)
+        """Ask for ``size`` bytes from byte ``at`` now, because they are read soon."""
+        self._file.ahead(at, at + size)

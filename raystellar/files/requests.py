@@ -1,6 +1,7 @@
-"""One ranged request to a web server, an object store or any other fsspec file system, and what its failures mean.
+"""Single requests for parts of files on web servers, in object stores and in other fsspec file systems.
 
-All of it runs on the event loop of fsspec. ``fetch.py`` decides what is requested, and how often.
+Failures of all of them are turned into ``Refused``, with a reason that can be counted. The code runs on the event loop
+of fsspec. ``fetcher.py`` decides which requests are made, and how often.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _TITLE = re.compile(rb"<title[^>]*>([^<]{0,200})", re.IGNORECASE)
 _STATUS_REASONS = {401: "forbidden", 403: "forbidden", 404: "not found", 408: "timed out", 410: "not found",
                    429: "too many requests", 451: "forbidden"}  # fmt: skip
 _AGAIN = (408, 425, 429)
-"""Besides 5xx, answers after which the same request may be made again."""
+"""HTTP status codes, besides 5xx, after which the same request may succeed later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,21 +37,22 @@ class Piece:
     """A part of a file."""
 
     data: bytes
+    """Content of the part."""
     size: int | None = None
-    """Of the whole file, where the answer says so."""
+    """Size of the whole file [bytes], None where the answer does not tell it."""
     ranges: bool = True
-    """The server gives parts; one that does not begins with the first byte every time."""
+    """The server sends parts of files. Otherwise each answer begins with the first byte."""
 
 
 class Refused(Exception):
-    """Raised where a request fails.
+    """Raised when a request fails.
 
     Parameters
     ----------
-    reason : short and countable
-    detail : what was found
+    reason : short cause that can be counted
+    detail : message of the server or library
     again : the same request may succeed later
-    wait_s : what the server asks to wait until then
+    wait_s : pause before the next request, as asked for by the server [s]
     """
 
     def __init__(self, reason: str, detail: str, again: bool = False, wait_s: float = 0.0) -> None:
@@ -59,9 +61,15 @@ class Refused(Exception):
 
 
 class Remote:
-    """A file system by way of fsspec; its own settings (environment, ``fsspec`` configuration files) hold.
+    """A file system of fsspec, with the settings of the environment and of the configuration files of fsspec.
 
-    Each has connections of its own, opened by the first request, so that closing it disturbs nobody.
+    Each object has connections of its own, so that closing it disturbs no other. They are opened by the first request.
+
+    Parameters
+    ----------
+    protocol : protocol of the URLs
+    concurrency : largest number of requests at a time
+    options : options of the file system
 
     Raises
     ------
@@ -76,11 +84,11 @@ class Remote:
         self._threads = None if self._fs.async_impl else ThreadPoolExecutor(concurrency, thread_name_prefix="fetch")
 
     async def get(self, path: str, start: int, end: int) -> Piece:
-        """Return the bytes from ``start`` up to ``end`` of a file; fewer where it ends before.
+        """Return the bytes from ``start`` to before ``end`` of a file, or fewer where the file ends earlier.
 
         Raises
         ------
-        Refused : they cannot be had
+        Refused : the request fails
         """
         with _refusals():
             inner = self._fs._strip_protocol(path)
@@ -89,11 +97,11 @@ class Remote:
             return Piece(await self._in_thread(self._fs.cat_file, inner, start, end))
 
     async def size(self, path: str) -> int:
-        """Return the number of bytes of a file.
+        """Return the size of a file [bytes].
 
         Raises
         ------
-        Refused : it cannot be had
+        Refused : the request fails
         """
         with _refusals():
             inner = self._fs._strip_protocol(path)
@@ -104,47 +112,47 @@ class Remote:
         return await asyncio.get_running_loop().run_in_executor(self._threads, partial(work, *arguments))
 
     def close(self) -> None:
-        """Close its connections."""
+        """Close the connections."""
         if self._threads is not None:
             self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 class ObjectStore(Remote):
-    """S3, of Amazon or of anyone: endpoint and credentials are those of ``s3fs``."""
+    """An object store with the protocol S3; endpoint and credentials are those of ``s3fs``."""
 
     def __init__(self, protocol: str, concurrency: int) -> None:
-        given = fsspec.config.conf.get("s3", {}).get("config_kwargs", {})
-        # botocore keeps 10 connections unless told, and tries five times by itself
-        ours = {"max_pool_connections": max(10, concurrency), "retries": {"total_max_attempts": 1}}
-        super().__init__("s3", concurrency, config_kwargs={**ours, **given})
-        self._fs.retries = 1  # s3fs would try five times, too
+        user_settings = fsspec.config.conf.get("s3", {}).get("config_kwargs", {})
+        # by default botocore keeps 10 connections and tries each request five times
+        defaults = {"max_pool_connections": max(10, concurrency), "retries": {"total_max_attempts": 1}}
+        super().__init__("s3", concurrency, config_kwargs={**defaults, **user_settings})
+        self._fs.retries = 1  # by default s3fs tries five times, too
 
     async def get(self, path: str, start: int, end: int) -> Piece:
         """Return a part of an object, see ``Remote.get``."""
         try:
             return _no_page(await super().get(path, start, end), start)
         except Refused as error:
-            if error.reason == "http 416":  # asked for what lies behind the last byte
+            if error.reason == "http 416":  # the range begins after the last byte
                 return Piece(b"")
             raise
 
     def close(self) -> None:
-        """Close its connections."""
+        """Close the connections."""
         if self._fs._s3 is not None:
             self._fs.close_session(get_loop(), self._fs._s3)
 
 
 class WebServer(Remote):
-    """HTTP and HTTPS. Partial answers, truncated ones and pages for humans are told apart here, not by fsspec."""
+    """A web server. Partial answers, truncated answers and HTML pages are told apart here, as fsspec does not."""
 
     def __init__(self, protocol: str, concurrency: int) -> None:
-        given = fsspec.config.conf.get(protocol, {}).get("client_kwargs", {})
-        # of a packed file the bytes on the server count, so nothing is unpacked on the way
-        ours = {"trust_env": True, "auto_decompress": False, "read_bufsize": 1 << 18}
-        super().__init__(protocol, concurrency, client_kwargs={**ours, **given})
+        user_settings = fsspec.config.conf.get(protocol, {}).get("client_kwargs", {})
+        # ranges count the bytes on the server, so a gzip file must not be unpacked on the way
+        defaults = {"trust_env": True, "auto_decompress": False, "read_bufsize": 1 << 18}
+        super().__init__(protocol, concurrency, client_kwargs={**defaults, **user_settings})
 
     async def get(self, path: str, start: int, end: int) -> Piece:
-        """Return a part of what stands at an address, see ``Remote.get``."""
+        """Return a part of the file at an address, see ``Remote.get``."""
         import aiohttp
 
         options = {"timeout": aiohttp.ClientTimeout(total=None), **self._fs.kwargs}
@@ -156,20 +164,25 @@ class WebServer(Remote):
                 return await _piece(response, start, end)
 
     async def size(self, path: str) -> int:
-        """Return the number of bytes of what stands at an address, found by asking for the first one."""
+        """Return the size of the file at an address [bytes], from the answer to a request for its first byte."""
         size = (await self.get(path, 0, 1)).size
         if size is None:
-            raise Refused("unknown size", "the server does not tell it")
+            raise Refused("unknown size", "the server does not tell the size")
         return size
 
     def close(self) -> None:
-        """Close its connections."""
+        """Close the connections."""
         if self._fs._session is not None:
             sync(get_loop(), self._fs._session.close)
 
 
 def remote(protocol: str, concurrency: int) -> Remote:
-    """Return the way to the files of a protocol, for so many requests at a time.
+    """Return the file system of a protocol.
+
+    Parameters
+    ----------
+    protocol : protocol of the URLs
+    concurrency : largest number of requests at a time
 
     Raises
     ------
@@ -183,23 +196,23 @@ def remote(protocol: str, concurrency: int) -> Remote:
 
 
 async def _piece(response: Any, start: int, end: int) -> Piece:
-    """Return what an answer holds of the bytes from ``start`` up to ``end``.
+    """Return the part of the bytes from ``start`` to before ``end`` that an answer contains.
 
     Raises
     ------
-    Refused : the status is not that of an answer with data, or the data are not those that were asked for
+    Refused : the answer has no data, or not the data that were asked for
     """
-    found = _RANGE.match(response.headers.get("Content-Range", ""))
-    size = int(found[3]) if found and found[3] != "*" else None
+    sent = _RANGE.match(response.headers.get("Content-Range", ""))
+    size = int(sent[3]) if sent and sent[3] != "*" else None
     if response.status == 416:
         return Piece(b"", size)
     if response.status == 206:
-        if found and found[1] and int(found[1]) != start:
-            raise Refused("wrong range", f"asked for byte {start}, got {found[0]}")
+        if sent and sent[1] and int(sent[1]) != start:
+            raise Refused("wrong range", f"asked for byte {start}, got {sent[0]}")
         data = await _read(response.content, end - start)
-        if found and found[1] and len(data) < min(int(found[2]) + 1, end) - start:
-            raise Refused("cut off", f"{len(data)} bytes of {found[0]}", again=True)
-    elif response.status == 200:  # all of it, from the first byte: no ranges here
+        if sent and sent[1] and len(data) < min(int(sent[2]) + 1, end) - start:
+            raise Refused("cut off", f"{len(data)} bytes of {sent[0]}", again=True)
+    elif response.status == 200:  # the whole file: the server does not support ranges
         size = response.content_length
         data = (await _read(response.content, end))[start:]
         if size is not None and len(data) < min(size, end) - start:
@@ -210,7 +223,7 @@ async def _piece(response: Any, start: int, end: int) -> Piece:
 
 
 def _no_page(piece: Piece, start: int) -> Piece:
-    """Refuse what a server that wants a login or has lost its way says with status 200."""
+    """Return ``piece``, or raise Refused if it is an HTML page, such as a login page that is sent with status 200."""
     if start == 0 and _PAGE.match(piece.data):
         title = _TITLE.search(piece.data)
         raise Refused("web page in place of the file", title[1].decode(errors="replace").strip() if title else "")
@@ -218,7 +231,7 @@ def _no_page(piece: Piece, start: int) -> Piece:
 
 
 async def _read(content: Any, most: int) -> bytes:
-    """Read to the end, or ``most`` bytes; what is left over then costs the connection."""
+    """Read to the end, or ``most`` bytes. If bytes are left over, the connection is not used again."""
     parts, left = [], most
     async for part in content.iter_any():
         parts.append(part[:left])
@@ -229,7 +242,7 @@ async def _read(content: Any, most: int) -> bytes:
 
 
 def _status_refusal(status: int, text: str, retry_after: str = "") -> Refused:
-    """Say what a status of HTTP means."""
+    """Return the Refused for an HTTP status."""
     server = status >= 500
     reason = _STATUS_REASONS.get(status, "server error" if server else f"http {status}")
     wait_s = float(retry_after) if retry_after.isdigit() else 0.0
@@ -238,7 +251,7 @@ def _status_refusal(status: int, text: str, retry_after: str = "") -> Refused:
 
 @contextmanager
 def _refusals() -> Iterator[None]:
-    """Turn what file systems raise into Refused; programming errors pass."""
+    """Raise the errors of file systems as Refused; programming errors pass unchanged."""
     try:
         yield
     except Exception as error:
@@ -249,11 +262,11 @@ def _refusals() -> Iterator[None]:
 
 
 def _refusal(error: Exception) -> Exception:
-    """Return the Refused for an error; what no file system raises is returned as it is."""
+    """Return the Refused for an error of a file system; any other error is returned unchanged."""
     kinds = {kind.__name__ for kind in type(error).__mro__}
     text = f"{type(error).__name__}: {first_line(error)}"
     response = getattr(error.__cause__, "response", None) or getattr(error, "response", None)
-    if isinstance(response, dict):  # botocore's, which s3fs keeps as the cause
+    if isinstance(response, dict):  # the error of botocore, which s3fs keeps as the cause
         status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         if status >= 400:
             return _status_refusal(status, first_line(error))
@@ -277,6 +290,6 @@ def _refusal(error: Exception) -> Exception:
         return Refused("cut off", text, again=True)
     if isinstance(error, ConnectionError) or kinds & {"ClientConnectionError", "ConnectionError", "HTTPClientError"}:
         return Refused("no connection", text, again=True)
-    if isinstance(error, OSError) or type(error).__module__ != "builtins":  # protocols have classes of their own
+    if isinstance(error, OSError) or type(error).__module__ != "builtins":  # each protocol has error classes of its own
         return Refused("read failed", text, again=True)
     return error

@@ -118,7 +118,7 @@ def test_a_large_file_comes_in_pieces_or_here_and_there(archive, address, fetche
         assert stream.read(100_000) == FULL[at : at + 100_000]
     assert stream.seek(-5, io.SEEK_END) == len(FULL) - 5
     assert stream.read() == FULL[-5:]
-    monkeypatch.setattr(fetched, "MAX_BYTES", 1_000_000)
+    monkeypatch.setattr(fetched, "MAX_REQUEST_BYTES", 1_000_000)
     with pytest.raises(SpectrumError, match="unreasonable size"):
         one(fetcher, address("/full")).read(0, len(FULL))
 
@@ -197,17 +197,17 @@ def test_parts_ahead_are_on_their_way_together(archive, fetcher):
 def test_small_reads_are_rounded_up(archive, fetcher):
     item, requests = full_file(archive, fetcher)
     sent = archive.sent["/full"]
-    for first in range(400_000, 400_000 + fetched.LEAST_BYTES - 1000, 10_000):
+    for first in range(400_000, 400_000 + fetched.MIN_REQUEST_BYTES - 1000, 10_000):
         assert item.read(first, first + 1000) == FULL[first : first + 1000]
     assert requests() == 1
-    assert archive.sent["/full"] - sent == fetched.LEAST_BYTES
+    assert archive.sent["/full"] - sent == fetched.MIN_REQUEST_BYTES
     assert item.read(len(FULL) - 10, 1 << 30) == FULL[-10:]
-    assert archive.sent["/full"] - sent == fetched.LEAST_BYTES + 10
+    assert archive.sent["/full"] - sent == fetched.MIN_REQUEST_BYTES + 10
 
 
 def test_the_parts_that_are_held_are_bounded(archive, fetcher, monkeypatch):
-    monkeypatch.setattr(fetched, "LEAST_BYTES", 1)
-    monkeypatch.setattr(fetched, "PIECES_KEPT", 3)
+    monkeypatch.setattr(fetched, "MIN_REQUEST_BYTES", 1)
+    monkeypatch.setattr(fetched, "PARTS_KEPT", 3)
     item, requests = full_file(archive, fetcher)
     starts = range(300_000, 800_000, 100_000)
     for first in starts:
