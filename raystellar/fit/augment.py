@@ -13,19 +13,10 @@ import numba
 import numpy as np
 
 from raystellar.fit.config import FitConfig
+from raystellar.labels.splits import SPLITMIX64_STEP, splitmix64
 
 POOL_SIZE = 1 << 22
 """Normals in the pool: 16 MB, which stays in the cache of a server; a copy has 8 million different noises."""
-
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-
-
-def mix(values: np.ndarray) -> np.ndarray:
-    """Return SplitMix64's finaliser of ``values`` (uint64): each bit put in moves half of those that come out."""
-    z = values + _GOLDEN
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
 
 
 class Augmenter:
@@ -68,10 +59,10 @@ class Augmenter:
 
     def _noise(self, rows: np.ndarray, copies: np.ndarray, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """Return signed eta (b,) float32, 0 for copy 0, and the offset (b,) into the pool."""
-        state = mix(self._keys[rows] ^ mix(self._seed))
-        state = mix(state ^ copies.astype(np.uint64))
-        state = mix(state ^ np.uint64(epoch if self._config.fresh_noise else 0))
-        bits = mix(state ^ _GOLDEN)
+        state = splitmix64(self._keys[rows] ^ splitmix64(self._seed))
+        state = splitmix64(state ^ copies.astype(np.uint64))
+        state = splitmix64(state ^ np.uint64(epoch if self._config.fresh_noise else 0))
+        bits = splitmix64(state ^ np.uint64(SPLITMIX64_STEP))
         unit = (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
         eta = self._config.noise_min + (self._config.noise_max - self._config.noise_min) * unit
         sign = 1.0 - 2.0 * (bits & np.uint64(1)).astype(np.float64)

@@ -20,8 +20,8 @@ from raystellar.fit.checkpoints import Checkpoints
 from raystellar.fit.config import FitConfig
 from raystellar.fit.data import SpectraSet
 from raystellar.fit.loop import EpochReport, FitResult, fit
-from raystellar.labels.splits import hash_place
-from raystellar.labels.stars import FIBRES_PER_KEY
+from raystellar.labels.keys import FIBRES_PER_KEY
+from raystellar.labels.splits import seeded_hash
 from raystellar.model.architecture import NetworkConfig
 
 PLATES_PER_PART = 3
@@ -51,7 +51,7 @@ def parts_of(star_id: np.ndarray, members: int, seed: int) -> np.ndarray | None:
     plates, plate = np.unique(star_id // FIBRES_PER_KEY, return_inverse=True)
     if len(plates) < PLATES_PER_PART * members:
         plates, plate = np.unique(star_id, return_inverse=True)
-    rank = np.argsort(np.argsort(hash_place(plates, seed), kind="stable"), kind="stable")
+    rank = np.argsort(np.argsort(seeded_hash(plates, seed), kind="stable"), kind="stable")
     return rank[plate] % members
 
 

@@ -1,15 +1,18 @@
-"""How unlike the training spectra is a spectrum? A score learnt from the spectra alone, and its arithmetic.
+"""The OOD score: how unlike the training spectra a spectrum is (OOD: out-of-distribution).
 
-Without torch, but for products of matrices. What it looks at, per spectrum (P pixels in bins of ``BIN``, K components):
+The score is learnt from spectra alone. Class, warnings, velocity and labels play no part. It rests on four quantities
+of a spectrum, whose P pixels are averaged in bins of ``BIN``:
 
-    a fit      of the components of the training spectra, every bin by its noise, so that bad pixels do not count
-    what is left    its chi square on three scales, each in the worst of ``CHUNKS`` parts of the grid
-    density    of components and chi squares together among the training spectra: mixtures of normal distributions
-    signal     how much chi square per bin the fit wins over a constant: nothing where there is only noise
+    coefficients   of the K principal components of the training spectra, fitted with each bin weighted by its noise,
+                   so that bad pixels do not count
+    chi squares    of the residuals on three scales, each in the worst of ``CHUNKS`` parts of the grid
+    density        of coefficients and chi squares together among the training spectra, by Gaussian mixtures
+    signal         chi square per bin that the components gain over a constant: nothing where there is only noise
 
-The score is 1 where about one in a hundred validation stars is above, whatever the signal-to-noise ratio, and grows in
-proportion to the logarithm of the improbability from 0 for the median star. Class, warnings, velocity and labels play
-no part.
+About one in a hundred validation stars scores above 1, whatever its signal-to-noise ratio. The score is 0 for the
+median star and grows linearly with the negative logarithm of the density.
+
+Matrix products are done by torch, which is loaded on first use.
 """
 
 from __future__ import annotations
@@ -25,25 +28,26 @@ from threadpoolctl import ThreadpoolController
 from raystellar.schema import NOISE_BLOCK
 
 BIN = 4
-"""Pixels of the grid in one bin, 270 km/s: as much as stars of a wrong velocity need."""
+"""Number of pixels of the grid in one bin. A bin spans 270 km/s, wide enough for stars with a wrong velocity."""
 
 CHUNKS = 10
-"""Parts of the grid of which the worst counts."""
+"""Number of parts of the grid; the worst one counts."""
 
 SCALES = (1, 4, 20)
-"""Bins over which residuals are summed before they are squared: 4, 16 and 80 pixels; multiples of the one before."""
+"""Numbers of bins over which residuals are summed before they are squared: 4, 16 and 80 pixels. Each is a multiple of
+the one before."""
 
 CLIP = 4.0
-"""Standard errors beyond which the residual of a bin no longer grows: cosmic rays are no ood."""
+"""Limit to which the residual of a bin is clipped [standard errors], so that cosmic rays do not raise the score."""
 
 LEAST_SIGNAL = 0.3
-"""Chi square per bin that the fit must win over a constant; stars of S/N 10 win 1.8 and more, sky and noise 0.2."""
+"""Least gain in chi square per bin over a constant; stars of S/N 10 gain 1.8 and more, sky and noise 0.2."""
 
-MOST = 100.0
+SCORE_WITHOUT_SIGNAL = 100.0
 """Score of a spectrum without any signal."""
 
-ROWS = 256
-"""Spectra at a time, always: products of matrices of another shape would sum in another order."""
+BATCH_ROWS = 256
+"""Number of spectra scored at a time. It is fixed because matrix products of another shape sum in another order."""
 
 
 @cache
@@ -53,7 +57,7 @@ def _libraries() -> ThreadpoolController:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Keep the matrix products of numpy and torch to one thread for a while: on more they sum in another order."""
+    """Keep matrix products of numpy and torch to one thread within the context: more threads sum in another order."""
     from raystellar.model.threads import threads
 
     with _libraries().limit(limits=1, user_api="blas"), threads(1):
@@ -63,7 +67,8 @@ def one_thread() -> Iterator[None]:
 def product(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """Return the products (n, N) of ``rows`` (n, K) with each of ``columns`` (N, K).
 
-    By torch: with numpy's OpenBLAS the last bits of a row depend, on some processors, on its place among the rows.
+    Torch computes them: with numpy's OpenBLAS the last bits of a row depend, on some processors, on its position among
+    the rows.
     """
     import torch
     from torch.nn.functional import linear
@@ -74,21 +79,24 @@ def product(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class OodScore:
-    """What the score was learnt to be; all arrays float32. K components, S scales, M parts of mixtures, D = K + S.
+    """The learnt score; all arrays are float32.
+
+    Shapes: K components, S scales, D = K + S, E mixtures of M Gaussians.
 
     Attributes
     ----------
     mean : (P / BIN,) mean of the binned training spectra
-    basis : (P / BIN, K) their principal components
+    basis : (P / BIN, K) principal components of the binned training spectra
     scale : (K,) standard deviations of the coefficients
-    scatter : (P / NOISE_BLOCK,) variance of what the components leave, beside noise
-    chi : (2, S) line of the logarithms of the chi squares over log10 S/N
-    chi_scale : (S,) standard deviations about it
-    weights : (E, M) logarithms of the weights of the parts, with the constants of their densities, of E mixtures
-    centres : (E, M, D) their means
-    factors : (E, M, D, D) their whitening matrices, upper triangular: rows of (y - centre) @ factor have unit variance
-    ends : (2, 2) log10 S/N beyond which the line of chi, and the line of surprise, no longer change
-    surprise : (3,) line of -log density [nats] of validation stars over log10 S/N, and the excess that scores 1
+    scatter : (P / NOISE_BLOCK,) variance of the residuals in excess of the noise
+    chi : (2, S) constant and slope of the logarithm of each chi square over log10 S/N
+    chi_scale : (S,) standard deviation about each line
+    weights : (E, M) logarithms of the weights of the Gaussians times the constants of their densities
+    centres : (E, M, D) means of the Gaussians
+    factors : (E, M, D, D) whitening matrices, upper triangular: rows of (y - centre) @ factor have unit variance
+    ends : (2, 2) range of log10 S/N to which the lines of the chi squares (first row) and of the surprise are limited
+    surprise : (3,) constant and slope of -log density [nats] of validation stars over log10 S/N, and the excess over
+        that line that scores 1
     """
 
     mean: np.ndarray
@@ -114,11 +122,11 @@ class OodScore:
             if getattr(self, name).shape != shape:
                 raise ValueError(f"{name} has shape {getattr(self, name).shape} and needs {shape}")
         if not all(np.isfinite(array).all() for array in self.arrays().values()):
-            raise ValueError("it has values that are not finite")
+            raise ValueError("the arrays have values that are not finite")
 
     @property
     def pixels(self) -> int:
-        """Pixels of the spectra that it scores."""
+        """Number of pixels of a spectrum."""
         return self.mean.size * BIN
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -126,14 +134,14 @@ class OodScore:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @cached_property
-    def fit(self) -> Fit:
-        """The fit of the components."""
-        return Fit(self.mean, self.basis, self.scale, self.scatter)
+    def fit(self) -> ComponentFit:
+        """Fit of the components to spectra."""
+        return ComponentFit(self.mean, self.basis, self.scale, self.scatter)
 
     def score(self, flux: np.ndarray, ivar: np.ndarray) -> np.ndarray:
-        """Return the scores (n,) float32; a row's is the same to the last bit whatever rows come with it.
+        """Return the scores (n,) float32; NaN where no pixel is good or the noise is not known.
 
-        NaN where no pixel is good or the noise is not known: it cannot be said.
+        The score of a row is the same to the last bit whatever rows come with it.
 
         Parameters
         ----------
@@ -141,38 +149,39 @@ class OodScore:
         ivar : (n, P / NOISE_BLOCK) mean inverse variance of ``flux`` in blocks of pixels; 0 where no pixel is good
         """
         out = np.empty(len(flux), dtype=np.float32)
-        batch, noise = np.zeros((ROWS, flux.shape[1]), np.float32), np.zeros((ROWS, ivar.shape[1]), np.float32)
+        batch = np.zeros((BATCH_ROWS, flux.shape[1]), np.float32)
+        noise = np.zeros((BATCH_ROWS, ivar.shape[1]), np.float32)
         with one_thread():
-            for start in range(0, len(flux), ROWS):
-                rows = flux[start : start + ROWS]
-                batch[: len(rows)], noise[: len(rows)] = rows, ivar[start : start + ROWS]
+            for start in range(0, len(flux), BATCH_ROWS):
+                rows = flux[start : start + BATCH_ROWS]
+                batch[: len(rows)], noise[: len(rows)] = rows, ivar[start : start + BATCH_ROWS]
                 out[start : start + len(rows)] = self._score(self.fit(batch, noise))[: len(rows)]
         out[~(ivar > 0).any(1)] = np.nan
         return out
 
-    def _score(self, seen: Seen) -> np.ndarray:
-        surprise = self.surprise_of(seen)
-        excess = (surprise - line(seen.log_sn, self.ends[1], self.surprise[:2])) / self.surprise[2]
-        silent = LEAST_SIGNAL / np.maximum(seen.signal, LEAST_SIGNAL / MOST)
+    def _score(self, spectra: FittedSpectra) -> np.ndarray:
+        surprise = self.surprise_of(spectra)
+        excess = (surprise - line(spectra.log_sn, self.ends[1], self.surprise[:2])) / self.surprise[2]
+        silent = LEAST_SIGNAL / np.maximum(spectra.signal, LEAST_SIGNAL / SCORE_WITHOUT_SIGNAL)
         return np.asarray(np.maximum(excess, silent), dtype=np.float32)
 
-    def surprise_of(self, seen: Seen) -> np.ndarray:
-        """Return -log density (n,) [nats], the mean of the mixtures, of spectra among the training spectra."""
-        left = (seen.chi - line(seen.log_sn[:, None], self.ends[0], self.chi)) / self.chi_scale
-        return -log_density(np.hstack([seen.coefficients, left]), self.weights, self.centres, self.factors).mean(1)
+    def surprise_of(self, spectra: FittedSpectra) -> np.ndarray:
+        """Return -log density (n,) [nats] of spectra among the training spectra, averaged over the mixtures."""
+        left = (spectra.chi - line(spectra.log_sn[:, None], self.ends[0], self.chi)) / self.chi_scale
+        return -log_density(np.hstack([spectra.coefficients, left]), self.weights, self.centres, self.factors).mean(1)
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What the fit of n spectra finds.
+class FittedSpectra:
+    """The fit of the components to n spectra.
 
     Attributes
     ----------
-    coefficients : (n, K) of the components, in their standard deviations
-    chi : (n, S) logarithm of the chi square per sum of residuals, of the worst chunk
-    signal : (n,) chi square per bin that the fit wins over a constant
-    log_sn : (n,) log10 of the mean signal-to-noise ratio per pixel, the signal being the spectrum's standard deviation
-    residual : (n, P / BIN) what the fit leaves
+    coefficients : (n, K) coefficients of the components, in units of their standard deviations
+    chi : (n, S) logarithm of the chi square per sum of residuals in the worst chunk
+    signal : (n,) gain in chi square per bin over a constant
+    log_sn : (n,) log10 of the mean signal-to-noise ratio per pixel; the signal is the spectrum's standard deviation
+    residual : (n, P / BIN) spectrum minus fit
     """
 
     coefficients: np.ndarray
@@ -182,13 +191,13 @@ class Seen:
     residual: np.ndarray
 
 
-class Fit:
-    r"""Fit principal components to spectra, every bin by its noise.
+class ComponentFit:
+    r"""Fit principal components to spectra, with each bin weighted by its noise.
 
     .. math:: (B^T W B + \Lambda^{-1}) \, c = B^T W (x - \mu), \qquad W_p = 1 / (\sigma_p^2 + \psi_p)
 
-    with :math:`\sigma_p` the noise of a bin, :math:`\psi_p` the scatter and :math:`\Lambda` the variances of the
-    coefficients. Arguments are those of ``OodScore``.
+    Here :math:`\sigma_p` is the noise of a bin, :math:`\psi_p` the scatter and :math:`\Lambda` the variances of the
+    coefficients. The arguments are those of ``OodScore``.
     """
 
     def __init__(self, mean: np.ndarray, basis: np.ndarray, scale: np.ndarray, scatter: np.ndarray) -> None:
@@ -203,7 +212,7 @@ class Fit:
         self._back = np.ascontiguousarray(basis * scale, dtype=np.float32)
         self._scaled = np.ascontiguousarray(self._back.T)
 
-    def __call__(self, flux: np.ndarray, ivar: np.ndarray) -> Seen:
+    def __call__(self, flux: np.ndarray, ivar: np.ndarray) -> FittedSpectra:
         """Fit ``flux`` (n, P) with ``ivar`` (n, P / NOISE_BLOCK), both float32."""
         n, per_block = len(flux), NOISE_BLOCK // BIN
         values = binned(flux)
@@ -217,7 +226,7 @@ class Fit:
         coefficients = np.linalg.solve(grams, right[:, :, None])[:, :, 0]
         residual = offset - product(coefficients, self._back)
         z = residual * np.sqrt(weights)
-        return Seen(
+        return FittedSpectra(
             coefficients=coefficients,
             chi=_chi(np.clip(z, -CLIP, CLIP)),
             signal=_signal(values, weights, z),
@@ -227,12 +236,12 @@ class Fit:
 
 
 def binned(flux: np.ndarray) -> np.ndarray:
-    """Return the means (n, P / BIN) of neighbouring pixels of ``flux`` (n, P)."""
+    """Return the means (n, P / BIN) of ``BIN`` neighbouring pixels of ``flux`` (n, P)."""
     return _sums(flux, BIN) * np.float32(1.0 / BIN)
 
 
 def _sums(values: np.ndarray, n: int) -> np.ndarray:
-    """Return the sums (rows, m / n) of ``n`` neighbours among ``values`` (rows, m)."""
+    """Return the sums (rows, m / n) of ``n`` neighbouring columns of ``values`` (rows, m)."""
     total = values[:, ::n].copy()
     for k in range(1, n):
         total += values[:, k::n]
@@ -240,18 +249,18 @@ def _sums(values: np.ndarray, n: int) -> np.ndarray:
 
 
 def log_sn(ivar: np.ndarray) -> np.ndarray:
-    """Return log10 S/N (n,) of spectra by their ``ivar`` (n, blocks) where it is positive; -3 where it nowhere is."""
+    """Return log10 S/N (n,) from the mean of the positive ``ivar`` (n, blocks); -3 where none is positive."""
     good = np.maximum((ivar > 0).sum(1), 1)
     return np.asarray(0.5 * np.log10(np.maximum(ivar.sum(1) / good, np.float32(1e-6))))
 
 
 def line(x: np.ndarray, ends: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
-    """Return ``coefficients[0] + coefficients[1] * x`` with ``x`` kept within ``ends``."""
+    """Return ``coefficients[0] + coefficients[1] * x`` with ``x`` clipped to ``ends``."""
     return np.asarray(coefficients[0] + coefficients[1] * np.clip(x, ends[0], ends[1]))
 
 
 def log_density(y: np.ndarray, weights: np.ndarray, centres: np.ndarray, factors: np.ndarray) -> np.ndarray:
-    """Return the logarithms (n, E) of the densities of ``y`` (n, D) in E mixtures of M parts, as in ``OodScore``."""
+    """Return the log densities (n, E) [nats] of ``y`` (n, D) in E mixtures; parameters as in ``OodScore``."""
     (e, m), d = weights.shape, y.shape[1]
     flat = factors.reshape(e * m, d, d)
     offsets = np.einsum("md,mdk->mk", centres.reshape(e * m, d), flat).ravel()
@@ -263,18 +272,18 @@ def log_density(y: np.ndarray, weights: np.ndarray, centres: np.ndarray, factors
 
 
 def _chi(z: np.ndarray) -> np.ndarray:
-    """Return the logarithms (n, S) of chi square per sum in the worst chunk, for residuals ``z`` in standard errors."""
-    found, sums, before = [], z, 1
+    """Return the logarithms (n, S) of chi square per sum in the worst chunk, for residuals ``z`` [standard errors]."""
+    logs, sums, before = [], z, 1
     for scale in SCALES:
         sums, before = _sums(sums, scale // before), scale
         chunks = sums.reshape(len(z), CHUNKS, -1)
         mean = np.einsum("ncb,ncb->nc", chunks, chunks).max(1) / np.float32(scale * chunks.shape[2])
-        found.append(np.log(mean + np.float32(1e-6)))
-    return np.stack(found, axis=1)
+        logs.append(np.log(mean + np.float32(1e-6)))
+    return np.stack(logs, axis=1)
 
 
 def _signal(values: np.ndarray, weights: np.ndarray, z: np.ndarray) -> np.ndarray:
-    """Return the chi square (n,) per bin that a fit with residuals ``z`` wins over a constant."""
+    """Return the gain (n,) in chi square per bin over a constant, for a fit with residuals ``z``."""
     constant = np.einsum("nb,nb->n", weights, values) / np.maximum(weights.sum(1), np.float32(1e-6))
     offset = values - constant[:, None]
     flat = np.einsum("nb,nb,nb->n", weights, offset, offset)
@@ -282,17 +291,17 @@ def _signal(values: np.ndarray, weights: np.ndarray, z: np.ndarray) -> np.ndarra
 
 
 def from_arrays(arrays: Mapping[str, np.ndarray]) -> OodScore:
-    """Return the score that these arrays make.
+    """Return the score with these arrays.
 
     Raises
     ------
-    ValueError : they are not those of a score, or do not fit together
+    ValueError : arrays are missing, of another type, or do not fit together
     """
     names = [field.name for field in fields(OodScore)]
     if sorted(arrays) != sorted(names):
-        raise ValueError(f"it holds {', '.join(sorted(arrays))} and needs {', '.join(names)}")
+        raise ValueError(f"the arrays are {', '.join(sorted(arrays))} and must be {', '.join(names)}")
     if any(array.dtype != np.float32 for array in arrays.values()):
-        raise ValueError("its arrays are not all float32")
+        raise ValueError("the arrays are not all float32")
     if arrays["basis"].ndim != 2 or arrays["weights"].ndim != 2:
         raise ValueError("basis and weights need two axes")
     return OodScore(**arrays)

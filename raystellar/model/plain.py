@@ -1,4 +1,4 @@
-"""Prediction as a user would write it with torch, and the matrix products alone, for benchmarks to compare with."""
+"""Prediction in plain torch and the bare matrix products, as references for benchmarks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def predict_one(bundle: Bundle, flux: np.ndarray) -> np.ndarray:
 
 
 def matrix_products(bundle: Bundle, flux: np.ndarray) -> Callable[[], None]:
-    """Return a function that does the matrix products of the network on ``flux`` (n, n_pixels), and nothing else."""
+    """Return a function that computes only the matrix products of the network for ``flux`` (n, n_pixels)."""
     layers = [module for module in bundle.module.modules() if isinstance(module, torch.nn.Linear)]
     hidden = {layer.in_features: torch.randn(CPU_BATCH, layer.in_features) for layer in layers}
     weights = [layer.weight.detach().t() for layer in layers]

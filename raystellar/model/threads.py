@@ -1,4 +1,4 @@
-"""The threads of torch in this process."""
+"""The number of threads that torch uses in this process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ import torch
 
 @contextlib.contextmanager
 def threads(count: int) -> Iterator[None]:
-    """Give torch ``count`` threads for a while: idle ones spin, and stall each other where cores are shared."""
+    """Give torch ``count`` threads within the context.
+
+    Idle threads spin, and stall each other where cores are shared.
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

@@ -10,7 +10,7 @@ from scipy.stats import norm, t
 
 from raystellar.fit.config import FitConfig
 from raystellar.fit.errormodel import (
-    DEGREES_OF_FREEDOM,
+    RESIDUAL_DEGREES_OF_FREEDOM,
     SLOPES,
     SYSTEMATIC,
     _loss,
@@ -125,7 +125,7 @@ def test_the_gradient_is_that_of_the_loss():
 def test_the_loss_is_that_of_students_t():
     rng = np.random.default_rng(1)
     residuals, noise, matrix = rng.normal(0, 0.3, 40), rng.uniform(0, 0.1, 40), np.ones((40, 1))
-    w, nu = np.array([-3.0]), DEGREES_OF_FREEDOM
+    w, nu = np.array([-3.0]), RESIDUAL_DEGREES_OF_FREEDOM
     deviation = np.sqrt((np.exp(-3.0) + noise) * (nu - 2) / nu)
     found = _loss(w, residuals**2, noise, matrix, w)[0]
     expected = -t.logpdf(residuals / deviation, nu) + np.log(deviation)

@@ -9,7 +9,7 @@ from fitdata import spectra
 from raystellar.fit.config import FitConfig
 from raystellar.fit.loop import fit
 from raystellar.fit.members import PLATES_PER_PART, fit_members, parts_of
-from raystellar.labels.stars import FIBRES_PER_KEY
+from raystellar.labels.keys import FIBRES_PER_KEY
 from raystellar.model.architecture import NetworkConfig
 
 NETWORK = NetworkConfig(n_pixels=40, stem=16, blocks=(8,))

@@ -5,7 +5,7 @@ import pytest
 from ooddata import K, P, make
 from scipy.special import logsumexp
 
-from raystellar.model.ood import BIN, CHUNKS, CLIP, LEAST_SIGNAL, MOST, SCALES, from_arrays
+from raystellar.model.ood import BIN, CHUNKS, CLIP, LEAST_SIGNAL, SCALES, SCORE_WITHOUT_SIGNAL, from_arrays
 
 
 def spectra(ood, n=300, seed=1):
@@ -41,7 +41,7 @@ def plain(ood, flux, ivar):
     usual = a["surprise"][0] + a["surprise"][1] * np.clip(log_sn, *a["ends"][1])
     constant = (w * x).sum() / w.sum()
     signal = ((w * (x - constant) ** 2).sum() - (z**2).sum()) / known.sum()
-    return max((surprise - usual) / a["surprise"][2], LEAST_SIGNAL / max(signal, LEAST_SIGNAL / MOST))
+    return max((surprise - usual) / a["surprise"][2], LEAST_SIGNAL / max(signal, LEAST_SIGNAL / SCORE_WITHOUT_SIGNAL))
 
 
 def test_the_score_is_that_of_a_plain_computation():
@@ -82,7 +82,7 @@ def test_arrays_make_the_score_again_and_others_are_refused():
     assert np.array_equal(from_arrays(ood.arrays()).score(flux, ivar), ood.score(flux, ivar))
     arrays = ood.arrays()
     for wrong, words in (
-        ({name: array for name, array in arrays.items() if name != "scale"}, "and needs"),
+        ({name: array for name, array in arrays.items() if name != "scale"}, "and must be"),
         (arrays | {"scale": arrays["scale"][:2]}, r"scale has shape \(2,\)"),
         (arrays | {"scale": arrays["scale"].astype(np.float64)}, "not all float32"),
         (arrays | {"mean": arrays["mean"] * np.nan}, "not finite"),
