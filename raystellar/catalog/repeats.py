@@ -16,8 +16,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raystellar.labels.stars import NAMELESS, group_rows
-from raystellar.labels.table import pack_key
+from raystellar.labels.keys import NAMELESS, pack_key
+from raystellar.labels.stars import group_rows
 from raystellar.schema import REPEATS
 from raystellar.targets import TARGET_NAMES, TARGETS
 

@@ -34,7 +34,8 @@ from astropy.io import fits
 
 from raystellar.errors import ConfigError, LabelTableError
 from raystellar.files import places
-from raystellar.labels.table import LabelsConfig, LabelTable, pack_key, read_labels
+from raystellar.labels.keys import pack_key, unpack_key
+from raystellar.labels.table import LabelsConfig, LabelTable, read_labels
 
 BASE = "https://data.sdss.org/sas"
 """The Science Archive Server."""
@@ -120,12 +121,12 @@ def write_addresses(
         raise LabelTableError(f"label table {labels} has no usable row: {_most_frequent_reason(table)}")
     known = {} if run2d else read_run2d(labels)
     lines, counts = [], Counter[str]()
-    for plate, mjd, fiberid in zip(*unpack_key(key), strict=True):
+    for plate, mjd, fiberid in zip(*(part.tolist() for part in unpack_key(key)), strict=True):
         version = run2d or _of_release(known.get((plate, mjd)) or run2d_of_plate(plate, mjd, release), release)
         lines.append(address(plate, mjd, fiberid, version, release=release, full=full, base=base))
         counts[version] += 1
     places.write_bytes(out, ("\n".join(lines) + "\n").encode())
-    plates = len(np.unique(key // 10**9))
+    plates = len(set(unpack_key(key)[0].tolist()))
     return AddressSummary(out, len(lines), plates, dict(counts), bool(known), table.summary())
 
 
@@ -147,11 +148,6 @@ def run2d_of_plate(plate: int, mjd: int, release: str = "dr12") -> str:
     if plate in CLUSTER_PLATES:
         return "103"
     return "104" if mjd >= SEGUE2_MJD else "26"
-
-
-def unpack_key(key: np.ndarray) -> tuple[list[int], list[int], list[int]]:
-    """Return plate, mjd and fiberid of the keys of a label table, see ``labels.table.pack_key``."""
-    return (key // 10**9).tolist(), (key // 10**4 % 10**5).tolist(), (key % 10**4).tolist()
 
 
 def read_run2d(path: str) -> dict[tuple[int, int], str]:

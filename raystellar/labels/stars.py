@@ -9,12 +9,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from raystellar.errors import LabelTableError
-
-NAMELESS = 1 << 62
-"""From here on are the keys of spectra that have no plate, mjd and fibre."""
-
-FIBRES_PER_KEY = 10_000
-"""The last digits of ``labels.table.pack_key`` are the fibre, those before them plate and night."""
+from raystellar.labels.keys import FIBRES_PER_KEY, NAMELESS
 
 ZONE = 1 << 18
 """Positions searched for neighbours at a time: 30 MB."""

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from raystellar.errors import LabelTableError
+from raystellar.labels.keys import pack_key
 from raystellar.labels.readers import Batch, read_batches
 from raystellar.labels.sspp import FLAG_LENGTH, KEY, SPELLINGS, flag_letters, flag_raised
 from raystellar.labels.stars import group_stars
@@ -163,21 +164,6 @@ class LabelTable:
             "by_reason": {self.reasons[code]: int(counts[code]) for code in np.flatnonzero(counts) if code},
             "notes": list(self.notes),
         }
-
-
-def pack_key(plate: ArrayLike, mjd: ArrayLike, fiberid: ArrayLike) -> NDArray[np.int64]:
-    """Pack plate, mjd and fiberid (numbers, NaN allowed) into plate * 10**9 + mjd * 10**4 + fiberid.
-
-    The key is -1 where one of the three is not a whole number within its digits, so that keys never collide.
-    """
-    parts = [np.asarray(part) for part in (plate, mjd, fiberid)]
-    good = np.ones(np.broadcast_shapes(*(part.shape for part in parts)), bool)
-    whole = []
-    for part, least, end in zip(parts, (1, 1, 0), (10**6, 10**5, 10**4), strict=True):
-        fits_in = (part >= least) & (part < end) & (part == np.floor(part))
-        whole.append(np.where(fits_in, part, 0).astype(np.int64))
-        good &= fits_in
-    return np.where(good, whole[0] * 10**9 + whole[1] * 10**4 + whole[2], -1)
 
 
 def read_labels(path: str, config: LabelsConfig, *, required: Sequence[str] = TARGET_NAMES) -> LabelTable:

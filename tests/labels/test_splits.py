@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from raystellar.config import build
 from raystellar.errors import ConfigError, LabelTableError
-from raystellar.labels.splits import SplitConfig, assign_splits, hash_place
+from raystellar.labels.splits import SPLITMIX64_STEP, SplitConfig, assign_splits, seeded_hash, splitmix64
 from raystellar.schema import SPLITS
 
 stars = st.lists(st.integers(0, 60), min_size=1, max_size=120).map(lambda ids: np.array(ids) * 10**9 + 7)
@@ -79,10 +79,18 @@ def test_the_seed_chooses_the_draw():
     assert (draws[0] == draws[2]).mean() == pytest.approx(0.66, abs=0.05)
 
 
-def test_hash_is_known_and_uniform():
-    first = 0xE220A8397B1DCDAF  # of splitmix64 from state 0, which is the salt of seed 0
-    assert hash_place(np.array([first], np.uint64).view(np.int64), 0)[0] == first
-    place = hash_place(266 * 10**9 + 51602 * 10**4 + np.arange(640), 3) / 2.0**64
+def test_splitmix64_gives_the_published_numbers():
+    # The generator's first outputs from state 0. The state steps by the constant that splitmix64 adds.
+    states = np.array([0, SPLITMIX64_STEP, 2 * SPLITMIX64_STEP % 2**64], dtype=np.uint64)
+    assert [hex(value) for value in splitmix64(states)] == [
+        "0xe220a8397b1dcdaf", "0x6e789e6aa1b965f4", "0x6c45d188009454f"
+    ]  # fmt: skip
+
+
+def test_hash_of_stars_is_known_and_uniform():
+    first = 0xE220A8397B1DCDAF  # splitmix64 of state 0, which is the salt of seed 0
+    assert seeded_hash(np.array([first], np.uint64).view(np.int64), 0)[0] == first
+    place = seeded_hash(266 * 10**9 + 51602 * 10**4 + np.arange(640), 3) / 2.0**64
     counts = np.histogram(place, 8, (0, 1))[0]
     assert ((counts - 80) ** 2 / 80).sum() < 30
     assert len(np.unique(place)) == 640
@@ -100,7 +108,7 @@ def test_what_cannot_be_filled_is_refused():
     star_id = np.array([1, 1, 2, 2, 3, 3])
     with pytest.raises(LabelTableError, match="8 spectra are asked for and 6 are usable"):
         assign_splits(star_id, keys_of(star_id), SplitConfig(train=6.0, validation=2.0, test=0.0))
-    with pytest.raises(LabelTableError, match="train = 3 spectra cannot be had in whole stars"):
+    with pytest.raises(LabelTableError, match="train = 3 spectra cannot be made up of whole stars"):
         assign_splits(star_id, keys_of(star_id), SplitConfig(train=3.0, validation=0.0, test=0.0))
     by_spectrum = SplitConfig(train=3.0, validation=2.0, test=0.0, by="spectrum")
     assert np.bincount(assign_splits(star_id, keys_of(star_id), by_spectrum) + 1).tolist() == [1, 3, 2]

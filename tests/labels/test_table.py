@@ -7,7 +7,7 @@ from labeltables import one, rows, same, save
 
 from raystellar.config import build, to_plain
 from raystellar.errors import ConfigError, LabelTableError
-from raystellar.labels.table import LabelsConfig, pack_key, read_labels
+from raystellar.labels.table import LabelsConfig, read_labels
 
 CONFIG = LabelsConfig()
 
@@ -149,15 +149,6 @@ def test_only_the_best_spectrum_of_a_star(tmp_path):
     assert labels.usable.tolist() == [True, False, False, False, True]
     assert labels.summary()["by_reason"] == {"S/N below 10": 1, "repeat of a better spectrum": 2}
     assert read_labels(path, CONFIG).usable.sum() == 4
-
-
-def test_keys_do_not_collide():
-    key = pack_key(
-        [266, 10000, 266, 266.5, np.nan, 0, 266],
-        [51602, 57346, 151602, 51602, 51602, 51602, 51602],
-        [28, 1000, 28, 28, 28, 28, 10000],
-    )
-    assert key.tolist() == [266516020028, 10000573461000, -1, -1, -1, -1, -1]
 
 
 def test_find(tmp_path):

@@ -13,7 +13,8 @@ from raystellar.errors import LabelTableError, first_line
 from raystellar.files import places
 from raystellar.fit.data import spectrum_keys
 from raystellar.labels.sspp import KEY
-from raystellar.labels.table import LabelsConfig, pack_key, read_labels
+from raystellar.labels.keys import pack_key
+from raystellar.labels.table import LabelsConfig, read_labels
 from raystellar.targets import TARGET_NAMES
 
 SPEC_ID = "spec_id"

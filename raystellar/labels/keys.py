@@ -1,0 +1,45 @@
+"""Integers that identify spectra: plate, mjd and fiberid packed into one number.
+
+    key = plate * 10**9 + mjd * 10**4 + fiberid
+
+``key // FIBRES_PER_KEY`` is the same number for all spectra that a plate took on one date.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+FIBRES_PER_KEY = 10**4
+"""Number of fibre numbers in a key; the last four digits of a key are the fibre."""
+
+DATES_PER_KEY = 10**5
+"""Number of dates in a key; five digits of a key are the date (MJD)."""
+
+PLATES_PER_KEY = 10**6
+"""Number of plates that fit in a key."""
+
+NAMELESS = 1 << 62
+"""Smallest key of spectra that have no plate, mjd and fiberid. All packed keys are smaller."""
+
+
+def pack_key(plate: ArrayLike, mjd: ArrayLike, fiberid: ArrayLike) -> NDArray[np.int64]:
+    """Pack plate, mjd and fiberid (numbers, NaN allowed) into keys.
+
+    The key is -1 where one of the three is not a whole number or has too many digits, so that keys never collide.
+    """
+    parts = [np.asarray(part) for part in (plate, mjd, fiberid)]
+    valid = np.ones(np.broadcast_shapes(*(part.shape for part in parts)), bool)
+    whole = []
+    for part, least, end in zip(parts, (1, 1, 0), (PLATES_PER_KEY, DATES_PER_KEY, FIBRES_PER_KEY), strict=True):
+        fits_in = (part >= least) & (part < end) & (part == np.floor(part))
+        whole.append(np.where(fits_in, part, 0).astype(np.int64))
+        valid &= fits_in
+    return np.where(valid, (whole[0] * DATES_PER_KEY + whole[1]) * FIBRES_PER_KEY + whole[2], -1)
+
+
+def unpack_key(key: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Return plate, mjd and fiberid of keys, see ``pack_key``."""
+    observation, fiberid = np.divmod(key, FIBRES_PER_KEY)
+    plate, mjd = np.divmod(observation, DATES_PER_KEY)
+    return plate, mjd, fiberid
