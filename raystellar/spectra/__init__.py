@@ -1,14 +1,27 @@
-"""Readers of survey spectra: one module a format, one record out.
+"""Readers of survey spectra: one module for each file format, one record for all of them.
 
-A source (``source.py``) knows its files by what stands in them, counts the spectra of a file without reading them,
-and yields one item for each: a ``Spectrum`` (``record.py``) as observed, in vacuum wavelengths, with nothing masked,
-corrected or shifted, or a ``SpectrumError`` with a stage and a short reason that can be counted. It yields nothing
-else, whatever the bytes are: a job reads millions of files, and some are half written, some are error pages of a web
-server.
+    source         the interface of a format: recognise a file, count its spectra, read them
+    spec           SDSS spec files: one spectrum a file, SDSS-I/II and BOSS
+    spspec         spSpec files: one spectrum a file, SDSS-I/II until DR7
+    spplate        spPlate files: all spectra of one SDSS plate
+    lamost         LAMOST low-resolution files: one spectrum a file
+    table          Parquet tables: one spectrum a row
+    prepared       the parts that ``raystellar preprocess`` writes
+    record         the record ``Spectrum`` and the checks of its wavelengths
+    bitmasks       bits of ZWARNING and SPPIXMASK
+    values         single values of a header or a table row, checked for their type
+    content        the bytes of one file: its head at once, the rest on demand
+    fits_bytes     FITS tables decoded from bytes, for speed
+    fits_image     FITS images and tables read by seeking
+    fits_astropy   FITS tables read with astropy, for unusual files
+    inputs         the list of input files, with their numbers of spectra
 
-To add a survey, write one module beside ``spspec.py`` with a ``Source``, name it in ``SOURCES``, and give the tests
-one real file and one damaged one. ``content`` fetches the bytes, ``fits_image`` finds headers, images and tables in
-them, ``fits_bytes`` decodes tables without going through all their columns.
+A reader yields one item for each spectrum: a ``Spectrum`` as observed, or a ``SpectrumError`` with a stage and a
+short reason that can be counted. It yields nothing else, whatever the bytes are. A job reads millions of files, and
+some of them are half written or are error pages of a web server.
+
+To add a survey, write a module with a ``Source`` beside ``spspec.py``, add it to ``SOURCES``, and give the tests one
+real file and one damaged file.
 """
 
 from __future__ import annotations
@@ -18,38 +31,40 @@ from itertools import islice, repeat
 
 from raystellar.errors import SpectrumError
 from raystellar.spectra import lamost, spec, spplate, spspec, table
-from raystellar.spectra.content import Content, Given
+from raystellar.spectra.content import Content, FileData
 from raystellar.spectra.record import Spectrum
 from raystellar.spectra.source import CLAIM_BYTES, Item, Slice, Source
 
 __all__ = ["SOURCES", "Item", "Slice", "Source", "Spectrum", "count_spectra", "read_spectra", "read_spectrum"]
 
 SOURCES: tuple[Source, ...] = (table.SOURCE, lamost.SOURCE, spspec.SOURCE, spplate.SOURCE, spec.SOURCE)
-"""In the order in which they are asked. The last takes what no other takes, and says why it is nothing to read."""
+"""The formats, in the order in which they are tried. The last one takes every file that no other format claims."""
 
 
-def read_spectra(path: str, data: Given = None, first: int = 0, count: int | None = None) -> Iterator[Item]:
-    """Return the spectra in a file of any survey known here, and a SpectrumError for each that cannot be used.
+def read_spectra(path: str, data: FileData = None, first: int = 0, count: int | None = None) -> Iterator[Item]:
+    """Return an iterator of the spectra in a file, with a SpectrumError in place of each that cannot be used.
 
-    There are as many items as ``count_spectra`` says; a file that cannot be used has one. Nothing is raised.
+    The number of items is that of ``count_spectra``. A file that cannot be used gives one item. Nothing is raised.
 
     Parameters
     ----------
-    path : name of the file; read from disk unless ``data`` is given
-    data : contents of the file, plain or gzip, where they were fetched from elsewhere
-    first : the item to begin with, 0 for the first; those before it are not read
-    count : return exactly this many, the last of them errors where the file has become shorter; None for all
+    path : path or URL of the file
+    data : contents of the file, plain or gzip, or the file on a server; None to open ``path``
+    first : position of the first item; the items before it are not read
+    count : exact number of items, of which the last are errors where the file has become shorter; None for all items
     """
     items = _items(path, data, first)
     return items if count is None else _exactly(items, count)
 
 
-def count_spectra(path: str, data: Given = None) -> int:
-    """Return the number of items that ``read_spectra`` yields, found in headers or footers only.
+def count_spectra(path: str, data: FileData = None) -> int:
+    """Return the number of items that ``read_spectra`` yields, from headers or footers only.
+
+    A damaged file counts as one item, which tells the reason.
 
     Raises
     ------
-    SpectrumError : stage fetch, where the file cannot be had; one that can but is damaged counts as one
+    SpectrumError : stage fetch, where the file cannot be opened
     """
     try:
         content = Content(path, data, head_bytes=2 * CLAIM_BYTES)
@@ -57,26 +72,27 @@ def count_spectra(path: str, data: Given = None) -> int:
     except SpectrumError as error:
         if error.stage == "fetch":
             raise
-        return 1  # the one item that says why
+        return 1
 
 
-def read_spectrum(path: str, data: Given = None) -> Spectrum:
+def read_spectrum(path: str, data: FileData = None) -> Spectrum:
     """Return the only spectrum in a file.
 
     Raises
     ------
-    SpectrumError : the file cannot be used, or holds several spectra; nothing else is raised
+    SpectrumError : the file cannot be used, or holds several spectra or none; nothing else is raised
     """
     items = read_spectra(path, data)
-    found = next(items, SpectrumError("read", "no spectra", "the table has no rows"))
-    if isinstance(found, SpectrumError):
-        raise found
+    item = next(items, SpectrumError("read", "no spectra", "the table has no rows"))
+    if isinstance(item, SpectrumError):
+        raise item
     if next(items, None) is not None:
         raise SpectrumError("read", "several spectra in the file", "read_spectra reads them all")
-    return found
+    return item
 
 
-def _items(path: str, data: Given, first: int) -> Iterator[Item]:
+def _items(path: str, data: FileData, first: int) -> Iterator[Item]:
+    """Yield the items of a file from position ``first`` on; one error where the file as a whole cannot be used."""
     try:
         content = Content(path, data)
         yield from _source(content).read(content, first)
@@ -85,16 +101,17 @@ def _items(path: str, data: Given, first: int) -> Iterator[Item]:
 
 
 def _exactly(items: Iterator[Item], count: int) -> Iterator[Item]:
-    given, rest = 0, SpectrumError("fetch", "file changed", "it holds fewer spectra than when it was listed")
+    """Yield ``count`` items: the first of ``items``, and an error for each that is missing."""
+    yielded, missing = 0, SpectrumError("fetch", "file changed", "it holds fewer spectra than when it was listed")
     for item in islice(items, count):
         yield item
-        given += 1
+        yielded += 1
         if isinstance(item, SpectrumError) and item.stage == "fetch" and not item.spec_id:
-            rest = item  # what holds for the file as a whole
-    yield from repeat(rest, count - given)
+            missing = item  # the reason for the file as a whole
+    yield from repeat(missing, count - yielded)
 
 
 def _source(content: Content) -> Source:
-    """Return the source of a file; raise where it is empty or no file of data at all."""
+    """Return the source that claims a file."""
     head = content.first(CLAIM_BYTES)
     return next(source for source in SOURCES if source.claims(head, content.path))

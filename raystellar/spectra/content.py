@@ -1,7 +1,7 @@
 """The bytes of one input file: its head at once, the rest on demand.
 
-Every source first looks at the head. Of a plain SDSS spec file that is all there is to read, by one call of the
-system; a plate of 100 MB is then read in pieces, and only a packed one is kept in memory as a whole.
+Every source first inspects the head. The head of a plain SDSS spec file holds all that is needed, so that one system
+call reads it. A plate of 100 MB is read in pieces; only a plate packed with gzip is held in memory as a whole.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from typing import IO, Any, Protocol, cast
 from raystellar.errors import SpectrumError
 
 HEAD_BYTES = 1 << 18
-"""Read at first [bytes]: a whole lite file (at most 222 kB), and the part of a full one that is needed."""
+"""Size of the head [bytes]. A lite spec file (at most 222 kB) fits in it, and the needed part of a full one."""
 
-MAX_BYTES = 1 << 25
-"""Most of a file of one spectrum that is ever read or decompressed [bytes]; full files have at most a few MB."""
+MAX_SPECTRUM_BYTES = 1 << 25
+"""Largest number of bytes read or unpacked of a file of one spectrum; full spec files have at most a few MB."""
 
 MAX_PLATE_BYTES = 1 << 29
-"""Most that is ever decompressed of a file of many spectra [bytes]; a plate of 1000 fibres has about 130 MB."""
+"""Largest number of bytes unpacked of a file of many spectra; a plate of 1000 fibres has about 130 MB."""
 
 _GZIP = b"\x1f\x8b"
 _REFUSALS = (
@@ -34,8 +34,17 @@ _REFUSALS = (
 )
 
 
-class Partial(Protocol):
-    """A file on a server of which the head is here, such as ``fetched.RemoteFile``."""
+class PartialFile(Protocol):
+    """A file on a server whose head is in memory, such as ``files.remote_file.RemoteFile``.
+
+    A protocol, because to import that class takes 0.1 s, and most workers read local files.
+
+    Attributes
+    ----------
+    path : URL of the file
+    head : first bytes of the file
+    complete : whether the head is the whole file
+    """
 
     path: str
     head: bytes
@@ -45,30 +54,30 @@ class Partial(Protocol):
         """Return the bytes from ``start`` to before ``end``."""
 
     def open(self) -> Any:
-        """Open it to read here and there."""
+        """Open the file for reading at any position."""
 
-    def beside(self, paths: Sequence[str], size: int) -> Callable[[], Partial | None]:
-        """Ask for the first of some other files that is there, and so many bytes of it."""
+    def beside(self, paths: Sequence[str], size: int) -> Callable[[], PartialFile | None]:
+        """Request the head of the first of ``paths`` that exists; the returned function waits for it."""
 
 
-Given = bytes | Partial | None
-"""What is at hand of a file: all of it, its head, or nothing yet."""
+FileData = bytes | PartialFile | None
+"""Data of a file in memory: its contents, a file on a server with its head, or nothing yet."""
 
 
 class Content:
-    """A file as it was named, or bytes that were fetched from elsewhere.
+    """The bytes of a file, which is opened here or was fetched before.
 
     Parameters
     ----------
-    path : name of the file, or a URL that fsspec knows
-    data : its contents, plain or gzip, where they are at hand
-    head_bytes : how much to read at once
+    path : path of the file, or a URL that fsspec knows
+    data : contents of the file, plain or gzip, or the file on a server; None to open ``path``
+    head_bytes : number of bytes to read at once
 
     Attributes
     ----------
-    head : the first bytes, packed where the file is
-    whole : the head is all there is
-    packed : the file is gzip
+    head : first bytes of the file, packed where the file is packed
+    whole : whether the head is the whole file
+    packed : whether the file is packed with gzip
 
     Raises
     ------
@@ -77,9 +86,9 @@ class Content:
 
     __slots__ = ("_rest", "head", "packed", "path", "whole")
 
-    def __init__(self, path: str, data: Given = None, head_bytes: int = HEAD_BYTES) -> None:
+    def __init__(self, path: str, data: FileData = None, head_bytes: int = HEAD_BYTES) -> None:
         self.path = path
-        self._rest: Partial | None = None
+        self._rest: PartialFile | None = None
         if data is None:
             self.head = fetch(path, head_bytes)
             self.whole = len(self.head) < head_bytes
@@ -90,7 +99,7 @@ class Content:
         self.packed = self.head.startswith(_GZIP)
 
     def first(self, size: int) -> bytes:
-        """Return the first ``size`` bytes, unpacked; fewer where the file is short or damaged."""
+        """Return the first ``size`` bytes, unpacked. They are fewer where the file is short or damaged."""
         if not self.packed:
             return self.head[:size]
         try:
@@ -98,49 +107,51 @@ class Content:
         except zlib.error:
             return b""
 
-    def raw(self, most: int = MAX_BYTES) -> bytes:
-        """Return the file as it is, up to ``most`` bytes.
+    def raw(self, most: int = MAX_SPECTRUM_BYTES) -> bytes:
+        """Return the file as it is stored, up to ``most`` bytes.
 
         Raises
         ------
-        SpectrumError : stage fetch, where it cannot be read
+        SpectrumError : stage fetch, where the file cannot be read
         """
         if self.whole:
             return self.head
         return self._rest.read(0, most) if self._rest is not None else fetch(self.path, most)
 
-    def unpacked(self, most: int = MAX_BYTES) -> bytes:
-        """Return the file, unpacked where it is gzip, up to ``most`` bytes.
+    def unpacked(self, most: int = MAX_SPECTRUM_BYTES) -> bytes:
+        """Return the file, unpacked where it is packed, up to ``most`` bytes.
 
         Raises
         ------
-        SpectrumError : it cannot be read or unpacked
+        SpectrumError : the file cannot be read or unpacked
         """
         data = self.raw(most)
         return gunzip(data, most) if self.packed else data
 
     def beside(self, paths: Sequence[str], size: int) -> Callable[[], Content | None]:
-        """Ask for the first of ``paths`` that is there; call what is returned to have it, or None.
+        """Request the first of ``paths`` that exists, and return a function that waits for it.
 
-        ``size`` is about what is read of it [bytes].
+        The function returns the file, or None where none of them exists. It raises SpectrumError where the disk or
+        server does not tell whether a file exists.
 
-        Raises
-        ------
-        SpectrumError : when that is called, where the disk or server does not say whether a file is there
+        Parameters
+        ----------
+        paths : paths or URLs of other files
+        size : number of bytes to request at once from a server
         """
         if self._rest is None:
             return lambda: next((Content(path) for path in paths if exists(path)), None)
         ask = self._rest.beside(paths, size)
 
-        def found() -> Content | None:
-            given = ask()
-            return None if given is None else Content(given.path, given)
+        def wait() -> Content | None:
+            file = ask()
+            return None if file is None else Content(file.path, file)
 
-        return found
+        return wait
 
     @contextmanager
     def opened(self) -> Iterator[IO[bytes]]:
-        """Open the file to read here and there; within the context what the system refuses is a SpectrumError."""
+        """Open the file for reading at any position; within the context an error of the system is a SpectrumError."""
         try:
             if self.whole or self.packed:
                 yield io.BytesIO(self.unpacked(MAX_PLATE_BYTES))
@@ -156,11 +167,11 @@ class Content:
 
 
 def fetch(path: str, size: int) -> bytes:
-    """Return the first ``size`` bytes of a file, or all of it where it is shorter.
+    """Return the first ``size`` bytes of a file, or the whole file where it is shorter.
 
     Raises
     ------
-    SpectrumError : stage fetch, where it cannot be read
+    SpectrumError : stage fetch, where the file cannot be read
     """
     try:
         if "://" not in path:
@@ -172,23 +183,24 @@ def fetch(path: str, size: int) -> bytes:
 
 
 def _read(path: str, size: int) -> bytes:
-    # O_NONBLOCK: a named pipe among the files must not stop the job
+    """Return the first ``size`` bytes of a local file."""
+    # O_NONBLOCK, so that a named pipe among the files does not block the job
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
     try:
         data = os.read(descriptor, size)
         while 0 < len(data) < size and (more := os.read(descriptor, size - len(data))):
-            data += more  # some network file systems return less than asked for
+            data += more  # some network file systems return fewer bytes than requested
     finally:
         os.close(descriptor)
     return data
 
 
-def gunzip(data: bytes, most: int = MAX_BYTES) -> bytes:
-    """Return the contents of a gzip file of one member; its checksum is verified.
+def gunzip(data: bytes, most: int = MAX_SPECTRUM_BYTES) -> bytes:
+    """Return the contents of a gzip file of one member, after verifying its checksum.
 
     Raises
     ------
-    SpectrumError : it is damaged, cut off, or holds more than ``most`` bytes
+    SpectrumError : the file is damaged or cut off, or holds more than ``most`` bytes
     """
     stream = zlib.decompressobj(wbits=31)
     try:
@@ -197,16 +209,16 @@ def gunzip(data: bytes, most: int = MAX_BYTES) -> bytes:
         raise SpectrumError("read", "damaged gzip", str(error)) from error
     if not stream.eof:
         reason = "unreasonable size" if len(plain) >= most else "truncated"
-        raise SpectrumError("read", reason, f"gzip ends or is cut off after {len(plain)} bytes")
+        raise SpectrumError("read", reason, f"the gzip file ends or is cut off after {len(plain)} bytes")
     return plain
 
 
 def exists(path: str) -> bool:
-    """Return whether a file is there.
+    """Return whether a file exists.
 
     Raises
     ------
-    SpectrumError : stage fetch, where the disk or server does not say
+    SpectrumError : stage fetch, where the disk or server does not tell
     """
     if "://" not in path:
         try:
@@ -224,27 +236,28 @@ def exists(path: str) -> bool:
 
 
 def expect(stream: IO[bytes], at: int, size: int) -> None:
-    """Say that ``size`` bytes from byte ``at`` are read soon; a stream from a server asks for them now."""
+    """Announce that ``size`` bytes from byte ``at`` on will be read; a stream from a server requests them now."""
     ahead = getattr(stream, "ahead", None)
     if ahead is not None:
         ahead(at, size)
 
 
 def _open(path: str) -> IO[bytes]:
+    """Open a file on a disk, or on a server that fsspec knows, for reading."""
     if "://" not in path:
         return open(path, "rb", buffering=1 << 16)
-    import fsspec  # a third of a second to import, and most workers read local files
+    import fsspec  # takes 0.3 s to import, and most workers read local files
 
     return cast(IO[bytes], fsspec.open(path, "rb").open())
 
 
 def _refusal(path: str, error: Exception) -> Exception:
-    """Return the SpectrumError that says what the system said; what is no refusal is returned as it is."""
+    """Map an OS or protocol error to a SpectrumError; return any other exception unchanged."""
     for kind, reason in _REFUSALS:
         if isinstance(error, kind):
             return SpectrumError("fetch", reason, str(error))
-    if isinstance(error, OSError) or "://" in path:  # each protocol has error classes of its own
+    if isinstance(error, OSError) or "://" in path:  # each protocol has its own classes of errors
         return SpectrumError("fetch", "read failed", f"{type(error).__name__}: {error}")
-    if isinstance(error, (ValueError, TypeError)):  # a zero byte or half a character in the name; no name at all
+    if isinstance(error, (ValueError, TypeError)):  # a zero byte or half a character in the path; or no path
         return SpectrumError("fetch", "bad path", f"{path!r}: {error}")
     return error

@@ -1,7 +1,7 @@
-"""Read FITS tables by way of astropy: slow, for what ``fits_bytes`` leaves.
+"""Read FITS tables with astropy, for the files that ``fits_bytes`` does not decode.
 
-The header of a damaged file may claim anything, so sizes are checked before astropy acts on them, and
-whatever it raises comes out as one ``SpectrumError``.
+A damaged header may claim any size. Sizes are therefore checked before astropy acts on them. Every exception of
+astropy becomes a ``SpectrumError``.
 """
 
 from __future__ import annotations
@@ -20,32 +20,32 @@ from raystellar.spectra.values import INT32_END
 
 @contextmanager
 def opened(data: bytes) -> Iterator[Any]:
-    """Open a FITS file in memory; within the context only ``SpectrumError`` is raised, and nothing warns."""
-    from astropy.io import fits  # half a second to import, and most workers never need it
+    """Open a FITS file in memory; within the context nothing warns, and only ``SpectrumError`` is raised."""
+    from astropy.io import fits  # takes half a second to import, and most workers never need it
 
     try:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
-            yield fits.HDUList.fromstring(data)  # not closed: that would first read every HDU there is
+            yield fits.HDUList.fromstring(data)  # not closed, for to close it would read all HDUs first
     except SpectrumError:
         raise
-    except Exception as error:  # a library on damaged bytes may raise anything
+    except Exception as error:  # on damaged bytes a library may raise any exception
         raise SpectrumError("read", "unreadable FITS", f"{type(error).__name__}: {error}") from error
 
 
 def table_at(hdus: Any, position: int, max_rows: int, reason: str) -> Any:
-    """Return the binary table at this position, whose sizes agree with each other.
+    """Return the binary table at a position, after checking that its sizes agree with each other.
 
     Parameters
     ----------
-    hdus : an open file
+    hdus : HDUs of an open file
     position : number of the HDU
-    max_rows : the most rows that make sense
-    reason : of the ``SpectrumError`` where there is no table
+    max_rows : largest number of rows to accept
+    reason : reason of the ``SpectrumError`` where the HDU is no table
 
     Raises
     ------
-    SpectrumError : where there is none, or one that cannot be
+    SpectrumError : the HDU is no binary table, or its header is damaged
     """
     from astropy.io import fits
 
@@ -54,11 +54,11 @@ def table_at(hdus: Any, position: int, max_rows: int, reason: str) -> Any:
     except IndexError:
         hdu = None
     if not isinstance(hdu, fits.BinTableHDU):
-        raise SpectrumError("read", reason, f"HDU {position} is no binary table")
+        raise SpectrumError("read", reason, f"HDU {position} is not a binary table")
     header = hdu.header
     shape = [header[key] for key in ("BITPIX", "NAXIS", "GCOUNT")]
     if shape != [8, 2, 1] or not 0 <= header["PCOUNT"] < INT32_END or not 0 <= header["TFIELDS"] <= MAX_FIELDS:
-        raise SpectrumError("read", "damaged header", f"HDU {position} is no valid binary table")
+        raise SpectrumError("read", "damaged header", f"HDU {position} is not a valid binary table")
     if header["NAXIS2"] > max_rows:
         raise SpectrumError("read", "unreasonable size", f"HDU {position} claims {header['NAXIS2']} rows")
     if header["NAXIS2"] < 1:
@@ -69,11 +69,11 @@ def table_at(hdus: Any, position: int, max_rows: int, reason: str) -> Any:
 
 
 def column(hdu: Any, name: str, dtype: np.dtype) -> np.ndarray:
-    """Return the column of this lower-case name as a new array of ``dtype``, one number a row.
+    """Return the column with a lower-case name as a new array of ``dtype``, with one number a row.
 
     Raises
     ------
-    SpectrumError : where it is not, or does not fit an integer ``dtype``
+    SpectrumError : the table has no such column, or its numbers do not fit an integer ``dtype``
     """
     values = values_of(hdu, name)
     kinds = "iu" if dtype.kind == "i" else "fiu"
@@ -85,11 +85,11 @@ def column(hdu: Any, name: str, dtype: np.dtype) -> np.ndarray:
 
 
 def first(hdu: Any, name: str) -> int | float | str | None:
-    """Return a column's value in the first row, None where there is no such column.
+    """Return the value of a column in the first row; None where the table has no such column.
 
     Raises
     ------
-    SpectrumError : where a row holds several values
+    SpectrumError : a row holds several values
     """
     values = values_of(hdu, name)
     if values is None:
@@ -101,10 +101,15 @@ def first(hdu: Any, name: str) -> int | float | str | None:
 
 
 def values_of(hdu: Any, name: str) -> np.ndarray | None:
-    """Return a column by its name in any case, or None where there is none."""
-    found = [i for i, other in enumerate(hdu.columns.names) if other.lower() == name]
-    if not found:
+    """Return the column with a name, in upper or lower case; None where the table has no such column.
+
+    Raises
+    ------
+    SpectrumError : two columns have the name, or the column has arrays of variable length
+    """
+    positions = [i for i, other in enumerate(hdu.columns.names) if other.lower() == name]
+    if not positions:
         return None
-    if len(found) > 1 or str(hdu.columns[found[0]].format).lstrip("0123456789")[:1] in "PQ":
-        raise SpectrumError("read", f"bad column {name}", "given twice, or of variable length")
-    return np.asarray(hdu.data.field(found[0]))
+    if len(positions) > 1 or str(hdu.columns[positions[0]].format).lstrip("0123456789")[:1] in "PQ":
+        raise SpectrumError("read", f"bad column {name}", "two columns of this name, or variable length")
+    return np.asarray(hdu.data.field(positions[0]))

@@ -1,4 +1,9 @@
-"""TODO."""
+"""The list of input files: one row a file, with its size and its number of spectra.
+
+``make_manifest`` expands the files, folders, globs and lists that the user names. Two paths of one file give one row.
+A file of a format that may hold many spectra (spPlate files and Parquet tables, known by their names) is opened and
+its spectra are counted. A job can then be cut into shards of equal size before any spectrum is read.
+"""
 
 from __future__ import annotations
 
@@ -17,54 +22,62 @@ from raystellar.files.remote_file import RemoteFile
 from raystellar.spectra import count_spectra
 
 MANIFEST_SCHEMA = pa.schema([("path", pa.string()), ("bytes", pa.int64()), ("spectra", pa.int32())])
-"""Of the list of input files; ``spectra`` is null where by its name a file holds one, and no one has counted."""
+"""Schema of the list of input files.
 
+``spectra`` is null where the name says that the file holds one spectrum, so that the file was not opened.
+"""
 
-MANY_SPECTRA = r"(?i)(/|^)spplate-[^/]*$|\.parquet$"
-"""Names of files that may hold more than one spectrum, whose number is looked up when they are listed."""
+COUNTED_NAMES = r"(?i)(/|^)spplate-[^/]*$|\.parquet$"
+"""Regular expression for the paths of files that may hold many spectra, which are counted when the list is made."""
 
-
-LISTED_AT_ONCE = 1 << 16
-"""Paths held as Python objects while listing."""
+PATHS_AT_ONCE = 1 << 16
+"""Number of paths held as Python objects while the list is made."""
 
 
 def make_manifest(spectra: Iterable[str]) -> pa.Table:
-    """List the files that the user named, each once, in the order of their paths, with their number of spectra.
+    """List the files that the user named, each once, sorted by path, with their numbers of spectra.
+
+    Parameters
+    ----------
+    spectra : files, folders, globs and lists, as ``files.listing.expand`` takes them
 
     Returns
     -------
-    Table of ``MANIFEST_SCHEMA``; paths as named or found, of two paths of one file the one that sorts first.
+    Table of ``MANIFEST_SCHEMA``. The paths are those that were named or listed; of two paths of one file the table
+    has the one that sorts first.
 
     Raises
     ------
-    InputError : a place does not exist or cannot be listed, or there are no spectra at all
+    InputError : a path does not exist or cannot be listed, the spectra of a file cannot be counted, or there are none
     """
     spectra = list(spectra)
-    found = listing.expand(spectra)
+    files = listing.expand(spectra)
     chunks = []
-    while some := list(itertools.islice(found, LISTED_AT_ONCE)):
+    while some := list(itertools.islice(files, PATHS_AT_ONCE)):
         path, size = zip(*some, strict=True)
         chunks.append(pa.table([path, size, pa.nulls(len(some), pa.int32())], schema=MANIFEST_SCHEMA))
     if not chunks:
-        raise InputError(f"no spectra (FITS or Parquet files) in {', '.join(spectra) or 'an empty list of places'}")
+        raise InputError(f"no spectra (FITS or Parquet files) in {', '.join(spectra) or 'an empty list of files'}")
     return _count_many(distinct_files(pa.concat_tables(chunks)))
 
 
 def _count_many(manifest: pa.Table) -> pa.Table:
-    """Fill in the number of spectra of files that may hold many."""
-    many = pc.match_substring_regex(manifest["path"], MANY_SPECTRA).to_numpy()
+    """Fill in the numbers of spectra of the files that may hold many."""
+    many = pc.match_substring_regex(manifest["path"], COUNTED_NAMES).to_numpy()
     if not many.any():
         return manifest
+    paths = manifest["path"].filter(pa.array(many)).to_pylist()
     counts = np.zeros(len(many), dtype=np.int32)
     with Fetcher() as fetcher:
-        counts[many] = [_count(*found) for found in fetcher.stream(manifest["path"].filter(pa.array(many)).to_pylist())]
+        counts[many] = [_count(path, file) for path, file in fetcher.stream(paths)]
     return manifest.set_column(2, MANIFEST_SCHEMA.field("spectra"), pa.array(counts, mask=~many))
 
 
 def _count(path: str, file: RemoteFile | SpectrumError | None) -> int:
+    """Return the number of spectra in a file; raise InputError where they cannot be counted."""
     try:
         if isinstance(file, SpectrumError):
             raise file
         return count_spectra(path, file)
     except SpectrumError as error:
-        raise InputError(f"{path}: its spectra cannot be counted, {error}") from None
+        raise InputError(f"the spectra in {path} cannot be counted: {error}") from None

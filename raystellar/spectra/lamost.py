@@ -1,21 +1,22 @@
-"""Read spectra of LAMOST's low-resolution survey: one spectrum a file.
+"""Read spectra of the low-resolution survey of LAMOST: one spectrum a file.
 
 Description: http://www.lamost.org/dr8/v1.0/doc/lr-data-production-description,
 https://dr3.lamost.org/doc/data-production-description
 
-Until DR7 the primary image has five rows: flux, inverse variance, a third that is not the same in all releases,
-AND mask, OR mask. Since DR8 the first extension is a table of one row, with a vector in each column FLUX, IVAR,
-WAVELENGTH, ANDMASK, ORMASK. The rest stands in the primary header.
+Until DR7 the primary image has five rows: flux, inverse variance, a row that differs between releases, AND mask, OR
+mask. Since DR8 the first extension is a table of one row, with a vector in each of the columns FLUX, IVAR, WAVELENGTH,
+ANDMASK and ORMASK. Everything else is in the primary header.
 
-The survey's quirks that this file knows:
+Quirks of the survey:
 
-* The third row is the wavelength in DR7 and something else in DR1: COEFF0 and COEFF1 are right in both. The pixels
-  are those of the SDSS, in vacuum and heliocentric.
-* There are no plates. A spectrum is named by OBSID; the pilot survey has none, and its files are named by
-  local day, plan, spectrograph and fibre. MJD is the day of the observation, LMJD that of the local calendar.
-* Signal-to-noise ratios are given by bands, in DR1 never above 99: the median over all is made as for SDSS.
-* The flux is calibrated relatively: its unit is arbitrary.
-* Z is -9999 where there is none.
+* The third row is the wavelength in DR7 and another quantity in DR1. COEFF0 and COEFF1 are right in both. The pixels
+  are those of the SDSS lattice, in vacuum and heliocentric.
+* There are no plates. OBSID names a spectrum. The pilot survey has no OBSID; its files are named by local day, plan,
+  spectrograph and fibre. MJD is the day of the observation, LMJD the day of the local calendar.
+* The files give signal-to-noise ratios in single bands, in DR1 never above 99. The median over all bands is computed
+  as for SDSS.
+* The flux has only a relative calibration, so that its unit is arbitrary.
+* Z is -9999 where there is no redshift.
 """
 
 from __future__ import annotations
@@ -31,19 +32,19 @@ from raystellar.errors import SpectrumError
 from raystellar.spectra.bitmasks import ZWARNING_SKY
 from raystellar.spectra.content import Content
 from raystellar.spectra.fits_bytes import NotStandard, read_table
-from raystellar.spectra.fits_image import Hdu, axes, find_cards, hdus, image, read_at
+from raystellar.spectra.fits_image import Hdu, count_axes, find_cards, hdus, image, read_at
 from raystellar.spectra.record import LATTICE_STEP, MAX_PIXELS, Spectrum, check_loglam, lattice, median_sn
 from raystellar.spectra.source import Source
 from raystellar.spectra.values import integer, real, string
 
-ROWS = 5
-"""Rows of the image until DR7."""
+LAMOST_ROWS = 5
+"""Number of rows of the image until DR7."""
 
-MISSING = -9000.0
-"""A redshift below this is none."""
+MISSING_REDSHIFT = -9000.0
+"""Bound at and below which a redshift is missing."""
 
 UNUSED = ("UNUSED", "DEAD")
-"""FIBERTYP of fibres without a target."""
+"""Values of FIBERTYP of fibres without a target."""
 
 _CARDS = (
     "COEFF0",
@@ -66,39 +67,39 @@ _CARDS = (
 )
 _TELESCOPE = re.compile(rb"(?:TELESCOP|ORIGIN  )= '[A-Z-]*LAMOST *'")
 _VECTORS = ("flux", "ivar", "wavelength")
-_DTYPE = {"E": ">f4", "D": ">f8", "J": ">i4", "I": ">i2", "K": ">i8"}
+_VECTOR_DTYPE = {"E": ">f4", "D": ">f8", "J": ">i4", "I": ">i2", "K": ">i8"}
 
 
 def _claims(head: bytes, name: str) -> bool:
-    """Take FITS files of the telescope LAMOST, image or table."""
-    return axes(head) >= 0 and b"LAMOST" in head and _TELESCOPE.search(head) is not None
+    """Claim FITS files of the telescope LAMOST, with an image or a table."""
+    return count_axes(head) >= 0 and b"LAMOST" in head and _TELESCOPE.search(head) is not None
 
 
 def _read(content: Content, first: int) -> Iterator[Spectrum]:
     with content.opened() as stream:
-        found = hdus(stream)
-        primary = next(found)
+        every = hdus(stream)
+        primary = next(every)
         cards = find_cards(primary.header, _CARDS)
         if primary.cards["NAXIS"] == 0:
-            arrays = _from_table(stream, next(found, None))
+            arrays = _from_table(stream, next(every, None))
         else:
             arrays = _from_image(stream, primary, cards)
     yield _spectrum(content.path, cards, *arrays)
 
 
 def _from_image(stream: IO[bytes], hdu: Hdu, cards: dict[str, Any]) -> tuple[np.ndarray, ...]:
-    """Return loglam, flux and ivar of the image of the older releases."""
-    found = image(hdu, "not a LAMOST spectrum")
-    if found.rows != ROWS or found.dtype != np.dtype(">f4"):
-        raise SpectrumError("read", "not a LAMOST spectrum", f"an image of {found.rows} rows of {found.dtype}")
-    _check_pixels(found.columns)
-    rows = found.read(stream, 0, 2)
-    loglam = lattice(cards.get("COEFF0"), cards.get("COEFF1"), found.columns)
+    """Return loglam, flux and ivar from the image of a file until DR7."""
+    pixels = image(hdu, "not a LAMOST spectrum")
+    if pixels.rows != LAMOST_ROWS or pixels.dtype != np.dtype(">f4"):
+        raise SpectrumError("read", "not a LAMOST spectrum", f"an image of {pixels.rows} rows of {pixels.dtype}")
+    _check_pixels(pixels.columns)
+    rows = pixels.read(stream, 0, 2)
+    loglam = lattice(cards.get("COEFF0"), cards.get("COEFF1"), pixels.columns)
     return loglam, rows[0].astype(np.float32), rows[1].astype(np.float32)
 
 
 def _from_table(stream: IO[bytes], hdu: Hdu | None) -> tuple[np.ndarray, ...]:
-    """Return loglam, flux and ivar of the table of the newer releases."""
+    """Return loglam, flux and ivar from the table of a file since DR8."""
     if hdu is None:
         raise SpectrumError("read", "truncated", "no table after the primary header")
     extension = find_cards(hdu.header, ("EXTNAME",)).get("EXTNAME")
@@ -107,40 +108,40 @@ def _from_table(stream: IO[bytes], hdu: Hdu | None) -> tuple[np.ndarray, ...]:
     vectors = _vectors(stream, hdu)
     missing = [name for name in _VECTORS if name not in vectors]
     if missing:
-        raise SpectrumError("read", f"missing column {missing[0]}", f"of {', '.join(_VECTORS)}")
+        raise SpectrumError("read", f"missing column {missing[0]}", f"needed: {', '.join(_VECTORS)}")
     if len({vector.size for vector in vectors.values()}) != 1:
         raise SpectrumError("read", "columns of unequal length", str({n: v.size for n, v in vectors.items()}))
     _check_pixels(vectors["flux"].size)
-    with np.errstate(all="ignore"):  # a float64 may be too large
+    with np.errstate(all="ignore"):  # a float64 may be too large for a float32
         flux, ivar = vectors["flux"].astype(np.float32), vectors["ivar"].astype(np.float32)
     return _loglam(vectors["wavelength"]), flux, ivar
 
 
 def _vectors(stream: IO[bytes], hdu: Hdu) -> dict[str, np.ndarray]:
-    """Return the columns of the table's one row, or of its many rows of one pixel each, as vectors."""
+    """Return columns as vectors, of a table with one row of all pixels or with one row for each pixel."""
     if hdu.end - hdu.at > (MAX_PIXELS + 1) * 100:
         raise SpectrumError("read", "unreasonable size", f"a table of {hdu.end - hdu.start} bytes")
     data = read_at(stream, hdu.at, hdu.end - hdu.at)
     try:
         table = read_table(data, 0, MAX_PIXELS)
     except NotStandard as error:
-        raise SpectrumError("read", "not a LAMOST spectrum", f"extension 1 is no plain table: {error}") from None
+        raise SpectrumError("read", "not a LAMOST spectrum", f"extension 1 is not a plain table: {error}") from None
     if not table.rows:
         raise SpectrumError("read", "not a LAMOST spectrum", "the table has no row")
-    found = {}
+    vectors = {}
     for name in _VECTORS:
         field = table.layout.field(name)
-        if field is None or field.code not in _DTYPE or min(field.repeat, table.rows) > 1:
+        if field is None or field.code not in _VECTOR_DTYPE or min(field.repeat, table.rows) > 1:
             continue
-        item = np.dtype(_DTYPE[field.code])
+        item = np.dtype(_VECTOR_DTYPE[field.code])
         shape = (table.rows, field.repeat)
         strides = (table.layout.row_bytes, item.itemsize)
-        found[name] = np.ndarray(shape, item, data, table.start + field.offset, strides).reshape(-1)
-    return found
+        vectors[name] = np.ndarray(shape, item, data, table.start + field.offset, strides).reshape(-1)
+    return vectors
 
 
 def _loglam(wavelength: np.ndarray) -> np.ndarray:
-    """Return log10 of the wavelengths, on the lattice where they differ from it by rounding only."""
+    """Return log10 of the wavelengths, on the SDSS lattice where they differ from it only by rounding."""
     with np.errstate(all="ignore"):
         loglam = np.log10(wavelength.astype(np.float64))
         k = np.rint(loglam / LATTICE_STEP)
@@ -149,6 +150,7 @@ def _loglam(wavelength: np.ndarray) -> np.ndarray:
 
 
 def _check_pixels(pixels: int) -> None:
+    """Raise SpectrumError where there are too many pixels."""
     if pixels > MAX_PIXELS:
         raise SpectrumError("read", "unreasonable size", f"{pixels} pixels")
 
@@ -174,8 +176,8 @@ def _spectrum(path: str, cards: dict[str, Any], loglam: np.ndarray, flux: np.nda
         object_class="" if kind == "UNKNOWN" else kind,
         subclass=string(cards, "SUBCLASS"),
         is_sky=is_sky,
-        z=z if z > MISSING else math.nan,
-        z_err=z_err if z_err > MISSING else math.nan,
+        z=z if z > MISSING_REDSHIFT else math.nan,
+        z_err=z_err if z_err > MISSING_REDSHIFT else math.nan,
         zwarning=ZWARNING_SKY * is_sky,
         sn=median_sn(loglam, flux, ivar),
         loglam=loglam,

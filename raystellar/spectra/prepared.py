@@ -1,7 +1,7 @@
-"""Read what ``raystellar preprocess`` wrote: spectra on the grid, with the velocity that was taken out.
+"""Read the parts that ``raystellar preprocess`` writes: spectra on the grid, with the velocity removed.
 
-They need no preprocessing, so a model that was trained with the same settings labels them as they are. The settings
-stand in ``_run.json`` beside the parts.
+A model that was trained with the same settings labels these spectra without preprocessing them again. The settings are
+in ``_run.json`` beside the parts.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ from raystellar.spectra.bitmasks import ZWARNING_SKY
 from raystellar.spectra.record import Prepared
 from raystellar.spectra.source import Item
 
-COLUMNS = tuple(column.name for column in (*IDENTITY, *SPECTRA))
-"""Of a part that are read; labels and splits are not."""
+READ_COLUMNS = tuple(column.name for column in (*IDENTITY, *SPECTRA))
+"""Columns that are read from a part; labels and splits are left out."""
 
 NO_LOGLAM = np.empty(0, dtype=np.float32)
+"""Wavelengths of a preprocessed spectrum, which has those of the grid."""
 
 
 def is_prepared(schema: pa.Schema) -> bool:
-    """Return whether a Parquet file holds preprocessed spectra, each column as it was written."""
+    """Return whether a Parquet file holds preprocessed spectra, with each column as it was written."""
     return all(
         schema.get_field_index(column.name) >= 0 and schema.field(column.name).type == column.type
         for column in (*IDENTITY, *SPECTRA)
@@ -35,24 +36,31 @@ def is_prepared(schema: pa.Schema) -> bool:
 
 
 def settings_of(path: str) -> dict[str, Any]:
-    """Return the settings of the preprocessing of the folder in which the part ``path`` lies.
+    """Return the preprocessing settings of the folder that holds the part ``path``.
 
     Raises
     ------
-    SpectrumError : they are not known
+    SpectrumError : the folder has no ``_run.json`` with these settings, or it cannot be read
     """
     folder = path.rpartition("/")[0] or "."
     try:
-        found = (read_run(folder) or {}).get("preprocess")
+        settings = (read_run(folder) or {}).get("preprocess")
     except InputError as error:
         raise SpectrumError("read", "settings of preprocessed spectra cannot be read", str(error)) from None
-    if not isinstance(found, dict):
-        raise SpectrumError("read", "preprocessed with unknown settings", f"{folder} has no _run.json that tells them")
-    return found
+    if not isinstance(settings, dict):
+        raise SpectrumError("read", "preprocessed with unknown settings", f"{folder} has no _run.json with settings")
+    return settings
 
 
-def spectra(path: str, columns: Mapping[str, Any], settings: dict[str, Any]) -> Iterator[Item]:
-    """Yield the spectra of a batch of rows, given as columns of ``COLUMNS``."""
+def read_rows(path: str, columns: Mapping[str, Any], settings: dict[str, Any]) -> Iterator[Item]:
+    """Yield the spectra of a batch of rows.
+
+    Parameters
+    ----------
+    path : path of the part
+    columns : Arrow arrays of the columns ``READ_COLUMNS``, by name
+    settings : settings with which the spectra were preprocessed
+    """
     flux, ivar = (columns[name].flatten().to_numpy(zero_copy_only=False) for name in ("flux", "ivar"))
     if len(flux) != len(columns["flux"]) * N_PIXELS or len(ivar) != len(columns["ivar"]) * N_NOISE:
         yield from [SpectrumError("read", "damaged Parquet file", "rows without flux")] * len(columns["flux"])
@@ -61,17 +69,20 @@ def spectra(path: str, columns: Mapping[str, Any], settings: dict[str, Any]) -> 
     names = [column.name for column in IDENTITY]
     rows = zip(*(columns[name].to_pylist() for name in names), strict=True)
     for row, values in enumerate(rows):
-        known = dict(zip(names, values, strict=True))
+        identity = dict(zip(names, values, strict=True))
         if not np.isfinite(flux[row]).all():
-            yield SpectrumError("read", "flux is not finite", spec_id=known["spec_id"] or "")
+            yield SpectrumError("read", "flux is not finite", spec_id=identity["spec_id"] or "")
             continue
-        yield _record(path, known, flux[row], ivar[row], settings)
+        yield _record(path, identity, flux[row], ivar[row], settings)
 
 
-def _record(path: str, known: dict[str, Any], flux: np.ndarray, ivar: np.ndarray, settings: dict[str, Any]) -> Prepared:
+def _record(
+    path: str, identity: dict[str, Any], flux: np.ndarray, ivar: np.ndarray, settings: dict[str, Any]
+) -> Prepared:
+    """Return the record of one row; a null becomes an empty text, 0 or NaN."""
     absent: dict[str, Any] = {"string": "", "int32": 0}
     values: dict[str, Any] = {
-        column.name: absent.get(str(column.type), math.nan) if known[column.name] is None else known[column.name]
+        column.name: absent.get(str(column.type), math.nan) if identity[column.name] is None else identity[column.name]
         for column in IDENTITY
     }
     values |= {"path": path, "is_sky": bool(values["zwarning"] & ZWARNING_SKY), "z": math.nan, "z_err": math.nan}

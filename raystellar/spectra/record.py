@@ -1,4 +1,7 @@
-"""The one record that every reader of a survey format returns, and what it has to satisfy."""
+"""The record that every reader returns, the checks of its wavelengths, and the facts of the SDSS pixel lattice.
+
+All SDSS files store their spectra on one lattice: log10 of the vacuum wavelength is k * 1e-4 with an integer k.
+"""
 
 from __future__ import annotations
 
@@ -11,43 +14,44 @@ import numpy as np
 from raystellar.errors import SpectrumError
 
 LATTICE_STEP = 1e-4
-"""Pixel of the SDSS lattice [dex of wavelength]: loglam = k * 1e-4 with integer k in every SDSS file."""
+"""Distance of two pixels of the SDSS lattice [dex of wavelength]."""
 
 MIN_PIXELS = 100
-"""A spectrum with fewer is of no use. The shortest of DR12 has 2,070."""
+"""Least number of pixels of a useful spectrum. The shortest spectrum of DR12 has 2,070."""
 
 MAX_PIXELS = 20_000
-"""The lattice of 1e-4 dex has 17,000 pixels between the bounds below."""
+"""Largest number of pixels. The lattice has 17,000 pixels between ``MIN_LOGLAM`` and ``MAX_LOGLAM``."""
 
 MIN_LOGLAM, MAX_LOGLAM = 3.0, 4.7
-"""Bounds of log10 of the wavelength [angstrom]: 1,000 to 50,000 angstrom. SDSS spans 3.55 to 4.02."""
+"""Bounds of log10 of the wavelength [angstrom], at 1,000 and 50,000 angstrom. SDSS spans 3.55 to 4.02."""
 
 SN_LOGLAM = (math.log10(3280), math.log10(9860))
-"""Range of wavelengths of the ugriz bands [log10 angstrom], over which SN_MEDIAN_ALL is taken."""
+"""First and last log10 of the wavelength [angstrom] of the ugriz bands, in which SN_MEDIAN_ALL is measured."""
 
-SPEED_OF_LIGHT_KM_S = 299792.458
+SPEED_OF_LIGHT_KM_S = 299_792.458
+"""Speed of light in vacuum [km/s], exact by the definition of the metre."""
 
 
 @dataclass(slots=True)
 class Spectrum:
-    """One spectrum as observed: vacuum wavelengths, heliocentric, nothing masked or corrected.
+    """One spectrum as observed, with heliocentric vacuum wavelengths and with no pixel masked or corrected.
 
     Attributes
     ----------
-    path : where it was read from, as the user gave it
-    spec_id : its name, unique in its survey: plate-mjd-fiberid without leading zeros for SDSS
-    plate, mjd, fiberid : SDSS identity; plate 0 where the survey has no plate numbers
-    run2d : version of the reduction, e.g. ``26``, ``v5_7_0``
-    ra, dec : position of the target [deg]; NaN where unknown (the plate centre is not the target)
-    object_class, subclass : the pipeline's classification, e.g. ``STAR`` and ``F9``; empty where unknown
-    is_sky : the fibre looked at the sky (ZWARNING bit 0, or SOURCETYPE/OBJTYPE SKY)
-    z, z_err : the pipeline's redshift and error; NaN where there is none
-    zwarning : the pipeline's warning bits
-    sn : median signal-to-noise ratio per pixel, SN_MEDIAN_ALL; computed from flux and ivar where absent
-    loglam : (n,) float32, log10 of the vacuum wavelength [angstrom], strictly increasing
-    flux : (n,) float32 [1e-17 erg/s/cm2/angstrom]
-    ivar : (n,) float32, inverse variance of flux; <= 0 where the pixel is bad
-    note : what its reader missed, for the reject if it becomes one; mostly empty
+    path : path or URL of the file, as the user gave it
+    spec_id : name of the spectrum, unique in its survey; plate-mjd-fiberid without leading zeros for SDSS
+    plate, mjd, fiberid : identity in the SDSS; plate is 0 where the survey has no plate numbers
+    run2d : version of the reduction, such as ``26`` or ``v5_7_0``
+    ra, dec : position of the target, not of the plate centre [deg]; NaN where it is unknown
+    object_class, subclass : classification by the pipeline, such as ``STAR`` and ``F9``; empty where it is unknown
+    is_sky : whether the fibre observed the sky (bit 0 of ZWARNING, or SKY in SOURCETYPE or OBJTYPE)
+    z, z_err : redshift of the pipeline and its error; NaN where there is none
+    zwarning : bits of ZWARNING, the doubts of the pipeline
+    sn : median signal-to-noise ratio per pixel (SN_MEDIAN_ALL), computed from flux and ivar where the file has none
+    loglam : log10 of the vacuum wavelength [angstrom], strictly increasing, (n,) float32
+    flux : flux [1e-17 erg/s/cm2/angstrom], (n,) float32
+    ivar : inverse variance of flux, <= 0 where the pixel is bad, (n,) float32
+    note : information that the reader lacked, repeated in the reject if the spectrum becomes one; mostly empty
     """
 
     path: str
@@ -72,22 +76,22 @@ class Spectrum:
 
     @property
     def is_star(self) -> bool:
-        """Whether the pipeline takes it for a star and the fibre was not on the sky."""
+        """Whether the pipeline classified the spectrum as a star and the fibre did not observe the sky."""
         return self.object_class == "STAR" and not self.is_sky
 
 
 @dataclass(slots=True)
 class Prepared(Spectrum):
-    """A spectrum that ``raystellar preprocess`` has brought to the grid; its wavelengths are those of the grid.
+    """A spectrum that ``raystellar preprocess`` resampled to the grid, so that ``loglam`` is empty.
 
     Attributes
     ----------
-    flux : (4000,) float32, standardised
-    ivar : (500,) float32, of ``flux`` in blocks of pixels
-    rv : velocity that was taken out [km/s]
-    rv_source : where that came from
-    good_fraction : share of the grid covered by good pixels
-    preprocess : settings with which it was made, as plain values
+    flux : standardised flux, (4000,) float32
+    ivar : inverse variance of ``flux`` in blocks of pixels, (500,) float32
+    rv : radial velocity that was removed [km/s]
+    rv_source : origin of that velocity
+    good_fraction : fraction of the grid covered by good pixels
+    preprocess : settings of the preprocessing, as plain values
     """
 
     rv: float = math.nan
@@ -97,10 +101,11 @@ class Prepared(Spectrum):
 
 
 def median_sn(loglam: np.ndarray, flux: np.ndarray, ivar: np.ndarray) -> float:
-    """Return the median of flux * sqrt(ivar) as BOSS makes SN_MEDIAN_ALL; NaN without good pixels.
+    """Return the median of flux * sqrt(ivar), as BOSS computes SN_MEDIAN_ALL; NaN where no pixel is good.
 
-    Over the pixels of the ugriz bands, 3280 to 9860 angstrom, with ivar > 0; of an even number of values the
-    upper of the middle two. The SDSS-I/II files hold the median of the absolute value, 0.67 for pure sky.
+    The median is that of the pixels with ivar > 0 from 3280 to 9860 angstrom, the ugriz bands. For an even number of
+    pixels it is the upper of the middle two. SDSS-I/II files instead store the median of the absolute value, which is
+    0.67 for pure sky.
 
     Source: sn_median.pro, https://github.com/sdss/idlspec2d
     """
@@ -111,7 +116,7 @@ def median_sn(loglam: np.ndarray, flux: np.ndarray, ivar: np.ndarray) -> float:
 
 
 def check_loglam(loglam: np.ndarray) -> None:
-    """Raise SpectrumError where the wavelengths are no grid."""
+    """Raise SpectrumError where the wavelengths are too few, out of range, not finite or not increasing."""
     if len(loglam) < MIN_PIXELS:
         raise SpectrumError("read", "too few pixels", f"{len(loglam)}, at least {MIN_PIXELS} are needed")
     if (loglam[1:] > loglam[:-1]).all() and loglam[0] >= MIN_LOGLAM and loglam[-1] <= MAX_LOGLAM:
@@ -121,16 +126,25 @@ def check_loglam(loglam: np.ndarray) -> None:
         raise SpectrumError("read", "non-finite wavelength", f"{bad} of {len(loglam)} pixels")
     if loglam.min() < MIN_LOGLAM or loglam.max() > MAX_LOGLAM:
         raise SpectrumError("read", "loglam out of range", f"{loglam.min()} to {loglam.max()}")
-    at = np.argmin(loglam[1:] > loglam[:-1]) + 1
-    raise SpectrumError("read", "loglam not increasing", f"{loglam[at - 1]} to {loglam[at]} at pixel {at}")
+    pixel = np.argmin(loglam[1:] > loglam[:-1]) + 1
+    raise SpectrumError("read", "loglam not increasing", f"{loglam[pixel - 1]} to {loglam[pixel]} at pixel {pixel}")
 
 
 def lattice(coeff0: object, coeff1: object, pixels: int) -> np.ndarray:
-    """Return the wavelengths (pixels,) float32 of COEFF0 and COEFF1, as spec files hold them: float32(k * 1e-4).
+    """Return the wavelengths that COEFF0 and COEFF1 declare, as spec files store them: float32(k * 1e-4).
+
+    Parameters
+    ----------
+    coeff0, coeff1 : values of the header cards: log10 of the first wavelength [angstrom] and the step [dex]
+    pixels : number of pixels
+
+    Returns
+    -------
+    (pixels,) float32, log10 of the vacuum wavelength [angstrom].
 
     Raises
     ------
-    SpectrumError : they are no numbers, off the lattice of 1e-4 dex, or out of range
+    SpectrumError : the values are not numbers, are off the SDSS lattice, or are out of range
     """
     if not (isinstance(coeff0, (int, float)) and isinstance(coeff1, (int, float))):
         raise SpectrumError("read", "missing COEFF0 and COEFF1", f"{coeff0!r}, {coeff1!r}")

@@ -1,4 +1,4 @@
-"""What a survey's module offers: how to know its files, count the spectra in them, and read them."""
+"""The interface of a survey's module: recognise a file, count its spectra, read them."""
 
 from __future__ import annotations
 
@@ -12,38 +12,41 @@ from raystellar.spectra.content import Content
 from raystellar.spectra.record import Spectrum
 
 Item = Spectrum | SpectrumError
-"""One spectrum of a file, or why it cannot be used."""
+"""One spectrum of a file, or the reason why it cannot be used."""
 
 
 class Slice(NamedTuple):
-    """Some of the spectra of one file."""
+    """Consecutive spectra of one file."""
 
     path: str
+    """Path or URL of the file."""
+
     first: int = 0
-    """The first of them; 0 in a file of one spectrum."""
+    """Position of the first spectrum in the file; 0 in a file of one spectrum."""
+
     spectra: int | None = None
-    """How many; None where by its name the file holds one, and no one has counted."""
+    """Number of spectra; None where the name says that the file holds one, so that nobody has counted."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """One format of files."""
+    """One file format."""
 
     name: str
-    """What it is called in messages."""
+    """Name of the format in messages."""
 
     claims: Callable[[bytes, str], bool]
-    """Whether a file that begins with these bytes (``CLAIM_BYTES`` of it, unpacked) and has this name is one of its
-    own. By magic bytes and header cards; the name is the last resort."""
+    """Function that takes the first ``CLAIM_BYTES`` of a file, unpacked, and its name, and tells whether the file has
+    this format. It goes by magic bytes and header cards, and by the name only as the last resort."""
 
     read: Callable[[Content, int], Iterator[Item]]
-    """Yield one item for each spectrum from this one on (0 is the first), to as many in all as ``count`` says; or
-    raise SpectrumError, which counts as one."""
+    """Function that yields one item for each spectrum from a position on (0 is the first), so that all items are as
+    many as ``count`` returns. It may instead raise SpectrumError, which counts as one item."""
 
     count: Callable[[Content], int] = lambda _: 1
-    """The number of items that ``read`` yields, found in headers or footers only. It may raise SpectrumError where
-    ``read`` does before its first item."""
+    """Function that returns the number of items of ``read``, from headers or footers only. It may raise SpectrumError
+    where ``read`` raises before its first item."""
 
 
 CLAIM_BYTES = 4 * FITS_BLOCK
-"""What of a file the sources see when they are asked whose it is [bytes]: 144 header cards."""
+"""Leading bytes passed to each source's ``claims`` [bytes]; they hold 144 header cards."""

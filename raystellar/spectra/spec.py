@@ -1,10 +1,10 @@
-"""Read SDSS spec files: one spectrum a file, of SDSS-I/II and BOSS, lite and full.
+"""Read SDSS spec files, lite and full, of SDSS-I/II and BOSS: one spectrum a file.
 
 Data model: https://data.sdss.org/datamodel/files/BOSS_SPECTRO_REDUX/RUN2D/spectra/PLATE4/spec.html
 
-Two ways lead to the same record. The bytes of a file as the survey writes it are decoded directly
-(``fits_bytes``); whatever is written in another way goes to astropy (``fits_astropy``), which is five hundred
-times slower and reads nearly everything. Both refuse what cannot be trusted, with one of these reasons:
+Two decoders give the same record. ``fits_bytes`` decodes a file as the survey writes it. Any other file goes to astropy
+(``fits_astropy``), which is about 500 times slower and reads nearly every file. Both refuse a file that cannot be
+trusted, with one of these reasons:
 
 =======  =======================================================================================
 stage    reason
@@ -16,12 +16,14 @@ read     missing column NAME, bad column NAME, missing NAME, bad value NAME
 read     too few pixels, non-finite wavelength, loglam out of range, loglam not increasing
 =======  =======================================================================================
 
-The survey's quirks that this file knows:
+Quirks of the survey:
 
-* HDUs are found by position (some files leave their names empty), columns by name without regard to case.
-* RA and DEC of the primary header are the centre of the plate. The target is PLUG_RA and PLUG_DEC.
-* RUN2D of the SDSS-I/II spectrograph stands only in the object table.
-* Sky fibres carry CLASS = STAR as often as not; ZWARNING bit 0 or SOURCETYPE (SPECOBJ), OBJTYPE (SPALL) tell.
+* Some files leave the names of their HDUs empty. HDUs are therefore identified by position, and columns by name in
+  upper or lower case.
+* RA and DEC of the primary header are the centre of the plate. PLUG_RA and PLUG_DEC are the position of the target.
+* RUN2D of the SDSS-I/II spectrograph is in the object table only.
+* Sky fibres have CLASS = STAR as often as not. A sky fibre has bit 0 of ZWARNING, or SKY in SOURCETYPE (of SPECOBJ)
+  or OBJTYPE (of SPALL).
 """
 
 from __future__ import annotations
@@ -43,7 +45,7 @@ from raystellar.spectra.source import Source
 from raystellar.spectra.values import integer, real, string
 
 MAX_ASTROPY_BYTES = 1 << 22
-"""Most that astropy is given [bytes], so that a damaged header cannot keep it busy for seconds."""
+"""Largest number of bytes passed to astropy, so that a damaged header cannot keep it busy for seconds."""
 
 _COADD = {
     "flux": np.dtype(np.float32),
@@ -83,14 +85,17 @@ _IMAGE = re.compile(rb"NAXIS   = +[1-9]")
 
 
 class _Parts(NamedTuple):
-    """What either decoder finds: columns of the coadd, values of the object table by lower-case name."""
+    """The contents of a spec file."""
 
     coadd: dict[str, np.ndarray]
+    """Columns of the coadd, by lower-case name."""
+
     row: dict[str, Any]
+    """Values of the object table, by lower-case name."""
 
 
 class _Unfinished(Exception):
-    """Raised where the part of a file that was read does not hold all that is needed."""
+    """Raised where the part of a file that was read lacks something that is needed."""
 
 
 def read_spec(path: str, data: bytes | None = None) -> Spectrum:
@@ -98,18 +103,16 @@ def read_spec(path: str, data: bytes | None = None) -> Spectrum:
 
     Parameters
     ----------
-    path : name of the file; read here unless ``data`` is given
-    data : contents of the file, plain or gzip, where they were fetched from elsewhere
+    path : path of the file
+    data : contents of the file, plain or gzip; None to read ``path``
 
     Returns
     -------
-    Spectrum
-        with arrays of its own, in native byte order; NaN and bad pixels of the flux are left as they are
+    Spectrum whose arrays are copies in native byte order; NaN and bad pixels of the flux stay as they are.
 
     Raises
     ------
-    SpectrumError
-        for every file that cannot be used; nothing else, whatever the bytes are
+    SpectrumError : the file cannot be used; nothing else is raised, whatever the bytes are
     """
     return _read(Content(path, data))
 
@@ -128,20 +131,20 @@ def _read_all(content: Content, first: int) -> Iterator[Spectrum]:
 
 
 def _claims(head: bytes, name: str) -> bool:
-    """Take every FITS file that no other source has taken: the reader has a reason for each that is none."""
+    """Claim every file that no other source has claimed; the reader has a reason to refuse each other file."""
     return True
 
 
 def _parts(data: bytes, whole: bool) -> _Parts:
-    """Return what is in the file, by the direct decoder or else by astropy.
+    """Return the contents of a file, decoded directly or else with astropy.
 
     Raises
     ------
-    _Unfinished : where ``data`` is not the whole file and does not suffice
-    SpectrumError : where neither reads it
+    _Unfinished : ``data`` is not the whole file and is not enough
+    SpectrumError : neither decoder can read the file
     """
     if not _SIGNATURE.match(data, 0, 80):
-        raise SpectrumError("read", "not a FITS file" if data else "empty file", f"begins with {data[:40]!r}")
+        raise SpectrumError("read", "not a FITS file" if data else "empty file", f"it begins with {data[:40]!r}")
     try:
         return _decode(data)
     except (NotStandard, SpectrumError) as error:
@@ -153,12 +156,12 @@ def _parts(data: bytes, whole: bool) -> _Parts:
 
 
 def _decode(data: bytes) -> _Parts:
-    """Return what is in a file as the survey writes it.
+    """Return the contents of a file that is written as the survey writes it.
 
     Raises
     ------
-    NotStandard : where astropy has to try
-    SpectrumError : where the file cannot be used
+    NotStandard : the file is written in another way, which astropy may read
+    SpectrumError : the file cannot be used
     """
     coadd_at = header_end(data, 0)
     if _IMAGE.match(data, 2 * FITS_CARD, 3 * FITS_CARD):
@@ -166,7 +169,7 @@ def _decode(data: bytes) -> _Parts:
     plain = all(card.fullmatch(data, i * FITS_CARD, (i + 1) * FITS_CARD) for i, card in enumerate(_PRIMARY))
     if not plain or data.find(b"CONTINUE", 0, coadd_at) >= 0:
         raise NotStandard("primary header")
-    _expect(data, coadd_at, b"XTENSION", "no coadd table")
+    _require_header(data, coadd_at, b"XTENSION", "no coadd table")
     coadd = read_table(data, coadd_at, MAX_PIXELS)
     _check_names(coadd.layout.names)
     columns = {}
@@ -175,41 +178,41 @@ def _decode(data: bytes) -> _Parts:
         if view is None or view.dtype != dtype.newbyteorder(">"):
             raise NotStandard(f"type of {name}")
         columns[name] = view.astype(dtype)
-    _expect(data, coadd.end, b"XTENSION", "no object table")
+    _require_header(data, coadd.end, b"XTENSION", "no object table")
     table = read_table(data, coadd.end, 1)
     if table.rows != 1:
         raise SpectrumError("read", "no object table", "it has no row")
     row = {name: table.first(data, name) for name in _ROW}
     if any(row[name] in (None, "") for name in _IN_PRIMARY):
-        _complete(row, dict(reversed(cards(data[:coadd_at]))))  # of keywords given twice the first one counts
+        _complete(row, dict(reversed(cards(data[:coadd_at]))))  # the first card of a keyword counts
     return _Parts(columns, row)
 
 
-def _expect(data: bytes, at: int, keyword: bytes, reason: str) -> None:
-    """Raise where no header with this first keyword begins at byte ``at``."""
+def _require_header(data: bytes, at: int, keyword: bytes, reason: str) -> None:
+    """Raise SpectrumError where no header that begins with ``keyword`` is at byte ``at``."""
     if not data.startswith(keyword, at):
         reason = "truncated" if at >= len(data) else reason
         raise SpectrumError("read", reason, f"no {keyword.decode()} at byte {at} of {len(data)}")
 
 
 def _check_names(names: Collection[str]) -> None:
-    """Raise where the first table lacks a column of the coadd; ``names`` are in lower case."""
+    """Raise SpectrumError where the first table lacks a column of the coadd; ``names`` are in lower case."""
     missing = [name for name in _COADD if name not in names]
     if {"flux", "loglam"} <= set(missing):
         raise SpectrumError("read", "not a spec file", "the first table has neither flux nor loglam")
     if missing:
-        raise SpectrumError("read", f"missing column {missing[0]}", f"of {', '.join(_COADD)}")
+        raise SpectrumError("read", f"missing column {missing[0]}", f"needed: {', '.join(_COADD)}")
 
 
 def _complete(row: dict[str, Any], primary: Mapping[str, Any]) -> None:
-    """Take from the primary header what the object table does not have."""
+    """Fill in values that the object table lacks from the primary header."""
     for name, keyword in _IN_PRIMARY.items():
         if row.get(name) in (None, "") and isinstance(primary.get(keyword), (int, float, str)):
             row[name] = primary[keyword]
 
 
 def _decode_with_astropy(data: bytes) -> _Parts:
-    """Return what is in a file by way of astropy, which reads what the direct decoder leaves."""
+    """Return the contents of a file that the direct decoder does not read, with astropy."""
     with fits_astropy.opened(data) as hdus:
         if hdus[0].header["NAXIS"] != 0:
             raise SpectrumError("read", "not a spec file", "the primary HDU holds an image")
@@ -223,7 +226,7 @@ def _decode_with_astropy(data: bytes) -> _Parts:
 
 
 def _spectrum(path: str, parts: _Parts) -> Spectrum:
-    """Return the record, after checking what every later step relies on."""
+    """Return the record, after checking the types and the wavelengths that later steps rely on."""
     coadd, row = parts
     check_loglam(coadd["loglam"])
     zwarning = integer(row, "zwarning", default=0)

@@ -1,19 +1,20 @@
-"""Read spSpec files: one spectrum a file, of SDSS-I/II as it was published until DR7.
+"""Read spSpec files, in which SDSS-I/II was published until DR7: one spectrum a file.
 
 Data model: https://classic.sdss.org/dr7/dm/flatFiles/spSpec.html
 
-The primary image has four or five rows: flux, continuum-subtracted flux, error, mask. Everything else stands in
-the primary header.
+The primary image has four or five rows: flux, continuum-subtracted flux, error, mask. Everything else is in the
+primary header.
 
-The survey's quirks that this file knows:
+Quirks of the survey:
 
-* The wavelengths stand nowhere: they are COEFF0 + COEFF1 * i, in vacuum, on the lattice of the later spec files.
-* RA and DEC are the centre of the plate. The target is RAOBJ and DECOBJ.
-* Bad pixels have the error 0, not an infinite one.
-* The mask is a float32: of sums beyond 2**24 the low bits are rounded off. It is AND and OR mask in one.
-* SN_G, SN_R and SN_I are medians in bands; the median over all is made as in later files.
-* Class, redshift and warnings come from another pipeline (spectro1d) than those of spec files; its warning bits
-  have other meanings, and any of them says here what SMALL_DELTA_CHI2 says there: the redshift is in doubt.
+* The file does not store the wavelengths. Their log10 is COEFF0 + COEFF1 * i, in vacuum, on the lattice of the later
+  spec files.
+* RA and DEC are the centre of the plate. RAOBJ and DECOBJ are the position of the target.
+* A bad pixel has the error 0, not an infinite error.
+* The mask is a float32, so that the low bits of sums beyond 2**24 are lost. It combines the AND mask and the OR mask.
+* SN_G, SN_R and SN_I are medians in single bands. The median over all bands is computed as for later files.
+* Class, redshift and warnings come from another pipeline (spectro1d) than those of spec files. Its warning bits have
+  other meanings. Any of them becomes SMALL_DELTA_CHI2 here: the redshift is in doubt.
 """
 
 from __future__ import annotations
@@ -26,29 +27,29 @@ import numpy as np
 from raystellar.errors import SpectrumError
 from raystellar.spectra.bitmasks import FULLREJECT, NODATA, NOSKY, ZWARNING_SKY, ZWARNING_SMALL_DELTA_CHI2
 from raystellar.spectra.content import Content
-from raystellar.spectra.fits_image import Image, axes, find_cards, hdus, image
+from raystellar.spectra.fits_image import Image, count_axes, find_cards, hdus, image
 from raystellar.spectra.record import MAX_PIXELS, Spectrum, check_loglam, lattice, median_sn
 from raystellar.spectra.source import Source
 from raystellar.spectra.values import integer, real, string
 
 CLASSES = {1: "STAR", 2: "GALAXY", 3: "QSO", 4: "QSO", 5: "", 6: "STAR", 7: "GALAXY"}
-"""SPEC_CLN in the words of later files; 4 is a quasar of z > 2.3, 5 is sky, 6 a star of type M or later, 7 a galaxy
-with emission lines, 0 unknown."""
+"""Class of later files for each SPEC_CLN. 4 is a quasar with z > 2.3, 5 is sky, 6 a star of type M or later, and 7 a
+galaxy with emission lines; 0 is unknown."""
 
 SKY = 5
 """SPEC_CLN of sky."""
 
 LATE_STAR = 6
-"""SPEC_CLN of a star with molecular bands."""
+"""SPEC_CLN of a star with molecular bands, of type M or later."""
 
 MEASURED = 2
-"""Z_STATUS of the first kind of redshift that was measured; 0 is not measured, 1 failed."""
+"""Least Z_STATUS of a measured redshift; 0 is not measured, 1 failed."""
 
 NO_DATA = FULLREJECT | NOSKY | NODATA
-"""SPPIXMASK bits FULLREJECT, NOSKY and NODATA: the pixel holds nothing."""
+"""Bits of SPPIXMASK of a pixel without data."""
 
-ROWS = (4, 5)
-"""Rows of the image: four in the data model, five in the files of DR7."""
+SPSPEC_ROWS = (4, 5)
+"""Numbers of rows of the image: four in the data model, five in the files of DR7."""
 
 _CARDS = (
     "COEFF0",
@@ -69,27 +70,28 @@ _CARDS = (
 
 
 def _claims(head: bytes, name: str) -> bool:
-    """Take images of four or five rows from the telescope of the SDSS; their own cards come too late to be seen."""
-    if axes(head) != 2:
+    """Claim images of four or five rows from the telescope of the SDSS; cards of spSpec files come after the head."""
+    if count_axes(head) != 2:
         return False
     cards = find_cards(head, ("NAXIS2", "TELESCOP"))
-    return cards.get("NAXIS2") in ROWS and cards.get("TELESCOP") == "SDSS 2.5-M"
+    return cards.get("NAXIS2") in SPSPEC_ROWS and cards.get("TELESCOP") == "SDSS 2.5-M"
 
 
 def _read(content: Content, first: int) -> Iterator[Spectrum]:
     with content.opened() as stream:
         hdu = next(hdus(stream))
-        pixels = _image(image(hdu, "not a spSpec file"))
+        pixels = image(hdu, "not a spSpec file")
+        _check_image(pixels)
         rows = pixels.read(stream, 0, pixels.rows)
     yield _spectrum(content.path, find_cards(hdu.header, _CARDS), rows)
 
 
-def _image(found: Image) -> Image:
-    if found.rows not in ROWS or found.dtype != np.dtype(">f4"):
-        raise SpectrumError("read", "not a spSpec file", f"an image of {found.rows} rows of {found.dtype}")
-    if found.columns > MAX_PIXELS:
-        raise SpectrumError("read", "unreasonable size", f"{found.columns} pixels")
-    return found
+def _check_image(pixels: Image) -> None:
+    """Raise SpectrumError where an image is not that of a spSpec file."""
+    if pixels.rows not in SPSPEC_ROWS or pixels.dtype != np.dtype(">f4"):
+        raise SpectrumError("read", "not a spSpec file", f"an image of {pixels.rows} rows of {pixels.dtype}")
+    if pixels.columns > MAX_PIXELS:
+        raise SpectrumError("read", "unreasonable size", f"{pixels.columns} pixels")
 
 
 def _spectrum(path: str, cards: dict[str, Any], rows: np.ndarray) -> Spectrum:
@@ -123,12 +125,13 @@ def _spectrum(path: str, cards: dict[str, Any], rows: np.ndarray) -> Spectrum:
 
 
 def mask_bits(values: np.ndarray) -> np.ndarray:
-    """Return a mask that was stored as floating point numbers as (n,) int32; what is no such number as 0."""
+    """Return a mask that is stored as floating point numbers as (n,) int32; 0 where a number is no mask."""
     whole = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
     return np.where(np.abs(whole) < 2.0**32, whole, 0.0).astype(np.int64).astype(np.int32)
 
 
 def _inverse_variance(sigma: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Return 1 / sigma^2 as float32; 0 where the pixel is bad."""
     good = (sigma > 0) & np.isfinite(sigma) & (mask & NO_DATA == 0)
     with np.errstate(all="ignore"):
         ivar = np.where(good, 1 / np.where(good, sigma, 1).astype(np.float64) ** 2, 0.0)
@@ -136,7 +139,7 @@ def _inverse_variance(sigma: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def _zwarning(cards: dict[str, Any], is_sky: bool) -> int:
-    """Return the warning bits of the later pipeline that say the same."""
+    """Return the bits of ZWARNING that the cards of spectro1d amount to."""
     failed = integer(cards, "Z_STATUS", default=MEASURED) < MEASURED
     doubt = failed or integer(cards, "Z_WARNIN", default=0) != 0
     return ZWARNING_SKY * is_sky | ZWARNING_SMALL_DELTA_CHI2 * doubt

@@ -1,16 +1,16 @@
 """Read Parquet tables of spectra: one spectrum a row, with lists of flux, loglam and ivar.
 
-First of all the published data set https://huggingface.co/datasets/BrunoBarreto/sdss_dr12_stars_regression, 54,400
-SDSS stars with lists of 2,070 to 3,860 values and the labels of the SSPP. Other tables are read where they have the
-columns below under one of the names in ``COLUMNS``.
+The reader was made for the published data set
+https://huggingface.co/datasets/BrunoBarreto/sdss_dr12_stars_regression: 54,400 SDSS stars with lists of 2,070 to 3,860
+values and the labels of the SSPP. It reads any other table whose columns have names in ``COLUMN_NAMES``.
 
-The quirks that this file knows:
+Quirks of the published data set:
 
-* ``spec_id`` of the published data set is a running number: a spectrum is named by plate, mjd and fibre.
-* It has no column of classes. The SSPP gives radial velocities to stars only, so without a class all are stars
-  where there are velocities; these take the place of the pipeline's redshift, z = rv / c.
-* Its ``mask`` is not needed: what is bad has ivar = 0, as everywhere.
-* Its right ascensions go up to 361 degrees.
+* ``spec_id`` is a running number. A spectrum is therefore named by plate, mjd and fibre.
+* It has no column of classes. The SSPP gives radial velocities to stars only. In a table without a class but with
+  velocities all spectra are therefore stars, and the velocities stand in for the redshift of the pipeline, z = rv / c.
+* ``mask`` is not needed, because a bad pixel has ivar = 0, as in all formats.
+* Right ascensions go up to 361 degrees.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from raystellar.spectra.record import MAX_PIXELS, SPEED_OF_LIGHT_KM_S, Spectrum,
 from raystellar.spectra.source import Item, Source
 from raystellar.spectra.values import INT32_END
 
-COLUMNS: Mapping[str, Sequence[str]] = {
+COLUMN_NAMES: Mapping[str, Sequence[str]] = {
     "flux": ("flux", "native_flux"),
     "loglam": ("loglam", "native_loglam"),
     "ivar": ("ivar", "native_ivar"),
@@ -54,23 +54,23 @@ COLUMNS: Mapping[str, Sequence[str]] = {
     "subclass": ("subclass", "catalog_subclass"),
     "run2d": ("run2d", "catalog_run2d"),
 }
-"""Accepted names of every column, the preferred one first; case and underscores never matter."""
+"""Accepted names of each column, the preferred one first. Case and underscores do not matter."""
 
 VECTORS = ("flux", "loglam", "ivar")
-NEEDED = ("flux", "loglam", "ivar", "plate", "mjd", "fiberid")
+NEEDED_COLUMNS = ("flux", "loglam", "ivar", "plate", "mjd", "fiberid")
 TEXTS = ("object_class", "subclass", "run2d")
 
 BATCH_ROWS = 128
-"""Rows decoded at a time: some 6 MB."""
+"""Number of rows decoded at a time, about 6 MB."""
 
 BUFFER_BYTES = 1 << 20
-"""Read of a column at a time [bytes], so that a row group is never in memory as a whole."""
+"""Number of bytes of a column read at a time, so that a row group is never in memory as a whole."""
 
-MISSING = -9990.0
-"""A number below this is none: the SSPP says -9999."""
+MISSING_NUMBER = -9990.0
+"""Bound at and below which a number is missing; the SSPP writes -9999."""
 
 _MAGIC = b"PAR1"
-_OURS = "rv_source"  # a column of every output of raystellar, and of nothing else
+_OURS = "rv_source"  # a column of all outputs of raystellar, and of no other table
 
 
 def _claims(head: bytes, name: str) -> bool:
@@ -93,18 +93,18 @@ def _read(content: Content, first: int) -> Iterator[Item]:
 
 
 def _prepared(path: str) -> Callable[[str, Mapping[str, Any]], Iterator[Item]]:
-    """Return what yields the spectra of a batch of rows of ``raystellar preprocess``."""
+    """Return the function that yields the spectra of a batch of rows which ``raystellar preprocess`` wrote."""
     try:
         settings = prepared.settings_of(path)
     except SpectrumError as why:
         error = why
         return lambda path, columns: repeat(error, len(columns["flux"]))
-    return lambda path, columns: prepared.spectra(path, columns, settings)
+    return lambda path, columns: prepared.read_rows(path, columns, settings)
 
 
 @contextmanager
 def _opened(content: Content) -> Iterator[tuple[pq.ParquetFile, dict[str, str]]]:
-    """Open a table of spectra and choose its columns; what cannot be one is a SpectrumError."""
+    """Open a table of spectra and choose its columns; raise SpectrumError where the file is no such table."""
     with content.opened() as stream:
         size = stream.seek(0, os.SEEK_END)
         stream.seek(0)
@@ -121,24 +121,27 @@ def _opened(content: Content) -> Iterator[tuple[pq.ParquetFile, dict[str, str]]]
 
 
 def _choose(schema: pa.Schema) -> dict[str, str]:
-    """Return the name in the file of every column that it has.
+    """Return the name in the file of each column of ``COLUMN_NAMES`` that the file has.
 
     Raises
     ------
-    SpectrumError : a needed one is missing, or has the wrong type
+    SpectrumError : a needed column is missing, or a column has the wrong type
     """
     names = {_fold(name): name for name in reversed(schema.names)}
-    found = {
-        key: next((names[_fold(n)] for n in spellings if _fold(n) in names), None) for key, spellings in COLUMNS.items()
+    in_file = {
+        key: next((names[_fold(n)] for n in spellings if _fold(n) in names), None)
+        for key, spellings in COLUMN_NAMES.items()
     }
     if prepared.is_prepared(schema):
-        return {name: name for name in prepared.COLUMNS}
+        return {name: name for name in prepared.READ_COLUMNS}
     if _fold(_OURS) in names:
-        raise SpectrumError("read", "an output of raystellar", "it holds no spectra; name the files it read")
-    chosen = {key: name for key, name in found.items() if name is not None}
-    for key in NEEDED:
+        raise SpectrumError(
+            "read", "an output of raystellar", "it holds no spectra; name the files that were its input"
+        )
+    chosen = {key: name for key, name in in_file.items() if name is not None}
+    for key in NEEDED_COLUMNS:
         if key not in chosen:
-            raise SpectrumError("read", f"missing column {key}", f"accepted: {', '.join(COLUMNS[key])}")
+            raise SpectrumError("read", f"missing column {key}", f"accepted: {', '.join(COLUMN_NAMES[key])}")
     for key, name in chosen.items():
         if schema.names.count(name) > 1 or not _fits(key, schema.field(name).type):
             raise SpectrumError("read", f"bad column {key}", f"{name} is of type {schema.field(name).type}")
@@ -146,6 +149,7 @@ def _choose(schema: pa.Schema) -> dict[str, str]:
 
 
 def _fits(key: str, kind: pa.DataType) -> bool:
+    """Return whether a column may have this type."""
     if key in VECTORS:
         if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
             return False
@@ -159,12 +163,12 @@ def _fits(key: str, kind: pa.DataType) -> bool:
 
 
 def _batches(file: pq.ParquetFile, names: Sequence[str], first: int) -> Iterator[pa.RecordBatch | SpectrumError]:
-    """Yield batches of the rows from ``first`` on; where the file is damaged, one error for every row that is left."""
+    """Yield batches of the rows from ``first`` on; where the file is damaged, one error for each remaining row."""
     ends = np.cumsum([file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)], dtype=int)
-    group = int(np.searchsorted(ends, first, side="right"))  # the groups before it need not be read
+    group = int(np.searchsorted(ends, first, side="right"))  # the groups before this one are not read
     skip = first - (int(ends[group - 1]) if group else 0)
     left = int(file.metadata.num_rows) - first
-    why = SpectrumError("read", "damaged Parquet file", "the file holds fewer rows than it says")
+    why = SpectrumError("read", "damaged Parquet file", "the file holds fewer rows than its footer claims")
     batches = file.iter_batches(BATCH_ROWS, columns=list(names), row_groups=list(range(group, len(ends))))
     while left > 0:
         try:
@@ -184,10 +188,10 @@ def _batches(file: pq.ParquetFile, names: Sequence[str], first: int) -> Iterator
 
 
 def _why(error: Exception) -> SpectrumError:
-    """Say why a table cannot be read: its disk or server failed, or its bytes are damaged."""
+    """Map an exception to a SpectrumError: the disk or server failed, or the bytes are damaged."""
     if isinstance(error, SpectrumError):
         return error
-    if isinstance(error, OSError) and error.errno:  # of the system; those of the library have no number
+    if isinstance(error, OSError) and error.errno:  # an error of the system has a number, one of the library has none
         why = SpectrumError("fetch", "read failed", str(error))
     else:
         why = SpectrumError("read", "damaged Parquet file", first_line(error))
@@ -196,11 +200,11 @@ def _why(error: Exception) -> SpectrumError:
 
 
 def _rows(path: str, columns: Mapping[str, Any]) -> Iterator[Item]:
-    """Yield the spectra of one batch."""
+    """Yield the items of one batch of rows."""
     vectors = {key: _Lists(columns[key]) for key in VECTORS if key in columns}
     scalars = {key: _scalars(key, values) for key, values in columns.items() if key not in VECTORS}
     for row in range(len(columns["flux"])):
-        values = {key: found[row] for key, found in scalars.items()}
+        values = {key: column[row] for key, column in scalars.items()}
         spec_id = ""
         try:
             plate, mjd, fiberid = (_whole(values, key) for key in ("plate", "mjd", "fiberid"))
@@ -212,11 +216,11 @@ def _rows(path: str, columns: Mapping[str, Any]) -> Iterator[Item]:
 
 
 class _Lists:
-    """A column of lists, from which one row is taken without converting the others."""
+    """A column of lists that returns single rows without converting the others."""
 
     def __init__(self, column: Any) -> None:
         lengths = column.value_lengths().fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
-        flat = column.flatten()  # leaves out null lists, whatever stands behind them
+        flat = column.flatten()  # leaves out the values behind null lists
         if pa.types.is_boolean(flat.type):
             flat = flat.cast(pa.int8())
         elif pa.types.is_floating(flat.type):
@@ -228,20 +232,20 @@ class _Lists:
         self._lengths = lengths
 
     def row(self, row: int, dtype: type) -> np.ndarray:
-        """Return one list as a new array."""
+        """Return the list in one row as a new array."""
         end = self._ends[row]
         with np.errstate(all="ignore"):
             return self._values[end - self._lengths[row] : end].astype(dtype)
 
 
 def _scalars(key: str, column: Any) -> list[Any]:
-    """Return a column as Python values: texts, or numbers with NaN for what is missing."""
+    """Return a column as Python values: texts, or numbers with NaN where one is missing."""
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     if key in TEXTS:
         return list(column.fill_null("").to_pylist())
     numbers = column.cast(pa.float64(), safe=False).fill_null(math.nan).to_numpy(zero_copy_only=False)
-    return list(np.where(numbers > MISSING, numbers, math.nan).tolist())
+    return list(np.where(numbers > MISSING_NUMBER, numbers, math.nan).tolist())
 
 
 def _spectrum(
@@ -280,18 +284,20 @@ def _spectrum(
 
 
 def _class(values: Mapping[str, Any]) -> str:
+    """Return the class; STAR in a table with velocities and without classes."""
     if "object_class" in values:
         return str(values["object_class"]).strip().upper()
     return "STAR" if "rv" in values else ""
 
 
 def _redshift(values: Mapping[str, Any], name: str, velocity: str) -> float:
-    """Return a redshift, or else the velocity [km/s] that stands for it."""
+    """Return a redshift, computed from a velocity [km/s] where the table has no redshift."""
     z = values.get(name, math.nan)
     return float(values.get(velocity, math.nan) / SPEED_OF_LIGHT_KM_S if math.isnan(z) else z)
 
 
 def _whole(values: Mapping[str, Any], name: str, default: int | None = None) -> int:
+    """Return a number that must be an integer of 32 bits."""
     value = values.get(name, math.nan)
     if math.isnan(value) and default is not None:
         return default
@@ -301,6 +307,7 @@ def _whole(values: Mapping[str, Any], name: str, default: int | None = None) -> 
 
 
 def _fold(name: str) -> str:
+    """Return the name of a column without what does not matter: case and underscores."""
     return name.strip().lower().replace("_", "")
 
 

@@ -1,4 +1,7 @@
-"""Single values of a spectrum, from a header or a table row, checked for their type."""
+"""Single values of a header or of a table row, checked for their type.
+
+Each function takes a mapping from names to values, and raises SpectrumError where the value has another type.
+"""
 
 from __future__ import annotations
 
@@ -9,32 +12,37 @@ from typing import Any
 from raystellar.errors import SpectrumError
 
 INT32_END = 2**31
-"""Whole numbers of 32 bits are at least -INT32_END and below INT32_END."""
+"""Bound of the integers of 32 bits, which are at least -INT32_END and less than INT32_END."""
 
 
 def integer(row: Mapping[str, Any], name: str, default: int | None = None) -> int:
-    """Return a whole number of 32 bits."""
+    """Return an integer of 32 bits; ``default`` where the value is missing.
+
+    Raises
+    ------
+    SpectrumError : the value is no such integer, or is missing and has no default
+    """
     value = row.get(name)
     value = default if value is None else value
     if value is None:
-        raise SpectrumError("read", f"missing {name}", "it stands nowhere in the file")
+        raise SpectrumError("read", f"missing {name}", "the file has no such value")
     if type(value) not in (int, float) or not -INT32_END <= value < INT32_END or value != int(value):
         raise SpectrumError("read", f"bad value {name}", repr(value))
     return int(value)
 
 
 def real(row: Mapping[str, Any], name: str) -> float:
-    """Return a number, NaN where there is none."""
+    """Return a number; NaN where it is missing."""
     value = row.get(name)
     if value is None:
         return math.nan
-    if type(value) not in (int, float):  # bool is an int to isinstance
+    if type(value) not in (int, float):  # isinstance would let a bool pass as an int
         raise SpectrumError("read", f"bad value {name}", repr(value))
     return float(value)
 
 
 def string(row: Mapping[str, Any], name: str) -> str:
-    """Return a text, empty where there is none."""
+    """Return a text; an empty one where it is missing."""
     value = row.get(name)
     if not isinstance(value, (str, type(None))):
         raise SpectrumError("read", f"bad value {name}", repr(value))

@@ -250,7 +250,7 @@ def cut(name, value):
         (PLAIN[:2880] + bytes(2880), "no coadd table"),
         (gzip.compress(PLAIN)[:-9], "truncated"),
         (gzip.compress(PLAIN)[:2000] + b"xx" + gzip.compress(PLAIN)[2002:], "damaged gzip"),
-        (gzip.compress(bytes(content.MAX_BYTES + 1), 1), "unreasonable size"),
+        (gzip.compress(bytes(content.MAX_SPECTRUM_BYTES + 1), 1), "unreasonable size"),
         (spec_file(coadd(99)), "too few pixels"),
         (spec_file(coadd(formats={"ivar": None})), "missing column ivar"),
         (spec_file(coadd(formats={"loglam": None})), "missing column loglam"),
