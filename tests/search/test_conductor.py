@@ -1,0 +1,51 @@
+"""Tasks are handed out one by one, and the record is written after each outcome."""
+
+import pytest
+from formulasearch import CONFIG, EPOCHS, SPACE, outcome, search
+
+from raystellar.search.conductor import Conductor
+from raystellar.search.trials import read_trials
+
+
+def finish(conductor, failing=(), most=10_000):
+    """Run up to ``most`` tasks of a conductor one after the other; return them."""
+    tasks = []
+    while len(tasks) < most and (task := conductor.take()):
+        conductor.put(task, outcome(conductor.trials[task.trial], task, failing))
+        tasks.append(task)
+    return tasks
+
+
+def test_a_search_that_is_stopped_after_any_task_goes_on_as_if_it_had_not_been(tmp_path):
+    whole = Conductor(str(tmp_path), SPACE, CONFIG, EPOCHS)
+    tasks = finish(whole)
+    assert whole.finished
+    for stop in range(0, len(tasks), 5):
+        (folder := tmp_path / str(stop)).mkdir()
+        first = finish(Conductor(str(folder), SPACE, CONFIG, EPOCHS), most=stop)
+        rest = finish(again := Conductor(str(folder), SPACE, CONFIG, EPOCHS))
+        assert first + rest == tasks
+        assert again.trials == read_trials(str(folder)) == whole.trials
+
+
+def test_nothing_is_handed_out_while_others_have_to_end_first(tmp_path):
+    conductor = Conductor(str(tmp_path), SPACE, CONFIG, EPOCHS)
+    taken = [conductor.take() for _ in range(CONFIG.generation)]
+    assert {task.trial for task in taken} == set(range(CONFIG.generation)) == {task.trial for task in conductor.running}
+    assert conductor.take() is None
+    assert not conductor.finished
+
+
+def test_every_change_is_told(tmp_path):
+    conductor, told = Conductor(str(tmp_path), SPACE, CONFIG, EPOCHS), []
+    conductor.watch = lambda one: told.append((len(one.running), sum(trial.epochs for trial in one.trials)))
+    finish(conductor, most=2)
+    assert told == [(1, 0), (0, 1), (1, 1), (0, 2)]
+
+
+@pytest.mark.parametrize("failing", [(), (2, 7)])
+def test_the_tasks_are_those_of_the_schedule(failing, tmp_path):
+    trials, tasks = search(CONFIG, failing)
+    conductor = Conductor(str(tmp_path), SPACE, CONFIG, EPOCHS)
+    assert len(finish(conductor, failing)) == len(tasks)
+    assert sum(trial.cost(EPOCHS) for trial in conductor.trials) == sum(trial.cost(EPOCHS) for trial in trials)
