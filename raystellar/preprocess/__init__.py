@@ -1,7 +1,8 @@
-"""From an observed spectrum to the network's input.
+"""From observed spectra to the input of the network.
 
-    spline       the cubic-spline kernel (not-a-knot, as scipy.interpolate.CubicSpline), compiled
-    pixels       grid, rest frame, standardisation and noise of one spectrum: ``Preprocessor``
+    spline         the compiled cubic spline kernel, with the results of ``scipy.interpolate.CubicSpline``
+    pixels         grid, rest frame, standardisation and noise of one spectrum: ``Preprocessor``
+    ingest         from slices of files to a batch of preprocessed spectra and rejects
 
-Everything here is pure and single-threaded; who runs it on many cores is not its business.
+The package writes no file and knows no Ray. ``engine`` runs it on many cores.
 """

@@ -1,9 +1,11 @@
 """Grid, rest frame, standardisation and noise of one spectrum.
 
-The paper's way (Source: Sec. 3) is two interpolations: on to the grid in the observed frame, then, shifted by
-``log10(sqrt((1 + b) / (1 - b)))`` with ``b = rv / c``, back on to the grid in the rest frame; clamped to the
-nearest flux outside coverage both times; at last every spectrum to mean 0 and standard deviation 1.
-The ``one-pass`` way goes straight from the pixels to the rest-frame grid: one interpolation, less smoothing.
+The paper (Source: Sec. 3) interpolates twice. The first pass resamples the pixels to the grid in the observed frame.
+The second pass resamples the grid, shifted by ``log10(sqrt((1 + b) / (1 - b)))`` with ``b = rv / c``, to the grid in
+the rest frame. Outside its coverage a spectrum is clamped to the nearest flux, in both passes. At the end it is
+standardised to mean 0 and standard deviation 1.
+
+With ``passes = "one"`` a single interpolation goes from the pixels to the rest-frame grid, and smooths less.
 """
 
 from __future__ import annotations
@@ -21,7 +23,10 @@ from raystellar.schema import N_NOISE, N_PIXELS, NOISE_BLOCK
 from raystellar.spectra.record import LATTICE_STEP, MIN_PIXELS, SPEED_OF_LIGHT_KM_S
 
 LATTICE_FIRST, LATTICE_LAST = 34_000, 44_000
-"""Range of k in loglam = k * 1e-4 whose spline factors are tabled (2512 to 25119 angstrom)."""
+"""First and last k of the lattice loglam = k * 1e-4 with tabulated spline factors (2512 to 25119 angstrom)."""
+
+BUFFER_PIXELS = 16_384
+"""Largest number of pixels of a spectrum that fits in the buffers of the kernel."""
 
 REASONS = {
     1: "non-finite flux",
@@ -30,30 +35,33 @@ REASONS = {
     4: "wavelengths not increasing",
     5: "too few pixels",
 }
-"""Why the kernel refuses a spectrum, by its status."""
+"""Reasons to refuse a spectrum, by the status of the kernel."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PreprocessConfig:
-    """How spectra become the network's input; part of every model bundle, so that labelling cannot drift."""
+    """Settings that turn spectra into the input of the network.
+
+    They are part of each model bundle, so that spectra are labelled with the settings of the training.
+    """
 
     loglam_start: float = 3.5754
     """First point of the grid, log10 of vacuum wavelength [angstrom]. Source: Sec. 3."""
 
     loglam_stop: float = 3.9670
-    """Last point of the grid, included. Source: Sec. 3."""
+    """Last point of the grid, included, log10 of vacuum wavelength [angstrom]. Source: Sec. 3."""
 
     passes: Literal["two", "one"] = "two"
-    """``two``: on to the grid, then to the rest frame, as the paper; ``one``: both in one interpolation."""
+    """Number of interpolations: ``two`` as in the paper (to the grid, then to the rest frame), or ``one`` for both."""
 
     repair_bad_pixels: bool = False
-    """Bridge pixels with ivar <= 0 linearly before interpolating; the paper does not."""
+    """Whether to bridge pixels with ivar <= 0 by straight lines before interpolating; the paper does not."""
 
     min_coverage: float = 0.1
-    """Smallest share of the grid that the spectrum must cover; below, it is rejected."""
+    """Least fraction of the grid that a spectrum must cover; a spectrum that covers less is rejected."""
 
     max_abs_rv: float = 1500.0
-    """Largest credible |rv| of a star [km/s]; beyond, the spectrum has no usable velocity."""
+    """Largest credible |rv| of a star [km/s]; a spectrum with a larger one has no usable velocity."""
 
     def __post_init__(self) -> None:
         if not 3.42 <= self.loglam_start < self.loglam_stop - 0.05 < self.loglam_stop <= 4.38:
@@ -85,14 +93,14 @@ def doppler_shift(rv: float) -> float:
 
 
 def lattice_knots() -> np.ndarray:
-    """Return the tabled lattice as every SDSS file stores it: k * 1e-4 rounded to float32."""
+    """Return the tabulated part of the lattice as SDSS files store it: k * 1e-4 rounded to float32."""
     return (np.arange(LATTICE_FIRST, LATTICE_LAST + 1) * LATTICE_STEP).astype(np.float32).astype(np.float64)
 
 
 class Preprocessor:
-    """Preprocess spectra one by one, without allocating: buffers and spline factors are made once.
+    """Kernel that preprocesses spectra one by one, with buffers and spline factors that are allocated once.
 
-    Not for several threads at a time.
+    One thread at a time may use it.
     """
 
     def __init__(self, config: PreprocessConfig) -> None:
@@ -101,8 +109,8 @@ class Preprocessor:
         self._lattice = lattice_knots()
         self._lattice_table = spline.factorise(self._lattice)
         self._grid_table = spline.factorise(self._grid)
-        self._scratch = np.empty((4, 16_384))
-        self._factors = np.empty((16_384, 5))
+        self._scratch = np.empty((4, BUFFER_PIXELS))
+        self._factors = np.empty((BUFFER_PIXELS, 5))
         self._check_arithmetic()
 
     def __call__(
@@ -113,19 +121,19 @@ class Preprocessor:
         Parameters
         ----------
         loglam, flux, ivar : (n,) float32, as in ``Spectrum``
-        rv : radial velocity to take out [km/s]
+        rv : radial velocity to remove [km/s]
         out : (4000,) float32, receives the standardised rest-frame flux
         out_ivar : (500,) float32, receives the mean inverse variance of ``out`` in blocks of 8 pixels
 
         Returns
         -------
-        Share of the grid covered by pixels with ivar > 0.
+        Fraction of the grid covered by pixels with ivar > 0.
 
         Raises
         ------
-        SpectrumError : the flux is not finite or constant, or does not reach the grid
+        SpectrumError : the kernel refuses the spectrum for one of ``REASONS``, or it has too many pixels
         """
-        if loglam.size > self._factors.shape[0]:
+        if loglam.size > BUFFER_PIXELS:
             raise SpectrumError("preprocess", "unreasonable size", f"{loglam.size} pixels")
         status, good = _preprocess(
             loglam, flux, ivar, doppler_shift(rv), self.config.passes == "one", self.config.repair_bad_pixels,
@@ -137,9 +145,9 @@ class Preprocessor:
         return float(good)
 
     def _check_arithmetic(self) -> None:
-        """Refuse a machine on which the kernel does not reproduce a cubic, which a cubic spline must.
+        """Raise KernelError on a machine where the kernel does not reproduce a cubic, as a cubic spline must.
 
-        Compilers are not always right: LLVM 20 to 22 mistranslate some loops for processors with AVX2.
+        Some compilers are wrong: LLVM 20 to 22 mistranslate certain loops for processors with AVX2.
         """
         rv, margin = 120.0, 40
         inside = (self._lattice > self._grid[0] - 1e-3) & (self._lattice < self._grid[-1] + 1e-3)
@@ -150,7 +158,7 @@ class Preprocessor:
         self(loglam, flux, np.ones_like(flux), rv, out, out_ivar)
         expected = cubic(np.minimum(self._grid + doppler_shift(rv), self._grid[-1]))
         expected = (expected - expected.mean()) / expected.std()
-        worst = np.abs(out - expected)[:-margin].max()  # at the end the two ways to clamp differ
+        worst = np.abs(out - expected)[:-margin].max()  # at the end the kernel clamps in another way
         if not worst < 1e-3:
             raise KernelError(
                 f"the compiled resampling kernel is wrong by {worst:.2g} on this processor; set NUMBA_LOOP_VECTORIZE=0 "
@@ -160,7 +168,7 @@ class Preprocessor:
 
 @numba.njit(cache=True, nogil=True)
 def _bridge_bad_pixels(y: np.ndarray, ivar: np.ndarray) -> None:
-    """Replace values where ivar <= 0 by the straight line between their good neighbours, in place."""
+    """Replace values with ivar <= 0 by the straight line between their good neighbours, in place."""
     n = ivar.size
     last = -1
     for i in range(n):
@@ -186,7 +194,7 @@ def _solve(
     factors: np.ndarray,
     d: np.ndarray,
 ) -> None:
-    """Solve the spline of the observed pixels, with tabled factors where they lie on the lattice."""
+    """Solve the spline of the observed pixels, with the tabulated factors where the pixels lie on the lattice."""
     start = int(np.rint(x[0] / LATTICE_STEP)) - LATTICE_FIRST
     on_lattice = start >= spline.FORGOTTEN and start + n <= lattice.size and n > 2 * spline.FORGOTTEN
     if on_lattice:
@@ -199,7 +207,7 @@ def _solve(
 
 @numba.njit(cache=True, nogil=True)
 def _standardise(values: np.ndarray, out: np.ndarray) -> float:
-    """Write ``(values - mean) / std`` to ``out``; return the standard deviation, 0 for a constant."""
+    """Write ``(values - mean) / std`` to ``out``; return the standard deviation, or 0 where the values are constant."""
     n = values.size
     mean = 0.0
     for j in range(n):
@@ -221,7 +229,7 @@ def _standardise(values: np.ndarray, out: np.ndarray) -> float:
 def _block_noise(
     x: np.ndarray, ivar: np.ndarray, n: int, grid: np.ndarray, shift: float, std: float, out_ivar: np.ndarray
 ) -> float:
-    """Average the inverse variance over blocks of grid pixels; return the share of good grid pixels."""
+    """Average the inverse variance over blocks of grid pixels; return the fraction of good grid pixels."""
     good = 0
     i = 0
     variance_scale = std * std
@@ -233,7 +241,7 @@ def _block_noise(
                 continue
             while i < n - 1 and x[i + 1] - position < position - x[i]:
                 i += 1
-            value = ivar[i]  # of the nearest observed pixel
+            value = ivar[i]  # that of the nearest observed pixel
             if value > 0.0 and np.isfinite(value):
                 total += value
                 good += 1
@@ -243,7 +251,7 @@ def _block_noise(
 
 @numba.njit(cache=True, nogil=True)
 def _coverage(x: np.ndarray, n: int, grid: np.ndarray, shift: float) -> float:
-    """Return the share of the shifted grid that lies within the pixels."""
+    """Return the fraction of the shifted grid that lies within the pixels."""
     inside = 0
     for j in range(grid.size):
         position = grid[j] + shift
@@ -253,7 +261,7 @@ def _coverage(x: np.ndarray, n: int, grid: np.ndarray, shift: float) -> float:
 
 @numba.njit(cache=True, nogil=True)
 def _load(loglam: np.ndarray, flux: np.ndarray, x: np.ndarray, y: np.ndarray) -> int:
-    """Copy the pixels to float64; return a status of ``REASONS``, 0 where all is well."""
+    """Copy the pixels to float64; return a status of ``REASONS``, or 0 where the pixels can be used."""
     if loglam.size < MIN_PIXELS:
         return 5
     for i in range(loglam.size):
@@ -284,7 +292,7 @@ def _preprocess(
     out: np.ndarray,
     out_ivar: np.ndarray,
 ) -> tuple[int, float]:
-    """Preprocess one spectrum; return (status, share of good grid pixels)."""
+    """Preprocess one spectrum; return the status and the fraction of good grid pixels."""
     n = loglam.size
     x, y, d, observed = scratch[0], scratch[1], scratch[2], scratch[3]
     status = _load(loglam, flux, x, y)
