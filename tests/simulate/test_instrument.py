@@ -29,7 +29,7 @@ def expose(rest=None, star=STAR, seed=0, fibre=100, conditions=STILL):
 
 
 def absorbed(wave, fibre=100, star=STAR, **line):
-    """Relative depth: what a line at rest at ``wave`` takes away, without the change of scale it brings in g."""
+    """Return the relative depth of a line at rest at ``wave``, without its change of the g magnitude."""
     ratio = expose(with_line(wave, **line), star, fibre=fibre).clean / expose(star=star, fibre=fibre).clean
     return 1.0 - ratio / np.median(ratio)
 
@@ -41,37 +41,37 @@ def pulls(spectrum):
 
 @pytest.mark.parametrize("sn", [10.0, 35.0, 100.0])
 def test_the_noise_has_the_stated_variance(sn):
-    found = np.concatenate([pulls(expose(star=replace(STAR, sn=sn), seed=seed)) for seed in range(12)])
-    assert np.mean(np.abs(found) > 4.5) < 1e-3  # cosmic rays which nobody found
-    found = found[np.abs(found) < 4.5]
-    assert abs(np.mean(found)) < 0.02
-    assert np.mean(found**2) == pytest.approx(1.0, abs=0.02)
+    values = np.concatenate([pulls(expose(star=replace(STAR, sn=sn), seed=seed)) for seed in range(12)])
+    assert np.mean(np.abs(values) > 4.5) < 1e-3  # cosmic rays that the pipeline misses
+    values = values[np.abs(values) < 4.5]
+    assert abs(np.mean(values)) < 0.02
+    assert np.mean(values**2) == pytest.approx(1.0, abs=0.02)
 
 
-def test_the_noise_in_sky_lines_is_honest_too():
-    found = []
+def test_the_noise_in_sky_lines_has_the_stated_variance_too():
+    values = []
     for seed in range(40):
         spectrum = expose(seed=seed)
         bright = (np.abs(10.0 ** spectrum.loglam.astype(float) - 5579.0) < 4.0) & (spectrum.ivar > 0)
-        found.append(((spectrum.flux - spectrum.clean) * np.sqrt(spectrum.ivar))[bright])
-    found = np.concatenate(found)
-    assert np.mean(found[np.abs(found) < 5] ** 2) == pytest.approx(1.0, abs=0.25)
+        values.append(((spectrum.flux - spectrum.clean) * np.sqrt(spectrum.ivar))[bright])
+    values = np.concatenate(values)
+    assert np.mean(values[np.abs(values) < 5] ** 2) == pytest.approx(1.0, abs=0.25)
 
 
 @pytest.mark.parametrize("sn", [11.0, 35.0, 110.0])
-def test_the_spectrum_has_the_wanted_sn(sn):
+def test_the_spectrum_has_the_expected_sn(sn):
     assert expose(star=replace(STAR, sn=sn)).sn_median == pytest.approx(sn, rel=0.04)
 
 
 @pytest.mark.parametrize("rv", [-550.0, 0.0, 317.3])
 def test_a_line_lands_at_its_doppler_shifted_wavelength(rv):
     beta = rv / 299792.458
-    wanted = np.log10(6000.0 * np.sqrt((1 + beta) / (1 - beta)))
+    expected = np.log10(6000.0 * np.sqrt((1 + beta) / (1 - beta)))
     star = replace(STAR, rv=rv)
     line = absorbed(6000.0, star=star)
-    pixels = np.abs(np.asarray(expose().loglam, dtype=float) - wanted) < 12e-4
+    pixels = np.abs(np.asarray(expose().loglam, dtype=float) - expected) < 12e-4
     centre = np.average((expose().k0 + np.flatnonzero(pixels)) * 1e-4, weights=line[pixels])
-    assert abs(centre - wanted) < 0.01e-4  # a hundredth of a pixel, 0.7 km/s
+    assert abs(centre - expected) < 0.01e-4  # a hundredth of a pixel, 0.7 km/s
 
 
 @pytest.mark.parametrize("wave", [4100.0, 5500.0, 6500.0, 8900.0])
@@ -94,7 +94,7 @@ def test_flux_is_conserved():
     assert width == pytest.approx(0.5 * 0.3 * np.sqrt(2 * np.pi), rel=0.01)
 
 
-def test_the_flux_has_the_wanted_magnitude():
+def test_the_flux_has_the_expected_magnitude():
     spectrum = expose(star=replace(STAR, g=18.2))
     wave = 10.0 ** spectrum.loglam.astype(float)
     band = (wave > 4300) & (wave < 5250)
@@ -105,10 +105,10 @@ def test_the_flux_has_the_wanted_magnitude():
 def test_reddening_follows_the_mean_law():
     clear, red = (expose(star=replace(STAR, ebv=ebv)) for ebv in (0.0, 0.5))
     wave = 10.0 ** clear.loglam.astype(float)
-    # [mag] per magnitude of E(B-V); the spectra have one g magnitude, so only differences tell
+    # A(lambda) / E(B-V) up to a constant, because both spectra have the same g magnitude
     curve = -2.5 * np.log10(red.clean / clear.clean) / 0.5
     at = dict(zip(("B", "V", "I"), np.interp((4405.0, 5495.0, 8060.0), wave, curve), strict=True))
-    assert at["B"] - at["V"] == pytest.approx(1.0, abs=0.02)  # what E(B-V) means
+    assert at["B"] - at["V"] == pytest.approx(1.0, abs=0.02)  # the definition of E(B-V)
     assert at["V"] - at["I"] == pytest.approx(3.1 - 1.86, abs=0.02)  # O'Donnell 1994: A(I) = 0.60 A(V)
     assert np.all(np.diff(curve) < 0)
 
@@ -123,7 +123,7 @@ def test_fibres_are_trimmed_within_the_bounds_of_real_ones(fibre):
     assert np.array_equal(np.rint(1e4 * spectrum.loglam).astype(int), k)
 
 
-def test_masks_are_no_reason_to_drop_pixels():
+def test_most_pixels_with_mask_bits_are_good():
     spectra = [expose(seed=seed, fibre=1 + seed, star=replace(STAR, g=19.0, sn=20.0)) for seed in range(200)]
     dead = np.concatenate([spectrum.ivar <= 0 for spectrum in spectra])
     masked = np.concatenate([spectrum.and_mask != 0 for spectrum in spectra])
@@ -140,7 +140,7 @@ def test_a_sky_fibre_has_noise_and_no_star():
     assert np.mean(np.clip(pulls(spectrum), -4.5, 4.5) ** 2) == pytest.approx(1.0, abs=0.08)
 
 
-def test_same_generator_same_spectrum():
+def test_a_spectrum_is_a_function_of_its_generator():
     a, b = expose(seed=3), expose(seed=3)
     assert np.array_equal(a.flux, b.flux)
     assert np.array_equal(a.or_mask, b.or_mask)

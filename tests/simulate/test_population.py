@@ -41,12 +41,12 @@ def test_streams_of_one_seed_are_independent():
         ("sn", (12.7, 23.5, 35.0, 48.0, 74.0), 1.5),
     ],
 )
-def test_the_stars_are_those_of_sspp(stars, name, quantiles, tolerance):
-    found = np.percentile(values(stars, name), (5, 25, 50, 75, 95))
-    assert np.abs(found - quantiles).max() < tolerance
+def test_the_stars_are_distributed_as_those_of_sspp(stars, name, quantiles, tolerance):
+    drawn = np.percentile(values(stars, name), (5, 25, 50, 75, 95))
+    assert np.abs(drawn - quantiles).max() < tolerance
 
 
-def test_the_stars_lie_in_the_domain(stars):
+def test_the_stars_are_in_the_ranges_of_sspp(stars):
     for name, (low, high) in (
         ("teff", SSPP_TEFF_RANGE_K),
         ("logg", SSPP_LOGG_RANGE),
@@ -57,11 +57,11 @@ def test_the_stars_lie_in_the_domain(stars):
         ("vmicro", (0.5, 3.5)),
         ("g", (13, 21.5)),
     ):
-        found = values(stars, name)
-        assert low <= found.min() < found.max() <= high, name
+        drawn = values(stars, name)
+        assert low <= drawn.min() < drawn.max() <= high, name
 
 
-def test_hot_stars_and_giants_have_a_share(stars):
+def test_hot_stars_and_giants_have_their_shares(stars):
     assert 0.03 < np.mean(values(stars, "teff") > 7000) < 0.07
     assert 0.07 < np.mean(values(stars, "logg") < 3.5) < 0.16
 
@@ -75,9 +75,9 @@ def test_the_halo_is_faster_and_richer_in_alpha_than_the_disc(stars):
 
 @pytest.mark.parametrize("median", [20.0, 60.0])
 def test_the_median_of_sn_can_be_chosen(median):
-    found = [draw_star(Population(sn_median=median), 1, index).sn for index in range(1000)]
-    assert abs(np.median(found) / median - 1.0) < 0.08
-    assert min(found) >= 10.0
+    drawn = [draw_star(Population(sn_median=median), 1, index).sn for index in range(1000)]
+    assert abs(np.median(drawn) / median - 1.0) < 0.08
+    assert min(drawn) >= 10.0
 
 
 def test_a_median_out_of_bounds_is_refused():
