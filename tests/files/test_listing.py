@@ -15,8 +15,8 @@ def tree(tmp_path):
     return tmp_path
 
 
-def names(spectra, root):
-    return [os.path.relpath(path, root) for path, _ in listing.expand([str(place) for place in spectra])]
+def names(inputs, root):
+    return [os.path.relpath(path, root) for path, _ in listing.expand(map(str, inputs))]
 
 
 def test_folders_are_searched_to_the_bottom_in_order(tree):
@@ -39,10 +39,10 @@ def test_a_loop_of_links_ends(tree):
 
 
 @pytest.mark.parametrize("absent", ["absent", "absent.fits", "no*thing", "@absent.txt", "absent.txt"])
-def test_what_is_not_there_is_refused_in_one_sentence(tree, absent):
-    place = f"@{tree}/absent.txt" if absent.startswith("@") else str(tree / absent)
+def test_absent_inputs_are_refused_in_one_sentence(tree, absent):
+    path = f"@{tree}/absent.txt" if absent.startswith("@") else str(tree / absent)
     with pytest.raises(InputError, match=r"absent|no\*thing") as error:
-        list(listing.expand([place]))
+        list(listing.expand([path]))
     assert "\n" not in str(error.value)
 
 
@@ -56,9 +56,9 @@ def bucket():
     places.filesystem(folder)[0].rm("/survey", recursive=True)
 
 
-def below(bucket, *spectra):
-    found = listing.expand(f"{bucket}{place}" for place in spectra)
-    return [path.removeprefix("memory:///survey/") for path, _ in found]
+def below(bucket, *inputs):
+    files = listing.expand(f"{bucket}{path}" for path in inputs)
+    return [path.removeprefix("memory:///survey/") for path, _ in files]
 
 
 def test_folders_on_servers_are_searched_to_the_bottom(bucket):
@@ -75,13 +75,13 @@ def test_globs_on_servers_match_files_and_folders(bucket):
 
 
 @pytest.mark.parametrize("absent", ["/absent", "/absent.fits", "/26/no*thing"])
-def test_what_is_not_on_a_server_is_refused_in_one_sentence(bucket, absent):
+def test_absent_inputs_on_a_server_are_refused_in_one_sentence(bucket, absent):
     with pytest.raises(InputError, match="survey") as error:
         below(bucket, absent)
     assert "\n" not in str(error.value)
 
 
-def test_files_in_a_list_are_taken_at_their_word(bucket, tmp_path):
+def test_remote_files_in_a_list_are_not_looked_up(bucket, tmp_path):
     (tmp_path / "paths.txt").write_text(f"{bucket}/absent.fits\nhttp://127.0.0.1:9/a.fits?token=1\n{bucket}/103\n")
     assert list(listing.expand([f"@{tmp_path}/paths.txt"])) == [
         (f"{bucket}/absent.fits", 0),
@@ -94,3 +94,27 @@ def test_files_in_a_list_are_taken_at_their_word(bucket, tmp_path):
 def test_a_folder_of_a_web_server_is_refused(folder):
     with pytest.raises(InputError, match=r"@paths\.txt"):
         list(listing.expand([folder]))
+
+
+def test_a_long_listing_of_s3_comes_page_by_page(s3, monkeypatch):
+    remote, bucket = places.filesystem(s3)
+    for n in range(25):
+        remote.pipe_file(f"{bucket}/lite/{n // 10:04d}/spec-{n:02d}.fits", b"x" * n)
+    pages, call = [], type(remote).call_s3
+
+    def small_pages(self, method, **wanted):
+        pages.append(method)
+        return call(self, method, MaxKeys=10, **wanted)
+
+    monkeypatch.setattr(type(remote), "call_s3", small_pages)
+    files = listing.expand([f"{s3}/lite"])
+    assert next(files) == (f"{s3}/lite/0000/spec-00.fits", 0)
+    assert pages == ["list_objects_v2"]  # the others are not asked for before they are needed
+    assert len(list(files)) == 24
+    assert len(pages) == 3
+    assert [size for _, size in listing.expand([f"{s3}/lite/*/spec-*2.fits"])] == [2, 12, 22]
+    assert next(listing.expand([f"{s3}/lite/0000/spec-03.fits"])) == (f"{s3}/lite/0000/spec-03.fits", 3)
+    with pytest.raises(InputError, match="no spectra at"):
+        list(listing.expand([f"{s3}/none"]))
+    with pytest.raises(InputError, match="cannot be listed"):
+        list(listing.expand(["s3://no-such-bucket/lite"]))

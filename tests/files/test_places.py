@@ -1,7 +1,10 @@
 import contextlib
 import gzip
+import json
 import os
 
+import fsspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -136,3 +139,35 @@ def test_a_protocol_that_cannot_be_used_is_refused():
         list(listing.expand(["nope://bucket/a.fits"]))
     with pytest.raises(InputError, match="cannot be used"):
         places.write_bytes("nope://bucket/a.fits", b"")
+
+
+def test_files_that_other_processes_write_to_s3_are_seen_at_once(s3):
+    """The listing by which a job resumes, while other processes write to the same folder."""
+    other = fsspec.filesystem("s3", skip_instance_cache=True)
+    out = f"{s3}/out"
+    assert places.names(out) == set()
+    places.write_bytes(f"{out}/_run.json", json.dumps({"a": 1}).encode())
+    assert places.names(out) == {"_run.json"}
+    other.pipe_file(f"{out}/part-00000.parquet", b"x")
+    assert places.exists(f"{out}/part-00000.parquet")
+    assert places.names(out) == {"_run.json", "part-00000.parquet"}
+    other.pipe_file(f"{out}/_run.json", b"longer than it was")
+    assert places.read_bytes(f"{out}/_run.json") == b"longer than it was"
+    other.rm(f"{out}/part-00000.parquet")
+    assert not places.exists(f"{out}/part-00000.parquet")
+
+
+def test_outputs_in_s3_are_whole_or_absent(s3, monkeypatch):
+    table = pa.table({"a": np.arange(1000)})
+    places.write_table(f"{s3}/out/part-00000.parquet", table)
+    remote, path = places.filesystem(f"{s3}/out/part-00000.parquet")
+    assert pq.read_table(remote.open(path)).equals(table)
+
+    async def fail(*_, **__):
+        raise ConnectionResetError("gone")
+
+    monkeypatch.setattr(type(remote), "_call_s3", fail)
+    with pytest.raises(OutputError, match="gone"):
+        places.write_table(f"{s3}/out/part-00000.parquet", table.slice(1))
+    monkeypatch.undo()
+    assert pq.read_table(remote.open(path)).equals(table)
