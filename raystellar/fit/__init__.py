@@ -1,18 +1,18 @@
-"""The fit of a network to labelled spectra: plain torch, shared by the stages ``tune`` and ``train``.
+"""The fit of networks, of their error model and of the OOD score to labelled spectra.
 
-    config        epochs, optimiser, augmentation as a section of the configuration; knows no torch
-    data          a folder of preprocessed spectra as arrays in memory, in one canonical order
+    config        epochs, optimiser and augmentation as a section of the configuration; loads no torch
+    data          a folder of preprocessed spectra as arrays in memory, in a canonical order
     scaler        median and interquartile range per target
-    augment       noisy copies of the training spectra, made on the fly
-    schedule      learning rate and memory of the average over the steps
-    metrics       errors per target, in the units of the targets
-    checkpoints   the state after each epoch on disk, and how a fit resumes
-    loop          ``fit``: one network, one or many workers, the same result
-    members       the networks whose mean is the model, and which spectra each of them does not see
-    part          one trial of a search, fitted part by part
-    calibrate     the errors of predictions, learnt on stars that are new to who predicts them
-    ood       the score of what it has not learnt from, learnt on the training spectra
-    threads       how many threads torch has, for a while
+    augment       noisy copies of the training spectra, made during the fit
+    schedule      learning rate, and memory of the averaged weights, over the steps of a fit
+    metrics       errors of predictions per target, in the units of the targets
+    checkpoints   the state of a fit after each epoch, in files
+    loop          the fit of one network by one worker or many, with the same result
+    members       the fit of several networks, each without another part of the training spectra
+    trial         the fit of one trial of a search, part by part
+    errormodel    the error model, calibrated on stars that the predicting network has not seen
+    ood           the OOD score (out-of-distribution), learnt from the training spectra
 
-Nothing here knows Ray: a worker is (rank, world) and an optional process group of torch.
+The stages ``tune`` and ``train`` share these modules. None of them imports Ray: a worker is known by its rank, the
+number of workers and an optional process group of torch.
 """

@@ -1,7 +1,7 @@
 """The state of a fit after each epoch, in files.
 
-One file an epoch, in a folder named by what is being fitted (network, settings, data), so that the state of
-another fit is never taken up. A file's name carries the digest of its bytes; it is written aside and renamed.
+Each epoch has one file. It lies in a folder named by the digest of network, settings and data, so that the state of
+another fit is never resumed. The name of a file carries the digest of its bytes, by which damage is noticed.
 """
 
 from __future__ import annotations
@@ -20,18 +20,19 @@ from raystellar.files import places
 logger = logging.getLogger(__name__)
 
 SUFFIX = ".safetensors"
+"""Ending of the files."""
 
 
 @dataclass
 class State:
-    """What a fit needs to go on as if it had never stopped.
+    """The state from which a fit continues as if it had never stopped.
 
     Attributes
     ----------
-    tensors : parameters, moments of the optimiser, best parameters so far, as flat float32 vectors
-    epoch : epochs done
-    step : optimiser steps done
-    best_epoch : epoch of the best parameters, from 1; 0 for none yet
+    tensors : parameters, moments of the optimiser and best parameters so far, as flat float32 vectors
+    epoch : number of epochs done
+    step : number of optimiser steps done
+    best_epoch : epoch of the best parameters, from 1; 0 before the first
     history : one plain dict per epoch done
     """
 
@@ -42,13 +43,13 @@ class State:
     history: list[dict[str, Any]] = field(default_factory=list)
 
     def encode(self) -> bytes:
-        """Return the state as the bytes of one safetensors file, the scalars as JSON in its header."""
+        """Return the state as the bytes of a safetensors file with the scalars as JSON in its header."""
         scalars = {name: getattr(self, name) for name in ("epoch", "step", "best_epoch", "history")}
         return safetensors.numpy.save(self.tensors, metadata={"state": json.dumps(scalars)})
 
     @classmethod
     def decode(cls, data: bytes) -> State:
-        """Return the state from the bytes of ``encode``."""
+        """Return the state from bytes made by ``encode``."""
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         return cls(tensors=safetensors.numpy.load(data), **json.loads(header["__metadata__"]["state"]))
 
@@ -58,11 +59,11 @@ class Checkpoints:
 
     Parameters
     ----------
-    folder : holds the checkpoints of every fit for one output, a path or URL; all workers that may run rank 0 must
-        see it
+    folder : folder with the checkpoints of all fits for one output, a path or URL; every worker that may run rank 0
+        must see it
     identity : digest of network, settings and data
-    keep : how many of the latest epochs stay
-    durable : whether they survive a loss of power, which takes its time
+    keep : number of latest epochs to keep
+    durable : whether checkpoints survive a loss of power, which makes writing slower
     """
 
     def __init__(self, folder: str, identity: str, keep: int = 2, durable: bool = True) -> None:
@@ -70,7 +71,7 @@ class Checkpoints:
         self._keep, self._durable = keep, durable
 
     def save(self, epoch: int, data: bytes) -> None:
-        """Commit the encoded state after ``epoch`` and drop what is older than the kept ones."""
+        """Write the encoded state after ``epoch`` and remove older ones beyond the number to keep."""
         places.make_folder(self._folder)
         name = f"epoch-{epoch:05d}-{_digest(data)}{SUFFIX}"
         places.write_bytes(places.join(self._folder, name), data, durable=self._durable)
@@ -78,16 +79,16 @@ class Checkpoints:
             places.remove(places.join(self._folder, old))
 
     def latest(self) -> bytes | None:
-        """Return the newest state that is whole; damaged files are passed over with a warning."""
+        """Return the newest undamaged state, encoded, or None; warn about damaged files."""
         others = places.names(self._all)
         if others and self._identity not in others:
             logger.warning("%s: checkpoints of another fit are ignored", self._all)
         for name in reversed(self._names()):
-            place = places.join(self._folder, name)
-            data = places.read_bytes(place)
+            path = places.join(self._folder, name)
+            data = places.read_bytes(path)
             if name.endswith(f"-{_digest(data)}{SUFFIX}"):
                 return data
-            logger.warning("%s is damaged and ignored", place)
+            logger.warning("%s is damaged and ignored", path)
         return None
 
     def _names(self) -> list[str]:

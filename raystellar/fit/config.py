@@ -7,19 +7,19 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class FitConfig:
-    """How networks are fitted; the defaults are the paper's but for ``members`` and ``averaging``."""
+    """Settings of the fit of a network; the defaults are the paper's, except ``members`` and ``averaging``."""
 
     epochs: int = 30
-    """Passes over the augmented training set. Source: Sec. 5."""
+    """Number of passes over the augmented training set. Source: Sec. 5."""
 
     batch_size: int = 256
-    """Spectra per step, over all workers together. Source: Sec. 5."""
+    """Number of spectra per optimiser step, summed over all workers. Source: Sec. 5."""
 
     learning_rate: float = 1e-3
-    """Peak learning rate. The published text lost the paper's; searched in 1e-4 to 5e-3."""
+    """Peak learning rate. The published text lacks the paper's value, which was searched in 1e-4 to 5e-3."""
 
     weight_decay: float = 0.01
-    """Decoupled weight decay of AdamW, on every parameter as Keras does. Source: Sec. 6."""
+    """Decoupled weight decay of AdamW, applied to every parameter as in Keras. Source: Sec. 6."""
 
     warmup_fraction: float = 0.05
     """Share of the steps in which the learning rate rises linearly. Source: Sec. 5."""
@@ -28,32 +28,33 @@ class FitConfig:
     """Last learning rate as a share of the peak. Source: Sec. 5."""
 
     averaging: float = 0.5
-    """Epochs over which weights are averaged, exponentially, before they are judged and kept (Polyak & Juditsky 1992,
-    doi:10.1137/0330046): single steps of a high learning rate leave all labels too high or too low, by a third of the
-    error. 0, the paper's, keeps the weights as they are."""
+    """Time scale of the exponential average of the weights [epochs]. The average is validated and kept (Polyak and
+    Juditsky 1992, doi:10.1137/0330046). Without it, single steps of a high learning rate leave all labels too high or
+    too low, by a third of the error. 0 switches the average off, as in the paper."""
 
     huber_delta: float = 1.0
-    """Residual [scaled target] at which the loss turns from square to linear. Source: Sec. 5."""
+    """Residual at which the loss changes from quadratic to linear [scaled target]. Source: Sec. 5."""
 
     copies: int = 2
-    """Noisy copies of each training spectrum, beside the spectrum itself. Source: Sec. 5."""
+    """Number of noisy copies of each training spectrum, beside the spectrum itself. Source: Sec. 5."""
 
     noise_min: float = 0.01
-    """Least noise of a copy, in standard deviations of the spectrum. Source: Sec. 5."""
+    """Least noise of a copy [standard deviations of the spectrum]. Source: Sec. 5."""
 
     noise_max: float = 0.05
-    """Greatest noise of a copy, in standard deviations of the spectrum. Source: Sec. 5."""
+    """Greatest noise of a copy [standard deviations of the spectrum]. Source: Sec. 5."""
 
     members: int = 4
-    """Networks of which the model is the mean, each fitted without another part of the training spectra: a tenth more
-    accurate, and the spectra that a network has not seen tell its errors. 1 is the paper's single network, whose errors
-    rest on the validation spectra alone; searches always try single networks."""
+    """Number of networks whose mean is the model, each fitted without another part of the training spectra. The mean of
+    four is a tenth more accurate than one network, and the errors of a network are calibrated on the spectra it has not
+    seen. 1 is the paper's single network, whose errors are calibrated on the validation spectra alone. Searches always
+    fit single networks."""
 
     fresh_noise: bool = False
-    """Whether copies get new noise each epoch; False is the paper's fixed set of copies."""
+    """Whether copies get new noise in each epoch; False is the paper's fixed set of copies."""
 
     seed: int = 0
-    """Of the initial weights, the order of batches, dropout and noise."""
+    """Seed of the initial weights, the order of batches, dropout and noise."""
 
     def __post_init__(self) -> None:
         for name, least in (("epochs", 1), ("batch_size", 1), ("copies", 0), ("members", 1), ("seed", 0)):

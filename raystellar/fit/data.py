@@ -1,8 +1,8 @@
 """A folder of preprocessed spectra as arrays in memory.
 
-The folder is what ``raystellar preprocess`` writes: ``part-*.parquet`` with the columns of ``schema.DATASET`` and
-``_run.json``; its sub-folders (rejects) are not data. Spectra come in the order of (plate, mjd, fiberid,
-path), so that nothing depends on how they were spread over files.
+``raystellar preprocess`` writes the folder: ``part-*.parquet`` with the columns of ``schema.DATASET``, and
+``_run.json``. Sub-folders, which hold the rejects, are ignored. Spectra come in the order of (plate, mjd, fiberid,
+path), so that no result depends on their distribution over files.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from raystellar.targets import TARGET_NAMES
 ORDER = ("plate", "mjd", "fiberid", "path")
 """The canonical order of the spectra of a split."""
 
-BLOCK = 2048
-"""Rows of flux that are decoded at a time: 32 MB."""
+ROWS_PER_READ = 2048
+"""Number of rows of flux decoded at a time: 32 MB."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,9 @@ class SpectraSet:
     ----------
     flux : (n, n_pixels) float32, standardised
     targets : (n, 3) float32, in the order and units of ``targets.TARGETS``
-    keys : (n,) uint64, a stable hash of each ``spec_id``
-    extra : further columns of the dataset, where they were asked for: a list of n values, and of columns with k values
-        a row (n, k) float32, zeros where there are none
+    keys : (n,) uint64, stable hash of each ``spec_id``
+    extra : further columns that were asked for, by name: a list of n values, or an array (n, k) float32 for a column
+        with k values a row, zero where a row has none
     """
 
     flux: np.ndarray
@@ -56,23 +56,23 @@ class SpectraSet:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A complete dataset; nothing of its spectra is in memory yet.
+    """A complete dataset, whose spectra are not in memory yet.
 
     Attributes
     ----------
-    folder : where it is, a path or URL
-    about : what the stage wrote about itself, with at least ``preprocess`` and ``digest``
+    folder : path or URL of the dataset
+    about : content of ``_run.json``, with at least ``preprocess`` and ``digest``
     """
 
     folder: str
     about: dict[str, Any]
 
     def split(self, name: str, extra: tuple[str, ...] = ()) -> SpectraSet:
-        """Read one split, see ``splits``."""
+        """Return one split; parameters and errors as in ``splits``."""
         return self.splits((name,), extra)[name]
 
     def splits(self, names: tuple[str, ...], extra: tuple[str, ...] = ()) -> dict[str, SpectraSet]:
-        """Read the splits ``names`` in the canonical order, with ``extra`` columns; flux is held once.
+        """Return the splits ``names`` with the columns ``extra``, rows in canonical order; flux is in memory only once.
 
         Raises
         ------
@@ -80,20 +80,20 @@ class Dataset:
         """
         parts = _parts(self.folder)
         table = _ordered(parts, ("spec_id", *TARGET_NAMES, *extra))
-        place = np.full((len(table), 2), -1, dtype=np.int64)  # split and row in it, per row on disk
+        target = np.full((len(table), 2), -1, dtype=np.int64)  # split, and row in the split, of each row on disk
         sets = {}
         for number, name in enumerate(names):
             rows = table.filter(pc.equal(table["split"], name))
             if not len(rows):
                 raise DatasetError(f"dataset {self.folder} has no row of split {name!r}; make it with larger splits")
-            place[rows["_row"].to_numpy()] = np.column_stack([np.full(len(rows), number), np.arange(len(rows))])
+            target[rows["_row"].to_numpy()] = np.column_stack([np.full(len(rows), number), np.arange(len(rows))])
             sets[name] = _allocate(self.folder, name, rows, extra)
-        _read_flux(self.folder, parts, place, [sets[name].flux for name in names])
+        _read_flux(self.folder, parts, target, [sets[name].flux for name in names])
         return sets
 
 
 def read_dataset(folder: str | os.PathLike[str]) -> Dataset:
-    """Open a dataset, at a path or URL, and check that it is one, and complete.
+    """Open the dataset in ``folder``, a path or URL, and check that it is complete.
 
     Raises
     ------
@@ -114,7 +114,7 @@ def read_dataset(folder: str | os.PathLike[str]) -> Dataset:
 
 
 def _ordered(parts: list[str], columns: tuple[str, ...]) -> pa.Table:
-    """Return these columns of all rows in the canonical order, with the place ``_row`` of each on disk."""
+    """Return these columns of all rows in canonical order, and the number ``_row`` of each row on disk."""
     names = tuple(dict.fromkeys((*ORDER, "split", *columns)))
     table = pa.concat_tables(_read_columns(part, names) for part in parts)
     table = table.append_column("_row", pa.array(np.arange(len(table))))
@@ -122,13 +122,18 @@ def _ordered(parts: list[str], columns: tuple[str, ...]) -> pa.Table:
 
 
 def _parts(folder: str) -> list[str]:
-    """Return the parts; the manifest, where there is one, has a row group for each."""
-    found = places.names(folder)
-    parts = [places.join(folder, name) for name in sorted(found) if name.startswith("part-")]
+    """Return the paths of the parts; a manifest, where there is one, has a row group per part.
+
+    Raises
+    ------
+    DatasetError : parts are missing
+    """
+    files = places.names(folder)
+    parts = [places.join(folder, name) for name in sorted(files) if name.startswith("part-")]
     if not parts:
         raise DatasetError(f"dataset {folder} has no part-*.parquet; make it with raystellar preprocess")
     wanted = len(parts)
-    if MANIFEST_NAME in found:
+    if MANIFEST_NAME in files:
         with _open(places.join(folder, MANIFEST_NAME)) as manifest:
             wanted = manifest.num_row_groups
     if len(parts) < wanted:
@@ -140,18 +145,18 @@ def _parts(folder: str) -> list[str]:
 
 
 @contextmanager
-def _open(place: str) -> Iterator[pq.ParquetFile]:
-    """Open a file of the dataset.
+def _open(path: str) -> Iterator[pq.ParquetFile]:
+    """Open a Parquet file of the dataset.
 
     Raises
     ------
-    DatasetError : it cannot be read
+    DatasetError : the file cannot be read
     """
     try:
-        with places.parquet_file(place) as file:
+        with places.parquet_file(path) as file:
             yield file
     except (OSError, pa.ArrowException) as error:
-        raise DatasetError(f"{place} cannot be read as Parquet ({error}); make the dataset again") from None
+        raise DatasetError(f"{path} cannot be read as Parquet ({error}); make the dataset again") from None
 
 
 def _read_columns(part: str, names: tuple[str, ...]) -> pa.Table:
@@ -182,7 +187,7 @@ def _allocate(folder: str, split: str, rows: pa.Table, extra: tuple[str, ...]) -
 
 
 def _column(column: pa.ChunkedArray) -> Any:
-    """Return a further column as ``SpectraSet`` has it."""
+    """Return the values of a column in the form of ``SpectraSet.extra``."""
     if not pa.types.is_fixed_size_list(column.type):
         return column.to_pylist()
     out = np.zeros((len(column), column.type.list_size), dtype=np.float32)
@@ -200,22 +205,22 @@ def spectrum_keys(spec_ids: list[str]) -> np.ndarray:
     return np.frombuffer(digests, dtype="<u8").astype(np.uint64)
 
 
-def _read_flux(folder: str, parts: list[str], place: np.ndarray, outs: list[np.ndarray]) -> None:
-    """Scatter the flux of every row on disk to its split and row, a block at a time."""
+def _read_flux(folder: str, parts: list[str], target: np.ndarray, outs: list[np.ndarray]) -> None:
+    """Copy the flux of every row on disk to its split and row, which ``target`` (rows, 2) gives, in blocks of rows."""
     start = 0
     for block in (block for part in parts for block in _flux_blocks(part)):
-        here = place[start : start + len(block)]
+        rows = target[start : start + len(block)]
         start += len(block)
         for number, out in enumerate(outs):
-            mine = here[:, 0] == number
-            out[here[mine, 1]] = block[mine]
+            mine = rows[:, 0] == number
+            out[rows[mine, 1]] = block[mine]
             if not np.isfinite(block[mine]).all():
                 raise DatasetError(f"dataset {folder} has flux that is not finite; make it again")
 
 
 def _flux_blocks(part: str) -> Iterator[np.ndarray]:
     with _open(part) as file:
-        for batch in file.iter_batches(batch_size=BLOCK, columns=["flux"]):
+        for batch in file.iter_batches(batch_size=ROWS_PER_READ, columns=["flux"]):
             column = batch.column("flux")
             if column.null_count:
                 raise DatasetError(f"{part} has {column.null_count} rows without flux; make it again")

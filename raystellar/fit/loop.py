@@ -1,8 +1,8 @@
 """The fit of one network, by one worker or many. Source: Sec. 5.
 
-Every worker holds the same arrays and takes its rows of each global batch; gradients are summed over the
-workers and divided by the rows of the global batch. Order of batches, noise and dropout are functions of the
-seed and of places in the global batch, so the number of workers moves nothing but the rounding of sums.
+Every worker holds the same arrays and takes its rows of each global batch. Gradients are summed over the workers and
+divided by the number of rows in the global batch. The order of batches, the noise and the dropout are functions of the
+seed and of the row in the global batch. The number of workers therefore changes nothing but the rounding of sums.
 """
 
 from __future__ import annotations
@@ -36,32 +36,40 @@ ADAM_EPSILON = 1e-7
 
 @dataclass(frozen=True)
 class EpochReport:
-    """One epoch as told to whoever watches; errors in the units of the targets."""
+    """The outcome of one epoch."""
 
     epoch: int
-    """From 1."""
+    """Number of the epoch, from 1."""
     epochs: int
+    """Number of epochs of the fit."""
     train_loss: float
-    """Mean over the augmented training set, with dropout."""
+    """Mean loss over the augmented training set, with dropout."""
     validation_loss: float
+    """Mean loss over the validation set, with the averaged weights."""
     mae: tuple[float, ...]
-    """Mean absolute error on the validation set per target."""
+    """Mean absolute error on the validation set per target, in the units of the targets."""
     seconds: float
+    """Duration of the epoch with its validation [s]."""
 
 
 @dataclass(frozen=True)
 class FitResult:
-    """A fitted network, its best weights by validation loss."""
+    """A fitted network with its best weights by validation loss."""
 
     network: NetworkConfig
+    """Architecture of the network."""
     weights: dict[str, np.ndarray]
+    """State of the network by name, float32."""
     scaler: RobustScaler
+    """Scaler of the targets."""
     label_ranges: dict[str, tuple[float, float]]
-    """Least and greatest training label per target."""
+    """Least and greatest training label per target, in the units of the targets."""
     validation: dict[str, dict[str, float]]
     """Errors of the best weights on the validation set, see ``metrics.errors``."""
     best_epoch: int
+    """Epoch of the best weights, from 1."""
     history: list[dict[str, Any]]
+    """Fields of ``EpochReport``, and ``errors`` on the validation set, of each epoch."""
 
 
 def fit(
@@ -83,19 +91,20 @@ def fit(
 
     Parameters
     ----------
-    train, validation : the same arrays on every worker
-    network, config : what to fit, and how
-    rank, world : this worker and their number; above one, torch's process group must be up
-    device : where the network lives
-    checkpoints : rank 0 saves each epoch there, and the fit resumes from the latest; None for neither
-    report : called once an epoch on every worker
-    until : the epoch after which to leave off, for a later call with the same ``checkpoints`` to go on; None for all
-    items : of ``train``, where they were made before with the same seed, copies and noise
-    chosen : rows of ``train`` to learn from; None for all. The scale of the targets is that of all
+    train, validation : spectra, the same arrays on every worker
+    network : architecture of the network
+    config : settings of the fit
+    rank, world : number of this worker, from 0, and number of workers; more than one need torch's process group
+    device : device of the network
+    checkpoints : files to which rank 0 saves each epoch, and from the latest of which the fit resumes; None for neither
+    report : function called after each epoch on every worker
+    until : epoch after which to stop, so that a later call with the same ``checkpoints`` continues; None for all epochs
+    items : augmented ``train`` that was made before with the same seed, copies and noise; None to make it
+    chosen : rows of ``train`` to learn from; None for all. The scaler is fitted to all rows in either case
 
     Raises
     ------
-    DatasetError : the pixels do not fit the network, or a label does not vary
+    DatasetError : the pixels do not fit the network, a label does not vary, or the validation loss was never finite
     """
     check(train, validation, network)
     items = items or Augmenter(train.flux, train.keys, config, chosen)
@@ -105,33 +114,33 @@ def fit(
     if saved:
         run.restore(State.decode(saved))
     while run.state.epoch < min(until or config.epochs, config.epochs):
-        told = run.epoch()
+        outcome = run.epoch()
         if checkpoints and rank == 0:
             run.capture()
             checkpoints.save(run.state.epoch, run.state.encode())
         if report:
-            report(told)
+            report(outcome)
     return run.result()
 
 
 class _Workers:
-    """The workers of a fit, of which this is ``rank``."""
+    """The workers of a fit, as seen by the worker ``rank``."""
 
     def __init__(self, rank: int, world: int, device: torch.device) -> None:
         self.rank, self.world, self.device = rank, world, device
 
     def share(self, total: int) -> slice:
-        """Return this worker's rows of ``total``."""
+        """Return the rows of this worker among ``total`` rows."""
         return slice(total * self.rank // self.world, total * (self.rank + 1) // self.world)
 
     def sum(self, tensor: Tensor) -> Tensor:
-        """Sum ``tensor`` in place over the workers."""
+        """Sum ``tensor`` in place over the workers and return it."""
         if self.world > 1:
             torch.distributed.all_reduce(tensor)
         return tensor
 
     def broadcast(self, data: bytes | None) -> bytes | None:
-        """Return rank 0's ``data`` on every worker: only rank 0 need see the disk."""
+        """Return the ``data`` of rank 0 on every worker, so that only rank 0 needs access to the files."""
         if self.world == 1:
             return data
         size = torch.tensor([len(data or b"")], device=self.device)
@@ -144,7 +153,7 @@ class _Workers:
 
 
 class _Fit:
-    """A fit between two epochs."""
+    """The running fit of one network."""
 
     def __init__(
         self,
@@ -174,7 +183,7 @@ class _Fit:
         self._buffer = None if pinned else np.empty((config.batch_size, network.n_pixels), dtype=np.float32)
 
     def epoch(self) -> EpochReport:
-        """Pass once over the training set, then validate."""
+        """Pass once over the training set, validate, and return the outcome."""
         began = time.perf_counter()
         order = self.items.order(self.state.epoch)
         total = torch.zeros((), dtype=torch.float64, device=self.workers.device)
@@ -186,7 +195,7 @@ class _Fit:
         return self._validate(loss, began)
 
     def step(self, items: np.ndarray) -> Tensor:
-        """Take a step on the global batch ``items``; return the summed loss of this worker's rows."""
+        """Take an optimiser step on the global batch ``items``; return the summed loss of this worker's rows."""
         mine = self.workers.share(len(items))
         flux, truth = self._batch(items[mine])
         self.network.at(DropoutKey(self.config.seed, self.state.step, mine.start, len(items)))
@@ -205,9 +214,9 @@ class _Fit:
     def _batch(self, items: np.ndarray) -> tuple[Tensor, Tensor]:
         device, rows = self.workers.device, self.items.rows(items)
         truth = torch.from_numpy(self.scaled[rows])
-        if self._buffer is not None:  # a new buffer each step would cost its page faults
+        if self._buffer is not None:  # a new buffer in each step would cost page faults
             flux = torch.from_numpy(self._buffer[: len(items)])
-        else:  # torch's cache gives pinned memory out again only when the copy from it is done
+        else:  # torch reuses pinned memory only after the copy from it is complete
             flux = torch.empty(len(items), self.train.flux.shape[1], pin_memory=True)
         self.items.fill(items, self.state.epoch, flux.numpy())
         return flux.to(device, non_blocking=True), truth.to(device, non_blocking=True)
@@ -222,25 +231,25 @@ class _Fit:
         predicted = self.workers.sum(torch.from_numpy(scaled).to(device))
         truth = torch.from_numpy(self.scaler.transform(self.validation.targets)).float().to(device)
         loss = float(huber(predicted, truth, self.task_weights, self.config.huber_delta)) / len(truth)
-        found = errors(self.scaler.inverse(predicted.cpu().numpy()), self.validation.targets)
-        mae = tuple(found[name]["mae"] for name in TARGET_NAMES)
+        per_target = errors(self.scaler.inverse(predicted.cpu().numpy()), self.validation.targets)
+        mae = tuple(per_target[name]["mae"] for name in TARGET_NAMES)
         seconds = time.perf_counter() - began
-        told = EpochReport(self.state.epoch, self.config.epochs, train_loss, loss, mae, seconds)
+        outcome = EpochReport(self.state.epoch, self.config.epochs, train_loss, loss, mae, seconds)
         if loss < min((past["validation_loss"] for past in self.state.history), default=float("inf")):
             self.best.copy_(self.average)
             self.state.best_epoch = self.state.epoch
-        self.state.history.append({**asdict(told), "mae": list(mae), "errors": found})
-        return told
+        self.state.history.append({**asdict(outcome), "mae": list(mae), "errors": per_target})
+        return outcome
 
     def capture(self) -> None:
-        """Copy parameters, their average, moments and best parameters to the state."""
+        """Copy parameters, averaged and best parameters, and moments of the optimiser to the state."""
         moments = self.optimizer.state[self.parameters]
         tensors = {"parameters": self.parameters, "average": self.average, "best": self.best}
         tensors |= {name: moments[name] for name in ("exp_avg", "exp_avg_sq")}
         self.state.tensors = {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
 
     def restore(self, state: State) -> None:
-        """Go on from ``state``."""
+        """Set the fit to ``state``."""
         self.state = state
         tensors = {name: torch.from_numpy(array.copy()) for name, array in state.tensors.items()}
         self.parameters.data.copy_(tensors["parameters"])
@@ -251,46 +260,51 @@ class _Fit:
         self.optimizer.state[self.parameters] = {"step": step, **moments}
 
     def result(self) -> FitResult:
-        """Return the network with its best weights."""
+        """Return the network with its best weights.
+
+        Raises
+        ------
+        DatasetError : the validation loss was never finite
+        """
         if not self.state.best_epoch:
             raise DatasetError("the validation loss was never finite; lower fit.learning_rate or look for extreme flux")
         self.parameters.data.copy_(self.best)
         weights = {name: tensor.cpu().numpy().copy() for name, tensor in self.network.state_dict().items()}
         low, high = self.train.targets.min(axis=0), self.train.targets.max(axis=0)
         ranges = {name: (float(low[t]), float(high[t])) for t, name in enumerate(TARGET_NAMES)}
-        found = self.state.history[self.state.best_epoch - 1]["errors"]
+        validation = self.state.history[self.state.best_epoch - 1]["errors"]
         state, shape = self.state, self.network.config
-        return FitResult(shape, weights, self.scaler, ranges, found, state.best_epoch, state.history)
+        return FitResult(shape, weights, self.scaler, ranges, validation, state.best_epoch, state.history)
 
 
 def huber(predicted: Tensor, truth: Tensor, task_weights: Tensor, delta: float) -> Tensor:
     """Return the weighted Huber loss summed over rows: ``sum_b sum_t w_t H(predicted_bt - truth_bt)``.
 
-    ``H(r)`` is ``r^2 / 2`` up to ``delta`` and ``delta (|r| - delta / 2)`` beyond; ``w_t`` is 1 over the
+    ``H(r)`` is ``r^2 / 2`` up to ``|r| = delta`` and ``delta (|r| - delta / 2)`` beyond. ``w_t`` is the inverse of the
     variance of the scaled target in the training set. Source: Sec. 5.
     """
     return (functional.huber_loss(predicted, truth, reduction="none", delta=delta) * task_weights).sum()
 
 
 def flatten(network: nn.Module) -> nn.Parameter:
-    """Lay parameters and gradients of ``network`` into one vector each, of which they become views.
+    """Return all parameters of ``network`` as one vector; parameters and gradients become views of it and its gradient.
 
-    One vector is one call of the optimiser, one all-reduce and one tensor in a checkpoint.
+    One vector needs one call of the optimiser, one all-reduce and one tensor in a checkpoint.
     """
     parameters = list(network.parameters())
     flat = nn.Parameter(torch.cat([parameter.detach().reshape(-1) for parameter in parameters]))
     flat.grad = torch.zeros_like(flat)
     start = 0
     for parameter in parameters:
-        here = slice(start, start + parameter.numel())
-        parameter.data = flat.data[here].view_as(parameter)
-        parameter.grad = flat.grad[here].view_as(parameter)
-        start = here.stop
+        span = slice(start, start + parameter.numel())
+        parameter.data = flat.data[span].view_as(parameter)
+        parameter.grad = flat.grad[span].view_as(parameter)
+        start = span.stop
     return flat
 
 
 def check(train: SpectraSet, validation: SpectraSet, network: NetworkConfig) -> None:
-    """Refuse spectra that the network cannot be fitted to.
+    """Check that the network can be fitted to these spectra.
 
     Raises
     ------

@@ -1,9 +1,9 @@
-"""The networks whose mean is the model, each fitted without another part of the training spectra.
+"""The fit of the networks whose mean is the model, each without another part of the training spectra.
 
-A network says little of its errors on spectra that it was fitted to. Of those that were left out it is true, and with
-as many networks as parts each spectrum is left out once (Wolpert 1992, doi:10.1016/S0893-6080(05)80023-1). Parts are of
-whole plates, where there are enough: all spectra of a plate share the errors of its calibration, which those of another
-plate do not.
+A network's residuals on spectra that it was fitted to say little about its errors; residuals on spectra that were left
+out do. With as many networks as parts, each spectrum is left out once (Wolpert 1992,
+doi:10.1016/S0893-6080(05)80023-1). Where there are enough plates, a part consists of whole plates, because all spectra
+of a plate share the errors of its calibration and spectra of other plates do not.
 """
 
 from __future__ import annotations
@@ -21,30 +21,32 @@ from raystellar.fit.config import FitConfig
 from raystellar.fit.data import SpectraSet
 from raystellar.fit.loop import EpochReport, FitResult, fit
 from raystellar.labels.keys import FIBRES_PER_KEY
-from raystellar.labels.splits import seeded_hash
+from raystellar.labels.splits import SPLITMIX64_STEP, seeded_hash
 from raystellar.model.architecture import NetworkConfig
 
 PLATES_PER_PART = 3
-"""Below this, parts are of stars: what a network lacks of two plates is too different from one to the other."""
+"""Least number of plates per part. With fewer plates, parts consist of stars, because networks that lack one or two
+plates would differ too much from each other."""
 
-SEED_STEP = 0x9E3779B97F4A7C15
-"""Between the seeds of two members, so that those of neighbouring seeds are others."""
+SEED_STEP = SPLITMIX64_STEP
+"""Seed stride between members, so that runs with adjacent seeds share no member seed."""
 
 EpochCallback = Callable[[int, EpochReport], None]
-"""Told of the number of the member, from 0, and of its epoch."""
+"""Function of the number of a member, from 0, and the outcome of its epoch."""
 
 
 def parts_of(star_id: np.ndarray, members: int, seed: int) -> np.ndarray | None:
-    """Return the member (n,) that each training spectrum is kept from; None where there is one, which learns from all.
+    """Return the number (n,) of the member that does not learn from each training spectrum.
 
-    All spectra of a star are of one part, and all stars of a plate, but for those seen on several. Depends on the set
-    of stars and the seed alone.
+    The result is None for a single member, which learns from all spectra. All spectra of a star belong to one part, and
+    so do all stars of a plate, except those observed on several plates. The parts depend only on the set of stars and
+    the seed.
 
     Parameters
     ----------
-    star_id : (n,) the smallest key of the spectra of each star, see ``catalog.pack_key``
-    members : number of parts
-    seed : chooses the draw
+    star_id : (n,) the smallest key of the spectra of each star, see ``labels.keys.pack_key``
+    members : number of members, and of parts
+    seed : seed of the assignment of plates to parts
     """
     if members == 1:
         return None
@@ -73,19 +75,19 @@ def fit_members(
     ----------
     train, validation, network, config : see ``loop.fit``
     parts : see ``parts_of``
-    checkpoints : folder for the state of all members after each epoch; a fit that was killed goes on from there
-    identity : digest of what is fitted
-    report : called once an epoch
+    checkpoints : folder for the state of all members after each epoch, from which a killed fit resumes
+    identity : digest of network, settings and data
+    report : function called after each epoch
     where : rank, world and device, see ``loop.fit``
 
     Raises
     ------
-    DatasetError : the pixels do not fit the network, or a label does not vary
+    DatasetError : see ``loop.fit``
     """
-    found = []
+    results = []
     for member in range(config.members):
         mine = replace(config, seed=(config.seed + member * SEED_STEP) % 2**63)
-        found.append(
+        results.append(
             fit(
                 train,
                 validation,
@@ -97,8 +99,8 @@ def fit_members(
                 **where,
             )
         )
-    return found
+    return results
 
 
 def _numbered(report: EpochCallback, member: int) -> Callable[[EpochReport], None]:
-    return lambda told: report(member, told)
+    return lambda outcome: report(member, outcome)

@@ -7,14 +7,14 @@ import numpy as np
 from raystellar.targets import TARGET_NAMES
 
 NORMAL_MAD = 1.482602218505602
-"""Standard deviation over median absolute deviation of a normal distribution."""
+"""Ratio of standard deviation to median absolute deviation of a normal distribution."""
 
 
 def errors(predicted: np.ndarray, true: np.ndarray) -> dict[str, dict[str, float]]:
     """Return ``mae``, ``rmse``, ``bias`` and ``scatter`` of each target, by its name.
 
-    With ``d = predicted - true``: mean |d|, root mean d squared, mean d, and 1.4826 median |d - median d|,
-    which a few bad spectra do not move.
+    With ``d = predicted - true``, these are the mean of ``|d|``, the root mean square of ``d``, the mean of ``d``, and
+    1.4826 times the median of ``|d - median d|``, which is robust against a few bad spectra.
 
     Parameters
     ----------

@@ -9,7 +9,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class RobustScaler:
-    """Median and interquartile range per target: ``scaled = (y - centre) / scale``, as scikit-learn's.
+    """Median and interquartile range per target: ``scaled = (y - centre) / scale``, as in scikit-learn.
 
     Attributes
     ----------
@@ -22,7 +22,7 @@ class RobustScaler:
 
     @classmethod
     def fit(cls, targets: np.ndarray) -> RobustScaler:
-        """Take medians and interquartile ranges from ``targets`` (n, n_targets)."""
+        """Return the scaler with the medians and interquartile ranges of ``targets`` (n, n_targets)."""
         low, centre, high = np.percentile(targets.astype(np.float64), (25, 50, 75), axis=0)
         return cls(centre, np.where(high > low, high - low, 1.0))
 

@@ -1,4 +1,4 @@
-"""What changes over the steps of a fit: the learning rate (Source: Sec. 5), and the memory of the average weights."""
+"""Quantities that change over the steps of a fit: learning rate (Source: Sec. 5) and memory of the averaged weights."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from raystellar.fit.config import FitConfig
 def learning_rate(step: int, steps: int, config: FitConfig) -> float:
     """Return the learning rate of ``step`` = 0 ... ``steps`` - 1.
 
-    With ``w`` warm-up steps and the peak ``p``: ``p (step + 1) / w`` in the warm-up, then
-    ``p (f + (1 - f) (1 + cos(pi t)) / 2)`` with ``t`` from 0 to 1 at the last step and ``f`` the final
+    With ``w`` warm-up steps and the peak ``p``, it is ``p (step + 1) / w`` in the warm-up. Then it is
+    ``p (f + (1 - f) (1 + cos(pi t)) / 2)``, where ``t`` grows from 0 to 1 at the last step and ``f`` is the final
     fraction.
     """
     warmup = round(config.warmup_fraction * steps)
@@ -23,10 +23,12 @@ def learning_rate(step: int, steps: int, config: FitConfig) -> float:
 
 
 def memory(step: int, horizon: float) -> float:
-    """Return the share of the average that stays in ``step`` = 1, 2, ...: less in the first, whose weights mean little.
+    """Return the share of the averaged weights that is kept in ``step`` = 1, 2, ...
+
+    It is smaller in the first steps, whose weights are far from the final ones.
 
     Parameters
     ----------
-    horizon : steps after which a share of 1 / e is left; 0 for no average at all
+    horizon : number of steps after which a share of 1 / e is left; 0 for no average
     """
     return min(math.exp(-1.0 / horizon), (1.0 + step) / (10.0 + step)) if horizon > 0.0 else 0.0

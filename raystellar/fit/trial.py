@@ -1,4 +1,4 @@
-"""A part of the fit of one trial of a search, and what is told of it."""
+"""The fit of one trial of a search, part by part."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from raystellar.model.batches import batch_size
 from raystellar.model.network import StellarNet, predict
 
 PASSES = 15
-"""Of one batch, to time the inference; the median counts."""
+"""Number of predictions of one batch that are timed; their median is taken."""
 
 
 class Fitter:
-    """Fits trials to one set of spectra, one after the other.
+    """Fitter of trials to one set of spectra, one trial after the other.
 
     Parameters
     ----------
-    train, validation : the spectra
-    config : training of all trials, but for learning rate and weight decay
-    device : where the networks live
-    timed : whether the time of inference is measured
+    train, validation : spectra
+    config : settings of the fit of all trials, except learning rate and weight decay
+    device : device of the networks
+    timed : whether to measure the time of inference
     """
 
     def __init__(
@@ -43,15 +43,23 @@ class Fitter:
     def __call__(
         self, network: NetworkConfig, config: FitConfig, until: int, checkpoints: Checkpoints | None
     ) -> dict[str, Any]:
-        """Fit until there were so many epochs, from the last checkpoint on.
+        """Fit a trial from its last checkpoint to the epoch ``until``, and return its outcome so far.
+
+        Parameters
+        ----------
+        network, config : choices of the trial
+        until : number of epochs after which to stop
+        checkpoints : files of the trial's state; None to start from the beginning
 
         Returns
         -------
         dict
-            fields of ``search.trials.Trial``
+            fields of ``search.trials.Trial``: losses ``validation`` and ``training`` and errors ``mae`` of each epoch,
+            time ``seconds`` in all epochs and ``overhead`` beside them [s], number of ``parameters``, and time
+            ``predict_ms`` of a batch if it is measured; for a trial that failed, the reason ``failure`` alone
         """
         began = time.perf_counter()
-        here: list[float] = []
+        epochs: list[float] = []
         try:
             result = fit(
                 self._train,
@@ -62,18 +70,18 @@ class Fitter:
                 checkpoints=checkpoints,
                 until=until,
                 items=self._items if config.seed == self._seed else None,
-                report=lambda told: here.append(told.seconds),
+                report=lambda outcome: epochs.append(outcome.seconds),
             )
-        except DatasetError as error:  # no loss was finite: the choice's fault, not the data's
+        except DatasetError as error:  # no loss was finite, because of the choices of the trial, not the data
             return {"failure": str(error)}
-        found = _told(result)
-        found["parameters"] = sum(weights.size for weights in result.weights.values())
+        outcome = _outcome(result)
+        outcome["parameters"] = sum(weights.size for weights in result.weights.values())
         if self._timed:
-            found["predict_ms"] = self._predict_ms(network)
-        return found | {"overhead": time.perf_counter() - began - sum(here)}
+            outcome["predict_ms"] = self._predict_ms(network)
+        return outcome | {"overhead": time.perf_counter() - began - sum(epochs)}
 
     def _predict_ms(self, config: NetworkConfig) -> float:
-        """Return the median time to predict one batch."""
+        """Return the median time to predict one batch [ms]."""
         network, flux = StellarNet(config).to(self._device), self._validation.flux[: batch_size(self._device)]
         times = []
         for _ in range(PASSES):
@@ -84,11 +92,11 @@ class Fitter:
 
 
 def device(use_gpu: bool) -> str:
-    """Return the name of the device that torch is to use."""
+    """Return the device for torch, ``cuda`` where a GPU is wanted and present, else ``cpu``."""
     return "cuda" if use_gpu and torch.cuda.is_available() else "cpu"
 
 
-def _told(result: FitResult) -> dict[str, Any]:
+def _outcome(result: FitResult) -> dict[str, Any]:
     history = result.history
     return {
         "validation": [past["validation_loss"] for past in history],

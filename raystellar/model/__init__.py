@@ -1,17 +1,19 @@
-"""The model: what the network is, what it is compared with, and how it lies on disk.
+"""The model: the network and everything needed to apply it to spectra.
 
-    architecture   the shape of the network as a section of the configuration; knows no torch
-    batches        rows as batches of one size, on the device of the network
-    network        the residual multitask network and its dropout, and the mean of several
-    uncertainty    what the network itself says of its errors: noise of the pixels, weight on single units
-    errormodel     errors made of that, S/N and place, as learnt on stars with labels
-    ood        how unlike the training spectra a spectrum is; without torch
-    saliency       which wavelengths the network looks at, for pages
+    architecture   the shape of the network as a section of the configuration; loads no torch
+    network        the residual multitask network with its dropout, and the mean of several networks
+    batches        rows of arrays as batches of one size, on the device of the network
+    uncertainty    variances of the predictions by photon noise and by the weight on single units
+    errormodel     errors of the predictions from these variances, S/N and predicted labels; loads no torch
+    ood            the OOD score (out-of-distribution): how unlike the training spectra a spectrum is
+    saliency       the wavelengths on which the predictions depend, for the report
     baselines      ordinary least squares and ridge regression, the paper's linear comparisons
-    bundle         a folder that describes itself: weights, grid, scaler, provenance; never a pickle
-    commit         a folder written whole or not at all
-    exchange       the network for other programs, ONNX and torch.export, checked before it is written
-    recipe         how to make the flux that it wants, in words and JSON
+    bundle         the trained model with everything needed to apply and to judge it
+    bundle_files   a bundle as a folder: writing, reading, checks; never a pickle
+    exchange       a bundle as one file for other programs, ONNX or torch.export
+    recipe         the description in such a file: how to make the network's input
+    plain          prediction in plain torch, a reference for benchmarks
+    threads        the number of threads that torch uses
 
-Write a new architecture beside ``network``; whoever only applies a model needs ``bundle.load_bundle`` alone.
+To apply a model, ``bundle_files.load_bundle`` is enough. Add a new architecture beside ``network``.
 """

@@ -8,7 +8,7 @@ from raystellar.schema import N_PIXELS
 from raystellar.targets import TARGET_NAMES
 
 MAX_WIDTH = 8192
-"""More units in a layer than this is a slip of the pen."""
+"""Largest width of a layer; a larger number is taken for a typing error."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +25,7 @@ class NetworkConfig:
     """Dropout rate after the stem. Source: Sec. 6."""
 
     blocks: tuple[int, ...] = (64,)
-    """Units of each residual block of the trunk. Source: Sec. 6."""
+    """Units of each residual block in the trunk. Source: Sec. 6."""
 
     trunk_dropout: float = 0.4
     """Dropout rate at the end of every block. Source: Sec. 6."""
@@ -49,13 +49,13 @@ class NetworkConfig:
     """Dropout rate after each hidden layer of the head for the surface gravity."""
 
     skip: bool = True
-    """Whether blocks have their shortcut; False is an ablation."""
+    """Whether residual blocks have their shortcut; False is an ablation."""
 
     layer_norm: bool = True
-    """Whether there is layer normalisation; False is an ablation."""
+    """Whether layers are normalised; False is an ablation."""
 
     multitask: bool = True
-    """Whether the three heads share stem and trunk; False is an ablation, one network per target."""
+    """Whether the three heads share stem and trunk; False is an ablation with one network per target."""
 
     def __post_init__(self) -> None:
         widths = {"n_pixels": (self.n_pixels,), "stem": (self.stem,), "blocks": self.blocks}

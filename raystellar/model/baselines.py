@@ -1,6 +1,6 @@
 """The paper's linear baselines: ordinary least squares and ridge regression. Source: Sec. 6, Table 2.
 
-Both have 4000 x 3 weights and 3 intercepts, 12,003 parameters, and the same interface:
+Both have 4000 x 3 weights and 3 intercepts, 12,003 parameters. Both have the same interface:
 ``Ridge().fit(flux, targets)``, then ``predict(flux)`` in the units of the targets.
 """
 
@@ -13,13 +13,13 @@ import numpy as np
 import scipy.linalg
 
 ALPHAS: tuple[float, ...] = tuple(np.logspace(-3.0, 3.0, 13).tolist())
-"""Strengths among which ridge regression chooses. Source: Sec. 6."""
+"""Strengths of the penalty from which ridge regression chooses. Source: Sec. 6."""
 
 FLOAT32_EPSILON = float(np.finfo(np.float32).eps)
-"""Singular values below this share of the largest are the rounding of float32 flux, not data."""
+"""Share of the largest singular value below which singular values are rounding errors of float32 flux."""
 
-CHUNK = 2048
-"""Rows that are turned to float64 at a time."""
+ROWS_IN_FLOAT64 = 2048
+"""Number of rows converted to float64 at a time."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Linear:
     ----------
     weights : (n_pixels, n_targets)
     intercept : (n_targets,)
-    alpha : the chosen strength of the penalty; 0 for least squares
+    alpha : strength of the penalty; 0 for least squares
     """
 
     weights: np.ndarray
@@ -38,14 +38,14 @@ class Linear:
     alpha: float = 0.0
 
     def predict(self, flux: np.ndarray) -> np.ndarray:
-        """Return the targets (n, n_targets) of ``flux`` (n, n_pixels), in the units of the fitted ones."""
+        """Return targets (n, n_targets) for ``flux`` (n, n_pixels), in the units of the fitted targets."""
         return np.concatenate([chunk @ self.weights + self.intercept for chunk in _chunks(flux)])
 
 
 class OLS:
-    """Ordinary least squares, of least norm where the pixels are collinear.
+    """Ordinary least squares; the solution of least norm where pixels are collinear.
 
-    Standardised spectra always are: every row sums to zero.
+    The pixels of standardised spectra always are, because every row sums to zero.
     """
 
     def fit(self, flux: np.ndarray, targets: np.ndarray) -> Linear:
@@ -61,10 +61,10 @@ class OLS:
 class Ridge:
     """Ridge regression, its strength chosen among ``alphas`` > 0 by leave-one-out cross-validation.
 
-    With ``X = U S V^T`` centred, row i's residual of a fit without row i is ``r_i / (1 - h_i)`` where
-    ``h_i = 1/n + sum_k (X V)_ik^2 / (s_k^2 + alpha)``: one eigendecomposition of ``X^T X`` serves all alphas.
-    The result is that of scikit-learn's ``RidgeCV``, which takes four times as long. Targets are robust-scaled
-    for the choice, so that one alpha weighs them alike.
+    For the centred ``X = U S V^T``, the residual of row i in a fit without row i is ``r_i / (1 - h_i)`` with
+    ``h_i = 1/n + sum_k (X V)_ik^2 / (s_k^2 + alpha)``, so that one eigendecomposition of ``X^T X`` serves all alphas.
+    scikit-learn's ``RidgeCV`` gives the same result and takes four times as long. Targets are robust-scaled for the
+    choice, so that all have the same weight.
     """
 
     alphas: tuple[float, ...] = ALPHAS
@@ -90,10 +90,10 @@ class Ridge:
 
 
 def _decompose(flux: np.ndarray, targets: np.ndarray, mean: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return eigenvalues and eigenvectors of ``X^T X``, and ``V^T X^T y``, for X the centred flux.
+    """Return eigenvalues and eigenvectors of ``X^T X``, and ``V^T X^T y``, for the centred flux X.
 
-    With fewer spectra than pixels only the eigenvectors of positive eigenvalue are returned: the others
-    meet no spectrum.
+    With fewer spectra than pixels only eigenvectors with positive eigenvalues are returned. All spectra are orthogonal
+    to the others.
     """
     if len(flux) < flux.shape[1]:
         return _decompose_few(flux - mean, targets)
@@ -108,12 +108,13 @@ def _decompose(flux: np.ndarray, targets: np.ndarray, mean: np.ndarray) -> tuple
 
 
 def _decompose_few(centred: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Do the same by way of ``X X^T = U S^2 U^T``, which is smaller: ``V = X^T U / S``."""
+    """Return the result of ``_decompose`` by way of the smaller ``X X^T = U S^2 U^T``, with ``V = X^T U / S``."""
     values, left = scipy.linalg.eigh(centred @ centred.T, driver="evd", overwrite_a=True, check_finite=False)
-    seen = values > values[-1] * len(centred) * np.finfo(float).eps
-    root = np.sqrt(values[seen])
-    return values[seen], centred.T @ (left[:, seen] / root), root[:, None] * (left[:, seen].T @ targets)
+    positive = values > values[-1] * len(centred) * np.finfo(float).eps
+    root = np.sqrt(values[positive])
+    return values[positive], centred.T @ (left[:, positive] / root), root[:, None] * (left[:, positive].T @ targets)
 
 
 def _chunks(array: np.ndarray) -> Iterator[np.ndarray]:
-    return (array[start : start + CHUNK].astype(np.float64) for start in range(0, len(array), CHUNK))
+    starts = range(0, len(array), ROWS_IN_FLOAT64)
+    return (array[start : start + ROWS_IN_FLOAT64].astype(np.float64) for start in starts)

@@ -1,7 +1,8 @@
-"""Rows of arrays as tensors of one size, on the device of a network.
+"""Rows of arrays as batches of one size, on the device of a network.
 
-A matrix product of another shape sums in another order. So every batch is filled up to one size, and a row's result
-is the same to the last bit whatever rows come with it. On a GPU the next batch is copied while this one is computed.
+Matrix products of another shape sum in another order. Every batch is therefore filled up to one size, so that the
+result of a row is the same to the last bit whatever rows come with it. On a GPU the next batch is copied while the
+current one is computed.
 """
 
 from __future__ import annotations
@@ -13,22 +14,23 @@ import torch
 from torch import Tensor
 
 CPU_BATCH = 256
-"""Rows: 4 MB of spectra; twice as many are a quarter faster, and half as much waste in a small job."""
+"""Number of rows in a batch on a CPU: 4 MB of spectra. Twice as many are a quarter faster, but waste more in a small
+job, whose last batch is filled up."""
 
 GPU_BATCH = 4096
-"""Rows: 65 MB of spectra, enough to fill a GPU with a small network."""
+"""Number of rows in a batch on a GPU: 65 MB of spectra, enough to keep a GPU busy with a small network."""
 
 
 def batch_size(device: torch.device | str) -> int:
-    """Return the rows of a batch on ``device``."""
+    """Return the number of rows of a batch on ``device``."""
     return CPU_BATCH if torch.device(device).type == "cpu" else GPU_BATCH
 
 
 def batches(arrays: Sequence[np.ndarray], device: torch.device | str) -> Iterator[tuple[int, list[Tensor]]]:
-    """Yield the first row of each batch, and its rows of each array, on ``device``.
+    """Yield the number of the first row of each batch, and the batch of each array as a tensor on ``device``.
 
-    The tensors are used again: they hold until the next is asked for. What fills up the last batch is of rows before,
-    or zero.
+    The tensors are reused: a batch is valid until the next one is asked for. The last batch is filled up with earlier
+    rows or zeros.
 
     Parameters
     ----------
@@ -47,20 +49,23 @@ def _batches(arrays: Sequence[np.ndarray], device: torch.device, size: int) -> I
 
 
 def _batches_ahead(arrays: Sequence[np.ndarray], device: torch.device, size: int) -> Iterator[tuple[int, list[Tensor]]]:
-    """Yield batches on a GPU, two sets of buffers taking turns; nothing waits but for what it needs."""
-    here = [[torch.zeros(size, *array.shape[1:], pin_memory=True) for array in arrays] for _ in range(2)]
-    there = [[tensor.to(device) for tensor in tensors] for tensors in here]
+    """Yield batches on a GPU.
+
+    Two sets of buffers take turns, so that the copy of a batch and the computation on another overlap.
+    """
+    host = [[torch.zeros(size, *array.shape[1:], pin_memory=True) for array in arrays] for _ in range(2)]
+    gpu = [[tensor.to(device) for tensor in tensors] for tensors in host]
     copied, used = ([torch.cuda.Event() for _ in range(2)] for _ in range(2))
     compute, copy = torch.cuda.current_stream(device), torch.cuda.Stream(device)
-    copy.wait_stream(compute)  # which has zeros to write to the buffers
+    copy.wait_stream(compute)  # it still writes zeros to the buffers
 
     def send(number: int) -> None:
         turn = number % 2
-        copied[turn].synchronize()  # what was in the buffer here has gone
-        _fill(here[turn], arrays, number * size)
+        copied[turn].synchronize()  # the copy from this buffer is complete
+        _fill(host[turn], arrays, number * size)
         copy.wait_event(used[turn])
         with torch.cuda.stream(copy):
-            for source, target in zip(here[turn], there[turn], strict=True):
+            for source, target in zip(host[turn], gpu[turn], strict=True):
                 target.copy_(source, non_blocking=True)
         copied[turn].record(copy)
 
@@ -72,12 +77,12 @@ def _batches_ahead(arrays: Sequence[np.ndarray], device: torch.device, size: int
             send(number + 1)
         turn = number % 2
         compute.wait_event(copied[turn])
-        yield number * size, there[turn]
+        yield number * size, gpu[turn]
         used[turn].record(compute)
 
 
 def _fill(tensors: Sequence[Tensor], arrays: Sequence[np.ndarray], start: int) -> None:
-    """Write the rows from ``start`` on to the tensors in this machine's memory."""
+    """Copy the rows from ``start`` on to the tensors, which lie in the memory of the CPU."""
     for tensor, array in zip(tensors, arrays, strict=True):
         rows = array[start : start + len(tensor)]
         tensor.numpy()[: len(rows)] = rows

@@ -1,12 +1,12 @@
-"""A model bundle as one file for other programs: ONNX, or torch.export's pt2.
+"""Export a model bundle as one file for other programs, in ONNX or in the pt2 format of torch.export.
 
-The graph takes standardised flux and gives labels in their units; all else that one must know stands in the file as
-JSON, and beside it as text (see ``recipe``). Before anything is written the exported program is run, and refused if it
-does not give the labels of ``Bundle.predict``.
+The graph maps standardised flux to labels in their units. The file holds its own description as JSON, and a text file
+beside it holds the description for people, see ``recipe``. Before a file is written, the exported program is run. It is
+refused if its labels differ from those of ``Bundle.predict``.
 
-Both are for others: raystellar labels from bundles alone, and never loads such a file that it has not just made. An
-ONNX file is data. ``torch.export.load`` unpickles where a pt2 file asks for it, so load none that you do not trust;
-ours asks for it nowhere.
+These files are for other programs. raystellar itself labels from bundles alone and loads only files that it has just
+written. An ONNX file is pure data. ``torch.export.load`` unpickles objects where a pt2 file contains them, so load only
+files that you trust; the files written here contain none.
 """
 
 from __future__ import annotations
@@ -34,41 +34,43 @@ from raystellar.model.recipe import INPUT, OUTPUT, describe, readable
 from raystellar.targets import TARGETS
 
 ABOUT_KEY, ABOUT_FILE = "raystellar", "raystellar.json"
-"""Where the description stands: a key of ONNX's metadata, a file in a pt2 archive."""
+"""Location of the description: a key of ONNX's metadata, and a file in a pt2 archive."""
 
 TEXT_SUFFIX = ".txt"
-"""Added to the file's name for the text beside it."""
+"""Suffix added to the name of the file for the text beside it."""
 
 CHECK_BATCHES = (1, 7, 256)
-"""Spectra per batch in the check: a graph may hold for the size alone that it was traced with."""
+"""Numbers of spectra per batch in the check, because a graph may be valid only for the size that it was traced with."""
 
 TOLERANCE = 2e-5
 """Largest difference from ``Bundle.predict`` in units of the scale of a target (teff: about 0.02 K). Sums in another
-order make a tenth of that."""
+order change labels by a tenth of it."""
 
 Program = Callable[[np.ndarray], np.ndarray]
-"""From flux (n, P) float32 to labels (n, 3) float32."""
+"""Function from flux (n, P) float32 to labels (n, 3) float32."""
 
 
 @dataclass(frozen=True)
 class ModelExport:
-    """What was written."""
+    """A model that was exported."""
 
     out: str
+    """Path or URL of the file."""
     text: str
-    """File with the description for people."""
+    """Path or URL of the description for people."""
     model_id: str
+    """Identity of the bundle, see ``Bundle.model_id``."""
     difference: dict[str, float]
     """Largest difference from ``Bundle.predict`` per target, in its unit."""
     spectra: int
-    """That it was found on."""
+    """Number of spectra that were compared."""
 
 
 class Descaled(nn.Module):
     r"""The network with its scaler: :math:`y = c + s \, f(x)`, in the units of the targets.
 
     Arguments:
-        bundle: the model
+        bundle: the model to export
     """
 
     def __init__(self, bundle: Bundle) -> None:
@@ -83,23 +85,23 @@ class Descaled(nn.Module):
 
 
 def export_model(model: str, out: str) -> ModelExport:
-    """Write the bundle ``model`` to the file ``out`` and its description beside it; older files are replaced.
+    """Export the bundle ``model`` to the file ``out`` and write its description beside it; replace older files.
 
     Parameters
     ----------
-    model : folder written by the stage train
-    out : path or URL that ends in .onnx or .pt2
+    model : folder written by the stage train, a path or URL
+    out : file that ends in .onnx or .pt2, a path or URL
 
     Raises
     ------
     BundleError : the bundle is missing or damaged
     ConfigError : ``out`` has another ending, or needs a package that is not installed
-    OutputError : the exported program gives other labels, or ``out`` cannot be written
+    OutputError : the labels of the exported program differ, or ``out`` cannot be written
     """
     kind = Path(out).suffix
     if kind not in WRITERS:
         raise ConfigError(
-            f"{model} is no catalogue but a model, whose file must end in {', '.join(WRITERS)}, not {out}"
+            f"{model} is a model, not a catalogue; its file must end in {', '.join(WRITERS)}, but it is {out}"
         )
     write, load = WRITERS[kind]
     bundle = load_bundle(model)
@@ -108,8 +110,8 @@ def export_model(model: str, out: str) -> ModelExport:
         content = write(_trace(bundle), about)
         worst = differences(bundle, load(content))
     if not (worst <= TOLERANCE * np.array(bundle.scale)).all():
-        found = ", ".join(f"{value:.2g} {target.unit}" for value, target in zip(worst, TARGETS, strict=True))
-        raise OutputError(f"{out} is not written: its labels differ from those of {model} by up to {found}; report it")
+        values = ", ".join(f"{value:.2g} {target.unit}" for value, target in zip(worst, TARGETS, strict=True))
+        raise OutputError(f"{out} is not written: its labels differ from those of {model} by up to {values}; report it")
     places.write_bytes(out + TEXT_SUFFIX, readable(about).encode())
     places.write_bytes(out, content)
     named = {target.name: float(value) for target, value in zip(TARGETS, worst, strict=True)}
@@ -117,15 +119,15 @@ def export_model(model: str, out: str) -> ModelExport:
 
 
 def differences(bundle: Bundle, program: Program) -> np.ndarray:
-    """Return the largest difference (3,) of the labels of ``program`` from those of ``bundle``; NaN where any is."""
+    """Return the largest difference (3,) between labels of ``program`` and ``bundle``; NaN where a label is NaN."""
     flux = check_spectra(bundle.network.n_pixels)
     parts = np.split(flux, np.cumsum(CHECK_BATCHES)[:-1])
-    found = np.concatenate([program(part) for part in parts])
-    return np.abs(found - bundle.predict(flux)).max(axis=0)
+    labels = np.concatenate([program(part) for part in parts])
+    return np.abs(labels - bundle.predict(flux)).max(axis=0)
 
 
 def check_spectra(n_pixels: int) -> np.ndarray:
-    """Return the spectra (264, n_pixels) float32 of the check: smooth shapes with lines and noise, standardised."""
+    """Return spectra (264, n_pixels) float32 for the check: smooth shapes with lines and noise, standardised."""
     rng = np.random.default_rng(0)
     n = sum(CHECK_BATCHES)
     x = np.linspace(-1.0, 1.0, n_pixels)
@@ -137,19 +139,19 @@ def check_spectra(n_pixels: int) -> np.ndarray:
 
 
 def _trace(bundle: Bundle) -> torch.export.ExportedProgram:
-    """Return the graph, for any number of spectra."""
+    """Return the graph of ``bundle`` for any number of spectra."""
     example = torch.zeros(2, bundle.network.n_pixels)
     dynamic = {INPUT: {0: torch.export.Dim("batch", min=1)}}
     program = torch.export.export(Descaled(bundle).eval(), (example,), dynamic_shapes=dynamic)
     for node in program.graph.nodes:
-        node.meta.pop("stack_trace", None)  # names files of this machine
-    program.example_inputs = None  # else they stand in the file, pickled
+        node.meta.pop("stack_trace", None)  # it names files of this machine
+    program.example_inputs = None  # the file would contain them, pickled
     return program
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the exporters from telling of their own affairs."""
+    """Silence the log messages and warnings of the exporters."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -171,7 +173,7 @@ def _pt2(program: torch.export.ExportedProgram, about: Mapping[str, Any]) -> byt
 
 
 def _load_pt2(content: bytes) -> Program:
-    """Return the program in what was written just now."""
+    """Return the program in a pt2 file that this module has just written."""
     module = torch.export.load(io.BytesIO(content)).module()
     return lambda flux: module(torch.from_numpy(flux)).detach().numpy()
 
@@ -183,16 +185,16 @@ def _onnx(program: torch.export.ExportedProgram, about: Mapping[str, Any]) -> by
     onnx = _package("onnx")
     _package("onnxscript")
     exported = torch.onnx.export(program, dynamo=True, verbose=False, input_names=[INPUT], output_names=[OUTPUT])
-    assert exported is not None  # it is where dynamo is
+    assert exported is not None  # always so with dynamo=True
     model = exported.model_proto
     model.producer_name, model.producer_version = "raystellar", raystellar.__version__
     model.doc_string = readable(about)
     graph = model.graph
-    del graph.value_info[:]  # what is between can be inferred
+    del graph.value_info[:]  # shapes of inner tensors can be inferred
     for value in (*graph.input, *graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
     for part in (model, graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
-        del part.metadata_props[:]  # of the exporter
+        del part.metadata_props[:]  # notes of the exporter
     onnx.helper.set_model_props(model, {ABOUT_KEY: json.dumps(about, indent=1)})
     onnx.checker.check_model(model, full_check=True)
     return model.SerializeToString(deterministic=True)
@@ -207,11 +209,11 @@ def _load_onnx(content: bytes) -> Program:
 
 
 def _package(name: str) -> Any:
-    """Return a package that not everybody has.
+    """Return an optional package.
 
     Raises
     ------
-    ConfigError : it is not installed
+    ConfigError : the package is not installed
     """
     try:
         return __import__(name)
@@ -223,4 +225,4 @@ WRITERS: Mapping[str, tuple[Callable[..., bytes], Callable[[bytes], Program]]] =
     ".onnx": (_onnx, _load_onnx),
     ".pt2": (_pt2, _load_pt2),
 }
-"""What makes the content of a file and what makes a program of it, by the end of the file's name."""
+"""Functions that make the content of a file, and a program from that content, by the ending of the file."""

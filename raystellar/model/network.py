@@ -1,4 +1,4 @@
-"""The residual multitask network (Source: Sec. 4), and the mean of several.
+"""The residual multitask network (Source: Sec. 4), and the mean of several networks.
 
 Shapes: B spectra of a batch, P pixels, D units.
 """
@@ -23,27 +23,29 @@ LAYER_NORM_EPSILON = 1e-3
 
 
 class DropoutKey(NamedTuple):
-    """What the masks of one step depend on, and which rows of the global batch are here."""
+    """Key of the dropout masks of one step, and the rows of the global batch that this worker holds."""
 
     seed: int
+    """Seed of the fit."""
     step: int
+    """Number of the optimiser step, from 0."""
     start: int
     """First row of the global batch that this worker holds."""
     total: int
-    """Rows of the global batch."""
+    """Number of rows of the global batch."""
 
 
 class KeyedDropout(nn.Module):
-    r"""Dropout whose mask knows the spectrum's place in the global batch, not the worker that holds it.
+    r"""Dropout whose mask depends on the spectrum's row in the global batch, not on the worker that holds it.
 
     .. math:: y_{bd} = x_{bd} \, m_{bd} / (1 - p), \qquad m_{bd} \sim \mathrm{Bernoulli}(1 - p)
 
-    The mask is drawn for the whole global batch from (seed, step, layer) and cut to the rows at hand, so
-    that one worker and many train the same network.
+    The mask is drawn for the whole global batch from (seed, step, layer) and cut to the rows of this worker, so that
+    one worker and many train the same network.
 
     Arguments:
-        p: rate :math:`p` in [0, 1)
-        layer: number of this layer in the network, part of the key
+        p: dropout rate :math:`p` in [0, 1)
+        layer: number of this layer in the network
     """
 
     def __init__(self, p: float, layer: int = 0) -> None:
@@ -52,11 +54,11 @@ class KeyedDropout(nn.Module):
         self.key: DropoutKey | None = None
 
     def extra_repr(self) -> str:
-        """Show the rate where torch prints the network."""
+        """Return the rate, which torch shows when it prints the network."""
         return f"p={self.p}"
 
     def forward(self, x: Tensor) -> Tensor:
-        """Drop units of ``x`` (B, D) in training; the identity otherwise."""
+        """Drop units of ``x`` (B, D) in training; return ``x`` otherwise."""
         if not self.training or self.p == 0.0:
             return x
         if self.key is None:
@@ -64,9 +66,9 @@ class KeyedDropout(nn.Module):
         return x * self.mask(self.key, x.shape[0], x.shape[1]).to(x.device, non_blocking=True)
 
     def mask(self, key: DropoutKey, rows: int, width: int) -> Tensor:
-        """Return the mask (rows, width): 0 where dropped, 1 / (1 - p) where kept."""
+        """Return the mask (rows, width): 0 for dropped units, 1 / (1 - p) for kept ones."""
         words = np.random.SeedSequence((key.seed, key.step, self.layer)).generate_state(1, np.uint64)
-        # Always a CPU generator: the streams of CPU and GPU differ.
+        # always on the CPU: generators of CPU and GPU draw different numbers
         generator = torch.Generator().manual_seed(int(words[0]) >> 1)
         keep = torch.rand(key.total, width, generator=generator)[key.start : key.start + rows] >= self.p
         return keep.float() / (1.0 - self.p)
@@ -77,11 +79,11 @@ class Residual(nn.Module):
 
     .. math:: y = S(x) + W_2 \, \mathrm{LN}(\phi(W_1 \, \mathrm{LN}(x) + b_1)) + b_2
 
-    with the shortcut :math:`S` the identity, or LN and a linear map where the width changes.
+    The shortcut :math:`S` is the identity, or LN and a linear map where the width changes.
 
     Arguments:
-        body: what is learned beside the shortcut
-        shortcut: :math:`S`; None for no shortcut at all
+        body: branch with the two linear maps
+        shortcut: :math:`S`; None for a block without shortcut
     """
 
     def __init__(self, body: nn.Module, shortcut: nn.Module | None) -> None:
@@ -96,19 +98,19 @@ class Residual(nn.Module):
 class StellarNet(nn.Module):
     r"""Residual multitask perceptron from a spectrum to three scaled stellar parameters.
 
-    A stem, a trunk of residual blocks, and a head per target, of which each is a small perceptron:
+    It has a stem, a trunk of residual blocks, and for each target a head, which is a small perceptron:
 
     .. math::
         h_0 &= \phi(\mathrm{LN}(W_0 x + b_0)) \\
         h_k &= \mathrm{Residual}_k(h_{k-1}) \\
         y_t &= \mathrm{Head}_t(\mathrm{LN}(h_K)) \qquad t \in \{T_\mathrm{eff}, \mathrm{[Fe/H]}, \log g\}
 
-    with :math:`\phi` the GELU. 542,771 parameters in the paper's selection. Linear maps start from Glorot's
-    uniform distribution and zero bias, the defaults of the paper's Keras.
+    Here :math:`\phi` is the GELU. The paper's selection has 542,771 parameters. The weights of linear maps start from
+    Glorot's uniform distribution and their biases from zero, the defaults of Keras, which the paper used.
 
     Arguments:
-        config: widths, dropouts, ablations
-        seed: of the initial weights
+        config: widths, dropout rates and ablations
+        seed: seed of the initial weights
 
     Example:
         >>> network = StellarNet(NetworkConfig()).eval()
@@ -145,7 +147,7 @@ class StellarNet(nn.Module):
         return torch.cat([head(h) for head, h in zip(self.heads.values(), hidden, strict=True)], dim=1)
 
     def paths(self) -> Iterator[tuple[nn.Linear, Callable[[Tensor], Tensor]]]:
-        """Yield each first layer with what maps its output to the scaled targets that rest on it, in their order."""
+        """Yield each first layer with a function from its output to the scaled targets that depend on it, in order."""
         heads = list(self.heads.values())
         for t, trunk in enumerate(self.trunks):
             mine = heads if self.config.multitask else heads[t : t + 1]
@@ -154,24 +156,24 @@ class StellarNet(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where its weights are."""
+        """Device of the weights."""
         return next(self.parameters()).device
 
     def at(self, key: DropoutKey) -> StellarNet:
-        """Name the step and the rows of the global batch for the next forward pass in training."""
+        """Set the step and the rows of the global batch for the next forward pass in training; return the network."""
         for dropout in self._dropouts:
             dropout.key = key
         return self
 
 
 class Ensemble(nn.Module):
-    r"""The mean of networks of one shape, each fitted to other spectra: more accurate than any of them.
+    r"""The mean of networks of one shape, each fitted to other spectra, which is more accurate than each of them.
 
     .. math:: y(x) = \frac{1}{M} \sum_{m=1}^{M} y_m(x)
 
     Arguments:
-        config: of every member
-        members: how many, M
+        config: shape of every member
+        members: number M of members
     """
 
     def __init__(self, config: NetworkConfig, members: int) -> None:
@@ -188,31 +190,31 @@ class Ensemble(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where its weights are."""
+        """Device of the weights."""
         return next(self.parameters()).device
 
 
 def joined(weights: Iterable[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Return the state of an ensemble by name, of those of its members."""
-    return {f"members.{m}.{name}": array for m, one in enumerate(weights) for name, array in one.items()}
+    """Return the state of an ensemble by name, joined from the states of its members."""
+    return {f"members.{m}.{name}": array for m, state in enumerate(weights) for name, array in state.items()}
 
 
 @torch.inference_mode()
 def predict(network: StellarNet | Ensemble, flux: np.ndarray) -> np.ndarray:
-    """Return the network's scaled targets (n, 3) float32 for ``flux`` (n, P), on the network's device.
+    """Return the network's scaled targets (n, 3) float32 for ``flux`` (n, P), computed on the network's device.
 
-    A row's result is the same to the last bit whatever rows come with it, see ``batches``; on a CPU one thread does
-    it, for more threads sum in another order.
+    The result of a row is the same to the last bit whatever rows come with it, see ``batches``. One thread is used on a
+    CPU, because more threads sum in another order.
     """
     network.eval()
-    found = [torch.empty(0, len(TARGET_NAMES), device=network.device)]
+    targets = [torch.empty(0, len(TARGET_NAMES), device=network.device)]
     with threads(1):
-        found += [network(batch) for _, (batch,) in batches([flux], network.device)]
-    return torch.cat(found)[: len(flux)].cpu().numpy()
+        targets += [network(batch) for _, (batch,) in batches([flux], network.device)]
+    return torch.cat(targets)[: len(flux)].cpu().numpy()
 
 
 def _after(trunk: nn.Module, heads: Sequence[nn.Module], hidden: Tensor) -> Tensor:
-    """Map the output of a first layer (B, D) to the scaled targets (B, T) of these heads."""
+    """Map the output of a first layer (B, D) to the scaled targets (B, T) of ``heads``."""
     hidden = trunk(hidden)
     return torch.cat([head(hidden) for head in heads], dim=1)
 

@@ -1,7 +1,7 @@
-"""What stands in an exported model beside its graph: how to make its input, and what its output is.
+"""The description of an exported model: how to make its input, and what its output means.
 
-Whoever has only the exported file must be able to do without us, so that the steps say everything that changes a
-number, in the order in which it is done. The same as a mapping for programs and as text for people.
+A user of the exported file must be able to do without raystellar. The steps therefore state everything that changes a
+number, in the order in which it is done. The description exists as a mapping for programs and as text for people.
 """
 
 from __future__ import annotations
@@ -15,27 +15,24 @@ from raystellar.preprocess.pixels import PreprocessConfig
 from raystellar.spectra.record import MIN_PIXELS, SPEED_OF_LIGHT_KM_S
 from raystellar.targets import TARGETS
 
-FORMAT_VERSION = 1
-"""Raised when who reads the old keys would go wrong."""
+EXPORT_FORMAT = 1
+"""Format version of the description; bump it when the meaning of a key changes."""
 
 INPUT, OUTPUT = "flux", "labels"
-"""Names of the tensors."""
+"""Names of the tensors of the exported graph."""
 
 LICENCE = "BSD 3-Clause, that of raystellar; the data that the model was trained on may have terms of their own"
+"""Licence named in the description."""
 
 TEXT_WIDTH = 100
+"""Largest length of a line in the description for people."""
 
 
 def describe(bundle: Bundle) -> dict[str, Any]:
-    """Return what an exported ``bundle`` says of itself, as plain JSON.
-
-    Raises
-    ------
-    ConfigError : this version of raystellar does not know the preprocessing of the bundle
-    """
+    """Return the description of an exported ``bundle`` as plain JSON."""
     pixels = bundle.network.n_pixels
     return {
-        "format": FORMAT_VERSION,
+        "format": EXPORT_FORMAT,
         "what": "a network that gives stellar labels for a standardised rest-frame spectrum",
         "model_id": bundle.model_id,
         "raystellar": bundle.raystellar_version,
@@ -91,7 +88,7 @@ def _preprocess(bundle: Bundle) -> dict[str, Any]:
 
 
 def _steps(config: PreprocessConfig) -> Iterator[str]:
-    """Yield the steps from the pixels of a survey's file to the network's input."""
+    """Yield the steps from the pixels in a survey's file to the network's input, one sentence or more each."""
     yield (
         "Take the pixels of one spectrum as the survey gives them: x, log10 of the vacuum wavelength [angstrom] in the "
         "heliocentric frame, increasing, as float32; y, flux per unit wavelength in any unit, not divided by a "
@@ -131,8 +128,8 @@ def _steps(config: PreprocessConfig) -> Iterator[str]:
 
 
 def readable(about: Mapping[str, Any]) -> str:
-    """Return the description ``about`` (see ``describe``) as text for people."""
-    one, grid = about["preprocess"], about["preprocess"]["grid"]
+    """Return the description ``about``, made by ``describe``, as text for people."""
+    preprocess, grid = about["preprocess"], about["preprocess"]["grid"]
     lines = [
         f"raystellar model {about['model_id']}: {about['what']}",
         "",
@@ -145,9 +142,10 @@ def readable(about: Mapping[str, Any]) -> str:
         lines.append(f"          {column['name']} [{column['unit']}]  {column['what']}; {span}")
     lines += [f"not here  {about['not_included']}", "", "How to make the input", ""]
     lines.append(f"grid      {grid['n']} points from {grid['loglam_start']} to {grid['loglam_stop']}: {grid['what']}")
-    lines += [f"shift     {one['shift']} = {one['speed_of_light_km_s']}", f"spline    {one['spline']}"]
-    lines += [f"coverage  min_coverage = {one['min_coverage']}", ""]
-    for number, step in enumerate(one["steps"], start=1):
+    lines.append(f"shift     {preprocess['shift']} = {preprocess['speed_of_light_km_s']}")
+    lines.append(f"spline    {preprocess['spline']}")
+    lines += [f"coverage  min_coverage = {preprocess['min_coverage']}", ""]
+    for number, step in enumerate(preprocess["steps"], start=1):
         lines += textwrap.wrap(step, TEXT_WIDTH, initial_indent=f"{number}. ", subsequent_indent="   ")
     return "\n".join(lines) + "\n"
 

@@ -1,12 +1,13 @@
-"""What the network itself says of the errors of its targets: photon noise, and the weight that rests on single units.
+"""Variances of the predicted targets by photon noise and by the weight on single units of the network.
 
-To first order the covariance of the targets by the noise of the pixels is ``J diag(v) J^T`` with ``J`` the Jacobian of
-the network and ``v`` the variance of the standardised flux. Mean and standard deviation of a spectrum depend on its
-noise too, which is neglected (it changes errors by less than 2 %), as are the covariances of neighbouring pixels.
+To first order, the noise of the pixels gives the targets the covariance ``J diag(v) J^T``, with the Jacobian ``J`` of
+the network and the variance ``v`` of the standardised flux. Mean and standard deviation of a spectrum depend on its
+noise too; this is neglected, because it changes errors by less than 2 %. Covariances of neighbouring pixels are
+neglected as well.
 
-A target that few units make, each of them large, is less certain than one that many agree on: the variance that
-dropping units at random would give it (Gal & Ghahramani 2016, arXiv:1506.02142) is, to first order, a by-product of
-the same gradients, and foretells errors as well as 32 random masks do.
+A target to which few units contribute, each of them much, is less certain than one on which many units agree. Randomly
+dropping units gives the target a variance (Gal & Ghahramani 2016, arXiv:1506.02142). To first order this variance
+follows from the same gradients, and it predicts errors as well as 32 random masks do.
 
 Shapes: B spectra of a batch, P pixels, K blocks of pixels with one inverse variance, D units of the stem.
 """
@@ -26,32 +27,33 @@ from raystellar.model.threads import threads
 from raystellar.targets import TARGET_NAMES
 
 MOST_VARIANCE = 1.0
-"""Variance of standardised flux where no pixel is good: that of a whole spectrum, for anything may stand there. On
-simulated stars, errors that knew these pixels by the greatest variance of the others, or not at all, were worse."""
-
+"""Variance of standardised flux where no pixel is good: that of a whole spectrum, because the flux may have any value.
+On simulated stars, errors were worse when such pixels had the greatest variance of the others or were left out."""
 
 PIXEL_STEP = 4
-"""Every fourth pixel stands for its neighbours: weights of neighbours are alike, and noise is known in blocks of eight.
-It costs a quarter, and changes the photon noise by a tenth, errors by less. Members of an ensemble take turns."""
+"""Step between the pixels whose noise is propagated; each stands for its neighbours. The weights of neighbours are
+similar, and noise is known in blocks of eight pixels. Every fourth pixel costs a quarter of all and changes the photon
+noise by a tenth, and errors by less. Each member of an ensemble takes other pixels."""
 
 
 def block_variance(ivar: np.ndarray) -> np.ndarray:
-    """Return the variance (n, K) float32 of the standardised flux for its inverse variance ``ivar`` (n, K)."""
+    """Return the variance (n, K) float32 of standardised flux with the inverse variance ``ivar`` (n, K)."""
     return np.reciprocal(np.fmax(ivar, 1.0 / MOST_VARIANCE), dtype=np.float32)
 
 
 def predict_with_variances(
     network: StellarNet | Ensemble, flux: np.ndarray, ivar: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    r"""Return scaled targets (n, 3) and variances (n, 6) by photons, then by units, float32; of members, their means.
+    r"""Return scaled targets (n, 3) and their variances (n, 6), three by photons, then three by units, float32.
 
     .. math:: \sigma_t^2 = \sum_p J_{tp}^2 \, v_p, \qquad J = G W_0, \qquad
         \kappa_t^2 = \sum_j \left( \frac{\partial y_t}{\partial x_j} \, x_j \right)^2
 
-    with :math:`W_0` the weights of the first layer, :math:`G` the gradient of all that follows, :math:`p` every fourth
-    pixel, which stands for its neighbours, and :math:`x_j` what the units at the end of the blocks add. Of M members
-    each looks at every 4M-th pixel, at others than the rest. The targets are those of ``network.predict`` to the last
-    bit, and no row depends on the rows that come with it.
+    Here :math:`W_0` are the weights of the first layer, :math:`G` is the gradient with respect to its output,
+    :math:`p` runs over every fourth pixel, and :math:`x_j` are the outputs of the last units of the residual blocks.
+    For an ensemble of M networks the results are means over its members; each member takes every 4M-th pixel, and no
+    two take the same one. The targets equal those of ``network.predict`` to the last bit, and no row depends on the
+    rows that come with it.
 
     Parameters
     ----------
@@ -69,29 +71,29 @@ def predict_with_variances(
     ]
     deviation = np.sqrt(block_variance(ivar))
     arrays = [flux, *(deviation[:, mine // size] for mine in pixels)]
-    found = [torch.empty(0, 3 * targets, device=network.device)]
+    rows = [torch.empty(0, 3 * targets, device=network.device)]
     with threads(1):
         for _, (batch, *deviations) in batches(arrays, network.device):
             each = zip(members, weights, deviations, strict=True)
-            found.append(torch.stack([_one(member, mine, batch, noise) for member, mine, noise in each]).mean(0))
-    both = torch.cat(found)[: len(flux)].cpu().numpy()
+            rows.append(torch.stack([_of_member(*args, batch) for args in each]).mean(0))
+    both = torch.cat(rows)[: len(flux)].cpu().numpy()
     return both[:, :targets], both[:, targets:]
 
 
 @torch.no_grad()
-def _one(network: StellarNet, weights: list[Tensor], flux: Tensor, deviation: Tensor) -> Tensor:
+def _of_member(network: StellarNet, weights: list[Tensor], deviation: Tensor, flux: Tensor) -> Tensor:
     """Return the targets and variances (B, 9) of one network for ``flux`` (B, P).
 
     Parameters
     ----------
-    weights : (pixels, D) of each first layer, at some pixels, times the root of the pixels that each stands for
-    deviation : (B, pixels) standard deviations of the flux at these
+    weights : (pixels, D) of each first layer at the chosen pixels, times the root of the step between them
+    deviation : (B, pixels) standard deviations of the flux at the chosen pixels
     """
     targets, photon, units = [], [], []
     for weight, (first, rest) in zip(weights, network.paths(), strict=True):
         for target, gradient, weighed in _gradients(network, rest, first(flux)):
             targets.append(target)
-            # not torch.mm, whose rows differ in their last bit by place for some numbers of pixels on some processors
+            # not torch.mm: on some processors the last bit of a row depends on its position, for some numbers of pixels
             photon.append(functional.linear(gradient, weight).mul_(deviation).square_().sum(1))
             units.append(weighed)
     return torch.stack([*targets, *photon, *units], dim=1)
@@ -101,9 +103,9 @@ def _one(network: StellarNet, weights: list[Tensor], flux: Tensor, deviation: Te
 def _gradients(
     network: StellarNet, rest: Callable[[Tensor], Tensor], hidden: Tensor
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Yield each target (B,) that ``rest`` makes of ``hidden`` (B, D), its gradient (B, D) and its variance by units.
+    """Yield each target (B,) of ``rest(hidden)``, its gradient (B, D) by ``hidden`` (B, D), and its variance by units.
 
-    The blocks are those that ``rest`` runs through.
+    The variance counts the residual blocks that ``rest`` runs through.
     """
     added: list[Tensor] = []
     hooks = [
@@ -116,9 +118,8 @@ def _gradients(
     finally:
         for hook in hooks:
             hook.remove()
-    for target, total in zip(
-        targets.unbind(1), targets.sum(0), strict=True
-    ):  # a row's targets depend on that row alone
+    totals = targets.sum(0)  # the targets of a row depend on that row alone
+    for target, total in zip(targets.unbind(1), totals, strict=True):
         gradient, *slopes = torch.autograd.grad(total, [hidden, *added], retain_graph=True)
         parts = [(slope * x).square_().sum(1) for slope, x in zip(slopes, added, strict=True)]
         yield target, gradient, torch.stack(parts).sum(0)

@@ -119,7 +119,7 @@ def test_what_cannot_be_exported_ends_in_one_sentence(model, tmp_path, capsys, m
     monkeypatch.setitem(sys.modules, "onnx", None)
     for words, message in (
         (["--out", tmp_path / "m.onnx"], "a model as .onnx needs onnx; pip install 'raystellar[onnx]'"),
-        (["--out", tmp_path / "m.fits"], "is no catalogue but a model, whose file must end in .onnx, .pt2"),
+        (["--out", tmp_path / "m.fits"], "is a model, not a catalogue; its file must end in .onnx, .pt2"),
         (["--out", tmp_path / "m.pt2", "--good"], "--good is for the rows of a catalogue"),
         (["--out", tmp_path / "absent" / "m.pt2"], "cannot be written"),
     ):
