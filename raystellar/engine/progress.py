@@ -51,7 +51,7 @@ class Progress:
 
     def skip(self, count: int) -> None:
         """Count work that an earlier run has done."""
-        if count:
+        if count > 0:
             self._skipped += count
             self._bar.initial = self._skipped
             self._bar.update(count)

@@ -1,8 +1,8 @@
-"""The page of a catalogue or of a model: one HTML file that needs no other, written into its folder or elsewhere."""
+"""Write the page of a catalogue or of a model: one HTML file that needs no other, in its folder or elsewhere."""
 
 from __future__ import annotations
 
-import sys
+import logging
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -26,30 +26,34 @@ from raystellar.schema import JOB_NAME, REPORT_NAME, SUMMARY_NAME
 from raystellar.targets import TARGET_NAMES
 
 if TYPE_CHECKING:
-    from raystellar.report.catalog.gallery import Again
+    from raystellar.report.catalog.gallery import SpectrumOfRow
     from raystellar.report.model import Examined
 
-RETRIES = 1
-"""Of a request for a spectrum of the gallery: a page does not wait long for a server."""
+LOG = logging.getLogger(__name__)
 
+RETRIES = 1
+"""Further tries of a request for a spectrum of the gallery; a page does not wait long for a server."""
 
 SALIENCY_SPECTRA = 512
-"""Validation spectra, at most, over which the answers to a weak line are averaged."""
+"""Most validation spectra over which the response to a weak line is averaged."""
 
 
 @dataclass(frozen=True)
 class PageSummary:
-    """What was written."""
+    """The page that was written."""
 
     out: str
+    """File of the page."""
     kind: str
     """``catalog`` or ``model``."""
     bytes: int
+    """Size of the file."""
     seconds: float
+    """Time to make and write the page [s]."""
 
 
 def write_page(
-    place: str,
+    path: str,
     out: str | None = None,
     *,
     truth: str | None = None,
@@ -58,130 +62,130 @@ def write_page(
     labels_config: LabelsConfig | None = None,
     fetch: FetchConfig | None = None,
 ) -> PageSummary:
-    """Write the page of the catalogue or the model in the folder ``place``.
+    """Write the page of the catalogue or of the model in the folder ``path``.
 
     Parameters
     ----------
-    place : folder written by the stage label or by the stage train, a path or URL
-    out : file to write; by default ``report.html`` in ``place``
-    truth : of a catalogue: table of labels to compare with, see ``report.given``
-    model : of a catalogue: its bundle, by default where it was when the rows were labelled
-    dataset : of a model: the dataset whose validation spectra are shown
-    labels_config : which rows of ``truth`` are fit to compare with
-    fetch : how spectra on servers are read again
+    path : folder written by ``raystellar label`` or ``raystellar train``, a path or URL
+    out : file to write; by default ``schema.REPORT_NAME`` in ``path``
+    truth : for a catalogue, table of reference labels; see ``report.catalog.truth``
+    model : for a catalogue, folder of its model; by default the folder noted when the rows were labelled
+    dataset : for a model, dataset whose validation spectra are shown
+    labels_config : rows of ``truth`` that are compared
+    fetch : requests for spectra on servers
 
     Raises
     ------
-    ConfigError : an option does not belong to what ``place`` holds
-    RaystellarError : ``place`` is neither, or not finished, or ``out`` cannot be written
+    ConfigError : an option does not belong to the kind of folder
+    RaystellarError : ``path`` holds neither a catalogue nor a model, is not finished, or ``out`` cannot be written
     """
     began = time.perf_counter()
-    kind = what_is(place)
+    kind = what_is(path)
     options = {"truth": truth, "model": model, "dataset": dataset}
     for name in ("dataset",) if kind == "catalog" else ("truth", "model"):
         if options[name] is not None:
-            raise ConfigError(f"--{name} {options[name]} does not belong to a {kind}, which is what {place} holds")
+            raise ConfigError(f"--{name} {options[name]} does not belong to a {kind}, which is what {path} holds")
     if kind == "catalog":
-        page = catalog_page_of(place, truth, model, labels_config or LabelsConfig(), fetch or FetchConfig())
+        page = catalog_page_of(path, truth, model, labels_config or LabelsConfig(), fetch or FetchConfig())
     else:
-        page = model_page_of(place, dataset)
-    out = out or places.join(place, REPORT_NAME)
+        page = model_page_of(path, dataset)
+    out = out or places.join(path, REPORT_NAME)
     content = page.encode()
     places.write_bytes(out, content)
     return PageSummary(out, kind, len(content), time.perf_counter() - began)
 
 
-def try_page(place: str, **options: Any) -> PageSummary | None:
-    """Write a page at the end of a job; a failure is one line on standard error, and never one of the job."""
+def try_page(path: str, **options: Any) -> PageSummary | None:
+    """Write a page at the end of a job; a failure is one warning and does not fail the job."""
     try:
-        return write_page(place, **options)
-    except Exception as error:  # whatever it is: the rows or weights are written, and worth more than their picture
-        print(f"raystellar: {place} has no page: {first_line(error)}", file=sys.stderr)
+        return write_page(path, **options)
+    except Exception as error:  # of any kind: rows or weights are written, and worth more than a page
+        LOG.warning("%s has no page: %s", path, first_line(error))
         return None
 
 
-def what_is(place: str) -> str:
-    """Return what a folder holds: ``catalog`` or ``model``.
+def what_is(path: str) -> str:
+    """Return the kind of a folder: ``catalog`` or ``model``.
 
     Raises
     ------
-    InputError : neither
+    InputError : the folder holds neither
     """
-    if is_bundle(place):
+    if is_bundle(path):
         return "model"
-    run = read_run(place)
+    run = read_run(path)
     if run and run.get("kind") == "catalog":
         return "catalog"
-    what = f"a {run['kind']}" if run and run.get("kind") else "neither a catalogue nor a model"
-    raise InputError(f"{place} is {what}; name a folder written by raystellar label or by raystellar train")
+    kind = f"a {run['kind']}" if run and run.get("kind") else "neither a catalogue nor a model"
+    raise InputError(f"{path} is {kind}; name a folder written by raystellar label or by raystellar train")
 
 
 def catalog_page_of(
-    place: str, truth: str | None, model: str | None, labels_config: LabelsConfig, fetch: FetchConfig
+    path: str, truth: str | None, model: str | None, labels_config: LabelsConfig, fetch: FetchConfig
 ) -> str:
     """Return the page of a catalogue; see ``write_page``."""
-    from raystellar.report.catalog.gallery import read_again
+    from raystellar.report.catalog.gallery import read_spectra_again
     from raystellar.report.catalog.page import CatalogFacts, catalog_page
-    from raystellar.report.catalog.truth import read_given
+    from raystellar.report.catalog.truth import read_truth
 
-    found, job = open_catalog(place), read_facts(place, JOB_NAME)
-    bundle, note = find_model(found.run.get("model", ""), model, job.get("model"))
-    census = take(found.output.parts(list(READ)), read_given(truth, labels_config) if truth else None)
+    catalog, job = open_catalog(path), read_facts(path, JOB_NAME)
+    bundle, note = find_model(catalog.run.get("model", ""), model, job.get("model"))
+    census = take(catalog.output.parts(list(READ)), read_truth(truth, labels_config) if truth else None)
     config = bundle.preprocess if bundle else PreprocessConfig()
     patience = replace(fetch, retries=min(fetch.retries, RETRIES))
 
-    def shown(picks: list[Pick]) -> list[tuple[Again, np.ndarray | None]]:
-        again = read_again(picks, found.output, config, patience)
-        return [(one, answers_of(bundle, one.flux)) for one in again]
+    def with_responses(picks: list[Pick]) -> list[tuple[SpectrumOfRow, np.ndarray | None]]:
+        spectra = read_spectra_again(picks, catalog.output, config, patience)
+        return [(spectrum, response_of(bundle, spectrum.flux)) for spectrum in spectra]
 
     facts = CatalogFacts(
-        place=place,
-        run=found.run,
+        path=path,
+        run=catalog.run,
         job=job,
-        summary=read_facts(place, SUMMARY_NAME),
+        summary=read_facts(path, SUMMARY_NAME),
         census=census,
-        rejects=count_rejects(found.output.rejects()),
+        rejects=count_rejects(catalog.output.rejects()),
         loglam=config.grid(),
-        gallery={kind: shown(picks.rows) for kind, picks in census.picks.items()},
+        gallery={part: with_responses(picks.rows) for part, picks in census.picks.items()},
         model_note=note,
         calibration=bundle.calibration if bundle else {},
-        given=truth or "",
+        truth=truth or "",
     )
     return catalog_page(facts)
 
 
-def find_model(wanted: str, given: str | None, noted: str | None) -> tuple[Bundle | None, str]:
-    """Return the bundle that made a catalogue, or why it is not at hand.
+def find_model(wanted: str, named: str | None, noted: str | None) -> tuple[Bundle | None, str]:
+    """Return the model of a catalogue, or None and the reason why it cannot be used.
 
     Parameters
     ----------
-    wanted : its model_id
-    given : where the user says it is
-    noted : where it was
+    wanted : ``model_id`` of the catalogue
+    named : folder named by the user
+    noted : folder noted when the rows were labelled
 
     Raises
     ------
-    InputError : it is not where the user says
+    InputError : the folder named by the user does not hold this model
     """
-    place = given or noted
-    if not place:
+    path = named or noted
+    if not path:
         return None, "its model is not known; name it with --model"
     try:
-        bundle = load_bundle(place)
+        bundle = load_bundle(path)
     except RaystellarError as error:
-        if given:
+        if named:
             raise
         return None, f"{first_line(error)}; name the model with --model"
     if bundle.model_id == wanted:
         return bundle, ""
-    words = f"model {place} is {bundle.model_id}, and the catalogue was made by {wanted}"
-    if given:
+    words = f"model {path} is {bundle.model_id}, and the catalogue was made by {wanted}"
+    if named:
         raise InputError(f"{words}; name the right one, or none")
     return None, words
 
 
-def answers_of(bundle: Bundle | None, flux: np.ndarray | None) -> np.ndarray | None:
-    """Return by how much labels of one spectrum answer to a weak line (3, P); None without a model or spectrum."""
+def response_of(bundle: Bundle | None, flux: np.ndarray | None) -> np.ndarray | None:
+    """Return the response (3, P) of the labels of a spectrum to a weak line; None without a model or a spectrum."""
     if bundle is None or flux is None:
         return None
     from raystellar.model.saliency import line_response
@@ -189,20 +193,20 @@ def answers_of(bundle: Bundle | None, flux: np.ndarray | None) -> np.ndarray | N
     return line_response(bundle.module, flux[None])[0]
 
 
-def model_page_of(place: str, dataset: str | None) -> str:
+def model_page_of(path: str, dataset: str | None) -> str:
     """Return the page of a model; see ``write_page``."""
     from raystellar.report.model import model_page
 
-    bundle = load_bundle(place)
-    return model_page(place, bundle, examine(bundle, dataset) if dataset else None)
+    bundle = load_bundle(path)
+    return model_page(path, bundle, examine(bundle, dataset) if dataset else None)
 
 
 def examine(bundle: Bundle, dataset: str) -> Examined:
-    """Return what the model makes of the validation spectra of a dataset.
+    """Return the predictions of a model for the validation spectra of a dataset.
 
     Raises
     ------
-    DatasetError : it is none, or on another grid
+    DatasetError : the folder holds no dataset, or one with other settings of preprocessing
     """
     from raystellar.fit.errormodel import CALIBRATION_COLUMNS, label_noise
     from raystellar.model.errormodel import half_68
@@ -212,7 +216,9 @@ def examine(bundle: Bundle, dataset: str) -> Examined:
 
     data = read_dataset(dataset)
     if data.about["preprocess"] != to_plain(bundle.preprocess):
-        raise DatasetError(f"dataset {dataset} was preprocessed in another way than that of model {bundle.model_id}")
+        raise DatasetError(
+            f"dataset {dataset} has another preprocessing than model {bundle.model_id}"
+        )
     spectra = data.split("validation", CALIBRATION_COLUMNS)
     sn = np.array(spectra.extra["sn"], dtype=np.float64)
     scaled, variances = predict_with_variances(bundle.module, spectra.flux, spectra.extra["ivar"])

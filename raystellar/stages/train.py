@@ -1,24 +1,24 @@
 """Stage: preprocessed spectra -> model bundle. Source: Sec. 5.
 
-Before the fit it is learnt what the training spectra are like, so that others are known by it; after it the errors of
-its predictions are calibrated on the validation split.
+    dataset -> OOD score of the training spectra -> networks -> errors of their predictions -> bundle
 
-Fits in this process, or by the workers of Ray Train; how many never changes the result beyond the rounding of
-sums. Each epoch is checkpointed beside the output, so that a fit whose worker or driver was killed goes on
-where it was, and ends with the weights it would have had. Workers on several machines need the output on a
-disk that all of them see.
+The networks are fitted in this process or by the workers of Ray Train; the number of workers changes a result by the
+rounding of sums only. A checkpoint is written beside the output after each epoch, so a fit that was killed resumes and
+ends with the same weights. Workers on several machines need the output on a disk that all of them see.
 """
 
 from __future__ import annotations
 
-import sys
+import logging
 import time
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from raystellar.config import build, digest, to_plain
+from raystellar.engine.progress import Progress
 from raystellar.engine.training import TrainResources, device_of, fit_on_ray
 from raystellar.errors import BundleError, OutputError
 from raystellar.files import places
@@ -37,22 +37,36 @@ if TYPE_CHECKING:  # torch is loaded by who fits, not by who reads the configura
     from raystellar.fit.members import EpochCallback
 
 
+LOG = logging.getLogger(__name__)
+
+
 @dataclass(frozen=True)
 class TrainSummary:
-    """What the stage did."""
+    """The outcome of training."""
 
     out: str
+    """Folder of the bundle."""
+
     model_id: str
+    """Identity of the model."""
+
     reused: bool
-    """The output already held the bundle that was asked for, and nothing was done."""
+    """The folder held the wanted bundle already, and nothing was done."""
+
     epochs: int
+    """Epochs of each network."""
+
     best_epochs: tuple[int, ...]
-    """Of each network, see ``FitConfig.members``."""
+    """Epoch of the weights of each network, from 1."""
+
     validation: dict[str, dict[str, float]]
     """Errors on the validation set per target, see ``fit.metrics``."""
+
     calibration: dict[str, dict[str, Any]]
-    """How well the errors of predictions foretell those, see ``fit.errormodel.assess``."""
+    """Agreement of predicted errors with residuals per target, see ``fit.errormodel.assess``."""
+
     seconds: float
+    """Time of the whole stage [s]."""
 
     def __str__(self) -> str:
         found = [f"{target.symbol} {self.validation[target.name]['mae']:.4g} {target.unit}" for target in TARGETS]
@@ -64,7 +78,7 @@ class TrainSummary:
         )
 
     def _calibration_lines(self) -> str:
-        """Say for each target how well its errors foretell the residuals; nothing where that is not known."""
+        """Return one line a target on the agreement of predicted errors with residuals, where that was measured."""
         lines = []
         for target in TARGETS:
             if found := self.calibration.get(target.name):
@@ -75,15 +89,31 @@ class TrainSummary:
         return "".join(lines)
 
 
-def print_epoch(member: int, told: EpochReport) -> None:
-    """Print one line about an epoch of a network, counted from 0, to standard error."""
-    found = ", ".join(f"{value:.4g} {target.unit}" for value, target in zip(told.mae, TARGETS, strict=True))
-    loss = f"loss {told.train_loss:.4f}, validation {told.validation_loss:.4f}"
-    print(
-        f"train: network {member + 1}, epoch {told.epoch}/{told.epochs}, {loss} ({found}), {told.seconds:.1f} s",
-        file=sys.stderr,
-        flush=True,
-    )
+class EpochProgress:
+    """Show the epochs of all networks as progress, with the losses and errors of the last one.
+
+    Parameters
+    ----------
+    progress : counts epochs of all networks
+    """
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress, self._epochs = progress, Counter[int]()
+
+    def __call__(self, member: int, report: EpochReport) -> None:
+        """Count one epoch of network ``member``, from 0; epochs that a checkpoint held count as done before."""
+        self._progress.skip(report.epoch - 1 - self._epochs[member])
+        self._epochs[member] = report.epoch
+        mae = ", ".join(f"{value:.4g} {target.unit}" for value, target in zip(report.mae, TARGETS, strict=True))
+        losses = f"loss {report.train_loss:.4f}, validation {report.validation_loss:.4f}"
+        line = f"network {member + 1}, epoch {report.epoch} of {report.epochs}, {losses} ({mae})"
+        LOG.debug("train: %s, %.1f s", line, report.seconds)
+        self._progress.note(line)
+        self._progress.add(1)
+
+    def finish(self, epochs: int) -> None:
+        """Count the epochs, of ``epochs`` in all, that no report told of because checkpoints held them."""
+        self._progress.skip(epochs - sum(self._epochs.values()))
 
 
 def train(
@@ -95,7 +125,7 @@ def train(
     resources: TrainResources | None = None,
     provenance: dict[str, Any] | None = None,
     overwrite: bool = False,
-    report: EpochCallback = print_epoch,
+    report: EpochCallback | None = None,
 ) -> TrainSummary:
     """Fit ``network``, or ``fit.members`` of its kind, to the dataset and write the bundle to ``out``.
 
@@ -103,10 +133,12 @@ def train(
     ----------
     dataset : folder written by ``raystellar preprocess``, a path or URL
     out : folder of the bundle, a path or URL; checkpoints are kept in ``out + ".checkpoints"`` until it is written
-    network, fit, resources : what, how and by whom; with ``resources.workers`` > 0 Ray must be initialised
-    provenance : the resolved configuration, kept in the bundle; by default network and fit
+    network : architecture of each network
+    fit : number of networks, epochs, optimiser and augmentation
+    resources : workers; with ``resources.workers`` > 0 Ray must be initialised
+    provenance : settings that the bundle records; by default network and fit
     overwrite : replace a bundle made from other data or settings
-    report : called once an epoch
+    report : called after each epoch with the number of the network, from 0, and the epoch; by default shows progress
 
     Raises
     ------
@@ -131,7 +163,7 @@ def train(
         ood, found = learn_ood(*(array for one in spectra.values() for array in (one.flux, one.extra["ivar"])))
         parts = parts_of(_stars(spectra["train"]), fit.members, fit.seed)
         what = {"network": network, "config": fit, "parts": parts, "checkpoints": folder, "identity": fit_id}
-        results = _fit(spectra, what, resources, folder, report)
+        results = _fit_with_progress(spectra, what, resources, folder, report)
         settings = provenance or {"network": to_plain(network), "fit": to_plain(fit)}
         bundle = replace(_bundle(results, data.about, fit, fit_id, settings), ood=ood, ood_check=found)
         validation = spectra["validation"]
@@ -149,6 +181,24 @@ def train(
         bundle.calibration,
         time.perf_counter() - began,
     )
+
+
+def _fit_with_progress(
+    spectra: dict[str, SpectraSet],
+    what: dict[str, Any],
+    resources: TrainResources,
+    folder: str,
+    report: EpochCallback | None,
+) -> list[FitResult]:
+    """Fit as ``_fit`` does, and show progress where no ``report`` is given."""
+    if report is not None:
+        return _fit(spectra, what, resources, folder, report)
+    total = what["config"].epochs * what["config"].members
+    with Progress("train", total, "epochs") as progress:
+        epochs = EpochProgress(progress)
+        results = _fit(spectra, what, resources, folder, epochs)
+        epochs.finish(total)
+    return results
 
 
 def _existing(out: str, fit_id: str, overwrite: bool) -> Bundle | None:
@@ -172,7 +222,7 @@ def _existing(out: str, fit_id: str, overwrite: bool) -> Bundle | None:
 
 
 def _stars(train: SpectraSet) -> np.ndarray:
-    """Return what star each training spectrum is of (n,) int64; of its own where the dataset does not know."""
+    """Return the star (n,) int64 of each training spectrum; a spectrum without a known star counts as its own star."""
     known = train.extra["star_id"]
     return np.array([key >> 1 if star is None else star for star, key in zip(known, train.keys.tolist(), strict=True)])
 

@@ -1,6 +1,7 @@
 """The stage ``train``."""
 
 import dataclasses
+import logging
 import os
 import signal
 import subprocess
@@ -21,7 +22,7 @@ from raystellar.fit.data import read_dataset
 from raystellar.model.architecture import NetworkConfig
 from raystellar.model.bundle_files import load_bundle
 from raystellar.schema import BUNDLE_NAME, OOD_NAME, WEIGHTS_NAME
-from raystellar.stages.train import print_epoch, train
+from raystellar.stages.train import train
 
 NETWORK = NetworkConfig(stem=8, blocks=(8,))
 FIT = FitConfig(epochs=3, batch_size=16, members=2)
@@ -40,7 +41,8 @@ def quiet(member, told):
     """Report nothing."""
 
 
-def test_bundle_holds_all_that_made_it(dataset, tmp_path, capsys):
+def test_bundle_holds_all_that_made_it(dataset, tmp_path, caplog):
+    caplog.set_level(logging.DEBUG, logger="raystellar")
     out = tmp_path / "deep" / "model"
     summary = train(dataset, str(out), network=NETWORK, fit=FIT, provenance={"network": {"stem": 8}})
     bundle = load_bundle(out)
@@ -57,7 +59,8 @@ def test_bundle_holds_all_that_made_it(dataset, tmp_path, capsys):
     assert bundle.calibration == summary.calibration
     assert bundle.calibration["teff"]["stars"] == 30
     assert sum(quarter["stars"] for quarter in bundle.calibration["teff"]["quartiles"]) == 30
-    assert capsys.readouterr().err.count("train: network 2, epoch") == 3
+    assert "6 of 6 epochs" in caplog.text
+    assert caplog.text.count("network 2, epoch") == 4  # each epoch for who wants all messages, and the last line
     assert [path.name for path in out.parent.iterdir()] == ["model"]  # checkpoints are gone
 
 
@@ -162,7 +165,6 @@ def test_ray_workers_of_whom_one_is_killed_fit_the_same_network(dataset, tmp_pat
 
     def kill(member, report):
         told.append((member, report.epoch))
-        print_epoch(member, report)
         if report.epoch >= 3 and not killed.is_set():
             killed.set()
             os.kill(max(workers()), signal.SIGKILL)

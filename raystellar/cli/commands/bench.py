@@ -1,0 +1,228 @@
+"""``raystellar bench``: benchmarks against the sky and against the clock; each prints its table."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from raystellar.cli.command import SPECTRA_HELP, Command
+
+
+def _run_sky(options: argparse.Namespace, settings: None) -> int:
+    """Print the table of ``raystellar bench sky``; 0 only if every line agrees as it should."""
+    from raystellar.bench.sky import measure, sky_table
+
+    real, simulated, left_out = measure(options.miles, options.labels)
+    print(f"{len(real)} stars; left out: {', '.join(f'{count} {reason}' for reason, count in left_out.items())}")
+    print(f"{'index':8s} {'spearman':>9s} {'real':>8s} {'simulated':>10s} {'slope':>7s}")
+    table = sky_table(real, simulated)
+    for row in table:
+        print(f"{row.name:8s} {row.correlation:9.3f} {row.real:8.2f} {row.simulated:10.2f} {row.slope:7.2f}")
+    return 0 if all(row.as_wanted for row in table) else 1
+
+
+def _run_stars(options: argparse.Namespace, settings: None) -> int:
+    """Print the table of ``raystellar bench stars``."""
+    from raystellar.bench.stars import compare_stars
+
+    found = compare_stars(options.spectra, options.labels, options.model)
+    print(f"{found.stars} stars with labels, {found.unmatched} spectra without, {found.rejected} rejects")
+    print(
+        f"{'ours - theirs':17s} {'label':5s} {'n':>5s} {'bias':>9s} {'scatter':>8s} {'mae':>8s} {'z':>6s} {'rank':>6s}"
+    )
+    for line in found.lines:
+        digits = 0 if line.label == "teff" else 3
+        figures = f"{line.bias:+9.{digits}f} {line.scatter:8.{digits}f} {line.mae:8.{digits}f}"
+        print(f"{line.group:17s} {line.label:5s} {line.n:5d} {figures} {line.z_std:6.2f} {line.rank:6.2f}")
+    return 0
+
+
+def _run_errors(options: argparse.Namespace, settings: None) -> int:
+    """Print the table of ``raystellar bench errors``; 0 only if the errors are as wanted."""
+    from raystellar.bench.errors import errors_table
+
+    table = errors_table(options.catalog, options.truth)
+    print(f"{'z of':6s} {'stars by':8s} {'from':>9s} {'to':>9s} {'stars':>7s} {'std':>6s} {'bias':>6s}", end="")
+    print(f" {'within 1':>9s} {'2.09':>6s}")
+    for line in table:
+        ends = " " * 19 if line.sorted_by == "all" else f"{line.low:9.5g} {line.high:9.5g}"
+        shares = f"{100 * line.within[0]:7.1f} % {100 * line.within[1]:4.1f} %"
+        note = "" if line.as_wanted else "  not as wanted"
+        figures = f"{line.stars:7d} {line.std:6.2f} {line.bias:6.2f}"
+        print(f"{line.target:6s} {line.sorted_by:8s} {ends} {figures}  {shares}{note}")
+    return 0 if all(line.as_wanted for line in table) else 1
+
+
+def _run_kernels(options: argparse.Namespace, settings: None) -> int:
+    """Print the table of ``raystellar bench kernels``."""
+    from raystellar.bench.kernels import kernel_table
+
+    print(f"{'ms per spectrum and core':26s} {'plain':>8s} {'raystellar':>11s} {'ratio':>7s}")
+    for part, plain, ours in kernel_table(options.spectra, options.model, options.count):
+        print(f"{part:26s} {plain:8.3f} {ours:11.3f} {plain / ours:7.1f}")
+    return 0
+
+
+def _run_ingest(options: argparse.Namespace, settings: None) -> int:
+    """Print the table of ``raystellar bench ingest``."""
+    from raystellar.bench.ingest import ingest_table, read_floor
+
+    _print_rates(ingest_table(options.spectra, options.cores), ("read", "resample", "write"))
+    size, floor = read_floor(options.spectra)
+    print(f"floor: {size:.0f} bytes a file, read from the page cache in {floor:.3f} ms on one core")
+    return 0
+
+
+def _run_label(options: argparse.Namespace, settings: None) -> int:
+    """Print the table of ``raystellar bench label``."""
+    from raystellar.bench.label import label_table, predict_ratio
+
+    _print_rates(label_table(options.spectra, options.model, options.cores), ("read", "resample", "label", "write"))
+    predict, products = predict_ratio(options.model)
+    print(f"predicting alone {predict:.4f}, the bare matrix products {products:.4f}: ratio {predict / products:.2f}")
+    return 0
+
+
+def _print_rates(lines: Iterable[Any], parts: Sequence[str]) -> None:
+    """Print lines of a benchmark as they come, with their ratio to the first."""
+    first = None
+    print(
+        f"{'ms per spectrum and core':24s}" + "".join(f"{name:>10s}" for name in (*parts, "whole", "ratio", "spectra"))
+    )
+    for line in lines:
+        first = first or line.whole
+        known = [f"{line.parts[name]:10.3f}" if name in line.parts else " " * 10 for name in parts]
+        print(f"{line.name:24s}{''.join(known)}{line.whole:10.3f}{first / line.whole:10.1f}{line.spectra:10d}")
+
+
+def _run_plates(options: argparse.Namespace, settings: None) -> int:
+    """Print the table of ``raystellar bench plates``."""
+    from raystellar.bench.plates import plates_table
+
+    first = None
+    print(f"{'ms per spectrum':14s} {'whole':>8s} {'ratio':>7s} {'spectra':>9s}")
+    for rate in plates_table([options.plates], [options.spectra]):
+        first = first or rate.ms
+        print(f"{rate.name:14s} {rate.ms:9.3f} {first / rate.ms:7.2f} {rate.spectra:9d}")
+    return 0
+
+
+def _run_ood(options: argparse.Namespace, settings: None) -> int:
+    """Print the table of ``raystellar bench ood``; 0 only if all kinds are flagged as they should be."""
+    from raystellar.bench.ood import ood_table, score_files
+
+    print(f"{'kind':18s} {'spectra':>8s} {'S/N':>6s} {'flagged %':>10s}   score:     5 %   median     95 %")
+    fine = True
+    for row in ood_table(options.model, options.dataset, options.count, options.seed):
+        scores = " ".join(f"{value:8.2f}" for value in row.quantiles)
+        print(f"{row.kind:18s} {row.spectra:8d} {row.sn:6.1f} {100 * row.flagged:10.1f}          {scores}")
+        fine &= row.wanted
+    if options.spectra:
+        print()
+        for one in (found := score_files(options.model, options.spectra)):
+            about = f"{one['object_class']} {one['subclass']}"
+            print(f"{one['spec_id']:24s} {about:28s} S/N {one['sn']:6.1f}  score {one['ood_score']:8.2f}")
+        for one in found.rejects or ():
+            print(f"{one['spec_id'] or one['path']:24s} rejected: {one['reason']}")
+    return 0 if fine else 1
+
+
+def _options_of_sky(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("miles", metavar="MILES.npz", help="MILES spectra (wave_air, flux) and labels")
+    parser.add_argument("labels", nargs="?", metavar="LABELS.csv", help="labels, where the npz has none")
+
+
+def _options_of_stars(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("spectra", nargs="+", metavar="SPECTRA", help=f"{SPECTRA_HELP}; or MILES.npz")
+    parser.add_argument("--labels", metavar="TABLE", help="CSV, FITS or Parquet, or elodie: those in SDSS spec files")
+    parser.add_argument("--model", required=True, metavar="BUNDLE", help="folder written by train")
+
+
+def _options_of_errors(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("catalog", metavar="CATALOG", help="folder written by label, with stars new to the model")
+    parser.add_argument("truth", metavar="TRUTH", help="Parquet file of true labels: truth.parquet of simulate")
+
+
+def _options_of_kernels(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("spectra", nargs="+", metavar="SPECTRA", help=SPECTRA_HELP)
+    parser.add_argument("--model", metavar="BUNDLE", help="also predict, with this bundle")
+    parser.add_argument("--count", type=int, default=400, metavar="N", help="files to take (default: 400)")
+
+
+def _options_of_ingest(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("spectra", nargs="+", metavar="SPECTRA", help=SPECTRA_HELP)
+    parser.add_argument(
+        "--cores", type=int, nargs="+", default=[1, 2], metavar="N", help="cores of the Ray job (default: 1 2)"
+    )
+
+
+def _options_of_label(parser: argparse.ArgumentParser) -> None:
+    _options_of_ingest(parser)
+    parser.add_argument("--model", required=True, metavar="BUNDLE", help="folder written by train")
+
+
+def _options_of_plates(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("plates", metavar="PLATES", help="a folder, glob or list of spPlate files; paths or URLs")
+    parser.add_argument("spectra", metavar="SPECTRA", help="the spec files of the same fibres, likewise")
+
+
+def _options_of_ood(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="BUNDLE", help="model bundle whose OOD score is judged")
+    parser.add_argument("spectra", nargs="*", metavar="SPECTRA", help="files to score too, a line for each")
+    parser.add_argument("--dataset", metavar="DATASET", help="score the test split of this dataset too")
+    parser.add_argument("--count", type=int, default=500, metavar="N", help="spectra of each kind (default: 500)")
+    parser.add_argument("--seed", type=int, default=2, metavar="S", help="seed of the simulated spectra (default: 2)")
+
+
+BENCHES = (
+    Command(
+        name="sky",
+        summary="line strengths of simulated twins of the MILES stars against the real ones",
+        add_options=_options_of_sky,
+        run=_run_sky,
+    ),
+    Command(
+        name="stars",
+        summary="labels of real stars beside those of the literature",
+        add_options=_options_of_stars,
+        run=_run_stars,
+    ),
+    Command(
+        name="errors",
+        summary="are the errors of a catalogue true? its labels against true labels",
+        add_options=_options_of_errors,
+        run=_run_errors,
+    ),
+    Command(
+        name="kernels",
+        summary="read, resample, predict beside plain astropy, SciPy and torch",
+        add_options=_options_of_kernels,
+        run=_run_kernels,
+    ),
+    Command(
+        name="ingest",
+        summary="spec files to Parquet beside what a user would write",
+        add_options=_options_of_ingest,
+        run=_run_ingest,
+    ),
+    Command(
+        name="label",
+        summary="spec files to a catalogue beside what a user would write",
+        add_options=_options_of_label,
+        run=_run_label,
+    ),
+    Command(
+        name="plates",
+        summary="spPlate files to Parquet beside the spec files of the same fibres",
+        add_options=_options_of_plates,
+        run=_run_plates,
+    ),
+    Command(
+        name="ood",
+        summary="share of galaxies, quasars, sky and so on that a model flags",
+        add_options=_options_of_ood,
+        run=_run_ood,
+    ),
+)
+"""Benchmarks in the order of the help."""

@@ -1,0 +1,75 @@
+"""The log of the program: one handler for the console, and one for a file where the user names one."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+from tqdm import tqdm
+
+from raystellar.errors import OutputError, first_line
+
+STAMP = "%Y-%m-%d %H:%M:%S"
+"""Format of a time stamp, local time."""
+
+RESULT = {"result": True}
+"""Extra of a record that belongs to the summary at the end of a command, which goes to standard output."""
+
+
+def say(text: str) -> None:
+    """Print lines of the summary of a command, unless the user wants quiet."""
+    logging.getLogger(__name__).info(text, extra=RESULT)
+
+
+def configure(command: str, *, verbose: bool = False, quiet: bool = False, log_file: str | None = None) -> None:
+    """Send the log to the console, and to a file if one is named.
+
+    Parameters
+    ----------
+    command : name of the command, which is put before warnings and errors
+    verbose : also show debugging messages
+    quiet : show warnings and errors only
+    log_file : file to append to, on a disk; it gets every message that the console gets, with a time stamp
+
+    Raises
+    ------
+    OutputError : the file cannot be written
+    """
+    logger = logging.getLogger("raystellar")
+    for handler in list(logger.handlers):
+        logger.removeHandler(handler)
+        handler.close()
+    logger.setLevel(logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO)
+    logger.propagate = False
+    logger.addHandler(Console(command))
+    if log_file:
+        try:
+            to_file = logging.FileHandler(log_file, encoding="utf-8")
+        except OSError as error:
+            raise OutputError(f"log file {log_file} cannot be written: {error.strerror or first_line(error)}") from None
+        to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", STAMP))
+        logger.addHandler(to_file)
+
+
+class Console(logging.Handler):
+    """Write messages around the live line of progress, with time stamps where standard error is not a terminal.
+
+    Summaries go to standard output, all other messages to standard error.
+    """
+
+    def __init__(self, command: str) -> None:
+        super().__init__()
+        self._command = command
+        self._stamped = logging.Formatter("%(asctime)s %(message)s", STAMP)
+        self._bare = logging.Formatter("%(message)s")
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record."""
+        result = getattr(record, "result", False)
+        stream = sys.stdout if result else sys.stderr
+        stamped = not result and record.levelno < logging.WARNING and not sys.stderr.isatty()
+        text = (self._stamped if stamped else self._bare).format(record)
+        if record.levelno >= logging.WARNING:
+            text = f"{self._command}: {text}"
+        tqdm.write(text, file=stream)
+        stream.flush()

@@ -1,0 +1,64 @@
+"""Messages: summaries on standard output, all others on standard error or in a file, and less or more of them."""
+
+import logging
+import re
+
+import pytest
+
+from raystellar.cli.logs import configure, say
+from raystellar.errors import OutputError
+
+STAMPED = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ")
+LOG = logging.getLogger("raystellar.engine.progress")
+
+
+def speak():
+    LOG.debug("detail")
+    LOG.info("progress")
+    LOG.warning("trouble")
+    say("summary")
+
+
+def test_a_summary_goes_to_standard_output_and_progress_with_a_time_stamp_to_standard_error(capsys):
+    configure("raystellar label")
+    speak()
+    out, err = capsys.readouterr()
+    assert out == "summary\n"
+    stamped, trouble = err.splitlines()
+    assert STAMPED.match(stamped)
+    assert stamped.endswith(" progress")
+    assert trouble == "raystellar label: trouble"
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"quiet": True}, ["trouble"]),
+        ({}, ["progress", "trouble", "summary"]),
+        ({"verbose": True}, ["detail", "progress", "trouble", "summary"]),
+    ],
+)
+def test_quiet_and_verbose(options, expected, tmp_path, capsys):
+    path = tmp_path / "run.log"
+    path.write_text("2026-01-01 00:00:00 INFO of an earlier run\n")
+    configure("raystellar label", log_file=str(path), **options)
+    speak()
+    lines = path.read_text().splitlines()
+    assert [line.split()[-1] for line in lines] == ["run", *expected]
+    assert all(STAMPED.match(line) for line in lines)
+    console = capsys.readouterr()
+    assert [
+        word for word in ("detail", "progress", "trouble", "summary") if word in console.out + console.err
+    ] == expected
+
+
+def test_a_log_file_that_cannot_be_written_is_refused_in_one_sentence(tmp_path):
+    with pytest.raises(OutputError, match="log file .* cannot be written: No such file"):
+        configure("raystellar label", log_file=str(tmp_path / "no" / "run.log"))
+
+
+def test_configuring_twice_does_not_say_all_twice(capsys):
+    configure("raystellar label")
+    configure("raystellar label")
+    say("summary")
+    assert capsys.readouterr().out == "summary\n"

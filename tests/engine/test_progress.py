@@ -1,0 +1,49 @@
+"""Progress outside a terminal: few lines, each with the count, the rate and the time left, and a last one."""
+
+import logging
+import re
+
+import pytest
+
+from raystellar.engine import progress as module
+from raystellar.engine.progress import Progress, clock
+
+
+@pytest.fixture
+def seconds(monkeypatch):
+    """A clock that the test moves."""
+    now = [100.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_a_line_every_half_minute_and_a_last_one(seconds, caplog):
+    caplog.set_level(logging.INFO, logger="raystellar")
+    with Progress("label", 1000, "spectra") as progress:
+        progress.skip(200)
+        for _ in range(8):
+            seconds[0] += 10
+            progress.add(100, 1)
+    assert caplog.messages == [
+        "label: 1000 spectra",
+        "label: 200 spectra were done before",
+        "label: 500 of 1000 spectra, 3 rejected, 10 a second, 50 s left",
+        "label: 800 of 1000 spectra, 6 rejected, 10 a second, 20 s left",
+        "label: 1000 of 1000 spectra, 8 rejected, 10 a second, 1 min 20 s in all",
+    ]
+
+
+def test_a_job_that_fails_has_no_last_line(seconds, caplog):
+    caplog.set_level(logging.INFO, logger="raystellar")
+    with pytest.raises(KeyError), Progress("label", 10, "spectra") as progress:
+        progress.add(1)
+        raise KeyError
+    assert caplog.messages == ["label: 10 spectra"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.4, "0 s"), (59, "59 s"), (60, "1 min 0 s"), (3599, "59 min 59 s"), (7500, "2 h 5 min")]
+)
+def test_durations(seconds, text):
+    assert clock(seconds) == text
+    assert re.fullmatch(r"[\d a-z]+", text)
