@@ -1,4 +1,8 @@
-"""TODO."""
+"""Fit networks by the workers of Ray Train.
+
+The spectra lie in the object store of each node once, and no worker copies them. Reports of epochs come back through a
+queue, since ``ray.train.report`` takes as long as an epoch.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from raystellar.engine.session import room_for
 from raystellar.errors import ConfigError, IncompleteError, RaystellarError
 from raystellar.files import places
 
@@ -19,20 +24,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainResources:
-    """Who fits; never changes the result beyond the rounding of sums."""
+    """Number and size of the workers that fit. No setting changes a result beyond the rounding of sums."""
 
     workers: int = 0
-    """0 fits in this process, n with n workers of Ray Train, which take half a minute to start."""
+    """Workers of Ray Train, which take half a minute to start; 0: fit in this process."""
 
     cpus_per_worker: int = 1
-    """CPUs, and threads of torch, of each worker or of this process. One fits 26,000 spectra 30 times in half a
-    minute on any machine; more are faster only where nothing else runs, and round sums in another order."""
+    """CPUs, and threads of torch, of each worker or of this process. One CPU passes 30 times over 26,000 spectra in
+    half a minute; more CPUs are faster only where nothing else runs, and round sums in another order."""
 
     use_gpu: Literal["auto", "yes", "no"] = "auto"
-    """``auto`` takes a GPU per worker where there are enough."""
+    """Whether each worker has a GPU; ``auto``: yes where the cluster has enough."""
 
     max_failures: int = 3
-    """How often lost workers are replaced before the fit gives up."""
+    """Number of times that lost workers are replaced before the fit gives up."""
 
     def __post_init__(self) -> None:
         for name, least in (("workers", 0), ("cpus_per_worker", 1), ("max_failures", 0)):
@@ -57,23 +62,37 @@ def device_of(resources: TrainResources) -> str:
 def fit_on_ray(
     spectra: dict[str, SpectraSet], what: dict[str, Any], resources: TrainResources, folder: str, report: EpochCallback
 ) -> list[FitResult]:
-    """Fit by Ray Train; the workers read the spectra from the object store without a copy, and so do we thereafter."""
+    """Fit networks by Ray Train, and leave ``spectra`` as views into the object store.
+
+    Parameters
+    ----------
+    spectra : training and validation spectra by the name of the split
+    what : further arguments of ``fit.members.fit_members``
+    resources : number and size of the workers
+    folder : folder of the checkpoints, a path or URL that all workers see
+    report : called with the number of the network, from 0, and its report after each epoch
+
+    Raises
+    ------
+    ConfigError : the cluster has no room for the workers
+    IncompleteError : workers were lost more than ``resources.max_failures`` times
+    """
     import ray
     from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
     from ray.train.v2.api.exceptions import TrainingFailedError
     from ray.util.queue import Queue
 
-    cpus, needed = ray.cluster_resources().get("CPU", 0.0), resources.workers * resources.cpus_per_worker
-    if needed > cpus:
+    fitting = room_for({"cpu": resources.cpus_per_worker})
+    if resources.workers > fitting:
         raise ConfigError(
-            f"training.workers = {resources.workers} of {resources.cpus_per_worker} CPUs need {needed} CPUs and the "
-            f"cluster has {cpus:g}; lower them"
+            f"training.workers = {resources.workers} of {resources.cpus_per_worker} CPUs each do not fit the cluster, "
+            f"which has room for {fitting}; lower them"
         )
     references = {name: ray.put(spectra.pop(name)) for name in list(spectra)}
     spectra.update((name, ray.get(reference)) for name, reference in references.items())
-    gpus = ray.cluster_resources().get("GPU", 0.0)
-    use_gpu = resources.use_gpu == "yes" or (resources.use_gpu == "auto" and gpus >= resources.workers)
+    enough = room_for({"gpu": 1.0}) >= resources.workers
+    use_gpu = resources.use_gpu == "yes" or (resources.use_gpu == "auto" and enough)
     queue = Queue(actor_options={"num_cpus": 0})
     relay = threading.Thread(target=_relay, args=(queue, report), daemon=True)
     relay.start()
@@ -85,7 +104,7 @@ def fit_on_ray(
             use_gpu=use_gpu,
             resources_per_worker={"CPU": resources.cpus_per_worker} | ({"GPU": 1} if use_gpu else {}),
         ),
-        run_config=RunConfig(  # type: ignore[call-arg]  # annotated as its elder brother in ray.air
+        run_config=RunConfig(  # type: ignore[call-arg]  # annotated as the class of the same name in ray.air
             name=f"train-{uuid.uuid4().hex[:8]}",  # under a known name Ray would resume from its own state
             **_storage(places.join(folder, "ray")),
             failure_config=FailureConfig(max_failures=resources.max_failures),
@@ -109,24 +128,24 @@ def fit_on_ray(
     return done.return_value
 
 
-def _storage(place: str) -> dict[str, Any]:
-    """Return where Ray Train keeps what it knows of the run; on a server by the file system that we use too."""
-    if places.is_local(place):
-        return {"storage_path": place}
+def _storage(folder: str) -> dict[str, Any]:
+    """Return the settings of Ray Train for its own state in ``folder``; a server is reached through fsspec."""
+    if places.is_local(folder):
+        return {"storage_path": folder}
     from pyarrow.fs import FSSpecHandler, PyFileSystem
 
-    remote, path = places.filesystem(place)
+    remote, path = places.filesystem(folder)
     return {"storage_path": path, "storage_filesystem": PyFileSystem(FSSpecHandler(remote))}
 
 
 def _relay(queue: Any, report: EpochCallback) -> None:
-    """Hand the workers' reports on until there is None."""
-    while (told := queue.get()) is not None:
-        report(*told)
+    """Pass the reports of the workers on until the queue yields None."""
+    while (arguments := queue.get()) is not None:
+        report(*arguments)
 
 
 def _worker(settings: dict[str, Any]) -> list[FitResult] | RaystellarError:
-    """Run one worker of Ray Train; rank 0's results are the fit's."""
+    """Run one worker of Ray Train; the results of rank 0 are the results of the fit."""
     import ray
     import ray.train
     import ray.train.torch
@@ -145,8 +164,7 @@ def _worker(settings: dict[str, Any]) -> list[FitResult] | RaystellarError:
             rank=rank,
             world=context.get_world_size(),
             device=ray.train.torch.get_device(),
-            # not ray.train.report, which takes as long as an epoch
-            report=(lambda *told: settings["queue"].put(told)) if rank == 0 else None,
+            report=(lambda *arguments: settings["queue"].put(arguments)) if rank == 0 else None,
         )
-    except RaystellarError as error:  # returned, not raised: a replaced worker would meet it again
+    except RaystellarError as error:  # returned, not raised: Ray would replace the worker, which would fail again
         return error

@@ -1,9 +1,9 @@
-"""How the trials of a search run: Ray Tune, or this process.
+"""Run the trials of a search: by Ray Tune, or in this process.
 
-Ray Tune places a worker for each task of the conductor's (CPUs, a share of a GPU), replaces those that are lost, and
-uses each for one task after the other. What is to be done next is the conductor's to say, in its ``Searcher``; the
-spectra lie in the object store of each node once, and no worker copies them. Tune's own files are thrown away: all
-that a search needs to go on is in its folder.
+Ray Tune places workers (CPUs, a share of a GPU), replaces lost workers, and gives each worker one task after the other.
+The conductor chooses the tasks; Tune asks it through the ``Searcher``. The spectra lie in the object store of each node
+once, and no worker copies them. The files of Tune itself are thrown away, since the folder of the search holds all that
+is needed to resume it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from raystellar.config import digest
+from raystellar.engine.session import room_for
 from raystellar.errors import ConfigError, IncompleteError, first_line
 from raystellar.files import places
 from raystellar.fit.checkpoints import Checkpoints
@@ -28,24 +29,24 @@ from raystellar.search.schedule import Task
 from raystellar.search.space import Space
 
 NAP_S = 0.3
-"""How long a worker sleeps before it asks again [s]."""
+"""Time that a worker without a task sleeps before it asks again [s]."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TuneResources:
-    """Where trials run and how widely; never changes a result beyond the rounding of sums."""
+    """Processors of the trials. No setting changes a result beyond the rounding of sums."""
 
     cpus_per_trial: float = 1.0
-    """CPUs that Ray sets aside for each trial; torch gets as many threads."""
+    """CPUs that Ray reserves for each trial; torch gets as many threads."""
 
     use_gpu: Literal["auto", "yes", "no"] = "auto"
-    """``auto`` takes GPUs where the cluster has some."""
+    """Whether trials run on GPUs; ``auto``: yes where the cluster has some."""
 
     trials_per_gpu: int = 4
-    """So many trials share a GPU: one small network does not fill it."""
+    """Trials that share a GPU, since one small network does not fill it."""
 
     max_failures: int = 3
-    """How often a lost worker is replaced before the search gives up."""
+    """Number of times that a lost worker is replaced before the search gives up."""
 
     def __post_init__(self) -> None:
         if self.cpus_per_trial <= 0 or self.trials_per_gpu < 1 or self.max_failures < 0:
@@ -57,16 +58,16 @@ class TuneResources:
 
 @dataclass(frozen=True)
 class Work:
-    """What every worker needs besides the spectra.
+    """The settings that every worker needs besides the spectra.
 
     Attributes
     ----------
-    space : what a choice means
-    fit : training of all trials, but for what is searched
+    space : translates a choice into the settings of network and training
+    fit : training settings that are not searched
     data : digest of the dataset
-    folder : of the checkpoints, a path or URL that all workers see
+    folder : folder of the checkpoints, a path or URL that all workers see
     timed : whether the time of inference is measured
-    use_gpu : whether workers are given one
+    use_gpu : whether each worker has a GPU
     """
 
     space: Space
@@ -77,14 +78,14 @@ class Work:
     use_gpu: bool = False
 
     def checkpoints(self, task: Task, network: NetworkConfig, fit: FitConfig) -> Checkpoints:
-        """Return where a trial leaves its state for its next task."""
+        """Return the checkpoints by which a trial hands its state to its next task."""
         identity = digest({"network": network, "fit": fit, "data": self.data})
         name = f"trial-{task.trial:05d}-{task.repeat}"
         return Checkpoints(places.join(self.folder, name), identity, keep=1, durable=False)
 
 
 class Runner:
-    """Runs tasks in one process, one after the other."""
+    """Run tasks in one process, one after the other."""
 
     def __init__(self, spectra: dict[str, SpectraSet], work: Work, threads: int) -> None:
         import torch
@@ -96,7 +97,7 @@ class Runner:
         self._fitter = Fitter(**spectra, config=work.fit, device=device(work.use_gpu), timed=work.timed)
 
     def __call__(self, task: Task, choice: dict[str, Any]) -> dict[str, Any]:
-        """Train a trial on; return what its record gains."""
+        """Continue the training of a trial; return the new entries of its record."""
         network, fit = self._work.space.meaning(choice)
         fit = replace(fit, seed=(fit.seed + task.repeat) % 2**63)
         return self._fitter(network, fit, task.until, self._work.checkpoints(task, network, fit))
@@ -123,16 +124,24 @@ def run_here(conductor: Conductor, spectra: dict[str, SpectraSet], work: Work, r
 def run_on_ray(
     conductor: Conductor, spectra: dict[str, SpectraSet], work: Work, resources: TuneResources, workers: int = 0
 ) -> None:
-    """Run all tasks by Ray Tune, which must be initialised, with so many ``workers``; 0: as many as there is room for.
+    """Run all tasks by Ray Tune; Ray must be initialised.
+
+    Parameters
+    ----------
+    conductor : hands out tasks and records their outcomes
+    spectra : training and validation spectra by the name of the split
+    work : settings of all trials
+    resources : processors of each trial
+    workers : parallel trials; 0: as many as the cluster has room for
 
     Raises
     ------
     ConfigError : the cluster has no room for one trial
     IncompleteError : a worker was lost more than ``resources.max_failures`` times
     """
-    needed = _needed(resources)
+    needed = needs_of(resources)
     work = replace(work, use_gpu="gpu" in needed)
-    # no files and no tables of Tune's, and no handler between the user and his interrupt key
+    # no files and no tables of Tune, and no handler of Tune for the interrupt key
     os.environ.update(
         TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1",
         TUNE_DISABLE_SIGINT_HANDLER="1",
@@ -144,10 +153,10 @@ def run_on_ray(
 
     from raystellar.model.threads import threads
 
-    fitting = _workers_that_fit(needed)
+    fitting = max(1, room_for(needed))
     searcher = _searcher(conductor, min(workers or fitting, fitting))
     trainable = tune.with_parameters(_trainable(), spectra=spectra, work=work, threads=int(resources.cpus_per_trial))
-    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)  # its tables would drown the line of progress
     with tempfile.TemporaryDirectory(prefix="raystellar-tune-") as folder:
         tuner = tune.Tuner(
             tune.with_resources(trainable, needed),
@@ -159,22 +168,22 @@ def run_on_ray(
                 failure_config=tune.FailureConfig(max_failures=resources.max_failures),
             ),
         )
-        with threads(1):  # the sampler gp is nine times slower with two
-            found = tuner.fit()
+        with threads(1):  # the sampler gp is nine times slower with two threads
+            results = tuner.fit()
     if searcher.lost:
-        cause = first_line(found.errors[0]) if found.errors else "no cause was told"
+        cause = first_line(results.errors[0]) if results.errors else "no cause was told"
         raise IncompleteError(
             f"the worker of trial {searcher.lost[0].trial} failed {resources.max_failures + 1} times, at last with: "
             f"{cause}; mend the cause and give the same command again"
         )
 
 
-def _needed(resources: TuneResources) -> dict[str, float]:
-    """Return what Ray is to set aside for each trial.
+def needs_of(resources: TuneResources) -> dict[str, float]:
+    """Return the amounts of ``cpu`` and ``gpu`` that Ray reserves for each trial.
 
     Raises
     ------
-    ConfigError : no node of the cluster has it
+    ConfigError : no node of the cluster has room for one trial
     """
     import ray
 
@@ -191,19 +200,11 @@ def _needed(resources: TuneResources) -> dict[str, float]:
     return needed
 
 
-def _workers_that_fit(needed: dict[str, float]) -> int:
-    """Return how many trials the cluster can run at a time."""
-    import ray
-
-    there = {name.lower(): amount for name, amount in ray.cluster_resources().items()}
-    return max(1, int(min(there.get(name, 0.0) / amount for name, amount in needed.items())))
-
-
 def _searcher(conductor: Conductor, workers: int) -> Any:
-    """Return what Ray Tune asks for the next task.
+    """Return the ``Searcher`` by which Ray Tune asks the conductor for tasks.
 
-    A worker for which there is nothing until others end is sent to sleep for a moment, again and again: Tune would
-    end it, and a new one takes ten seconds to come.
+    A worker that must wait for other trials sleeps for a moment, again and again: Tune would end an idle worker, and a
+    new worker takes ten seconds to start.
     """
     from ray.tune.search import Searcher
 
@@ -245,7 +246,7 @@ def _searcher(conductor: Conductor, workers: int) -> Any:
 
 
 def _trainable() -> Any:
-    """Return what Ray Tune runs: one task a step, and one step a trial of Tune's."""
+    """Return the class that Ray Tune runs: one trial of Tune is one step, and one step is one task."""
     import ray
     from ray import tune
 
@@ -262,8 +263,8 @@ def _trainable() -> Any:
             task = Task(*self.config["task"])
             outcome = self._runner(task, self.config["choice"])
             worker = self._where + (f" gpu {','.join(self._gpus)}" if self._gpus else "")
-            told = json.dumps(outcome | {"worker": worker})  # one text: Tune takes mappings apart
-            return {"outcome": told, "epochs": task.until, "done": True}
+            text = json.dumps(outcome | {"worker": worker})  # one text, since Tune flattens mappings
+            return {"outcome": text, "epochs": task.until, "done": True}
 
         def reset_config(self, new_config: dict[str, Any]) -> bool:
             return True

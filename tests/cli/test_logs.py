@@ -46,14 +46,12 @@ def test_quiet_and_verbose(options, expected, tmp_path, capsys):
     lines = path.read_text().splitlines()
     assert [line.split()[-1] for line in lines] == ["run", *expected]
     assert all(STAMPED.match(line) for line in lines)
-    console = capsys.readouterr()
-    assert [
-        word for word in ("detail", "progress", "trouble", "summary") if word in console.out + console.err
-    ] == expected
+    shown = "".join(capsys.readouterr())
+    assert [word for word in ("detail", "progress", "trouble", "summary") if word in shown] == expected
 
 
 def test_a_log_file_that_cannot_be_written_is_refused_in_one_sentence(tmp_path):
-    with pytest.raises(OutputError, match="log file .* cannot be written: No such file"):
+    with pytest.raises(OutputError, match=r"log file .* cannot be written: No such file"):
         configure("raystellar label", log_file=str(tmp_path / "no" / "run.log"))
 
 

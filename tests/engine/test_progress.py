@@ -35,9 +35,14 @@ def test_a_line_every_half_minute_and_a_last_one(seconds, caplog):
 
 def test_a_job_that_fails_has_no_last_line(seconds, caplog):
     caplog.set_level(logging.INFO, logger="raystellar")
-    with pytest.raises(KeyError), Progress("label", 10, "spectra") as progress:
-        progress.add(1)
-        raise KeyError
+
+    def fail():
+        with Progress("label", 10, "spectra") as progress:
+            progress.add(1)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
     assert caplog.messages == ["label: 10 spectra"]
 
 

@@ -22,7 +22,7 @@ from servers import s3_server, use_s3
 from raystellar.cli import main
 from raystellar.cli.settings import compose
 from raystellar.engine.session import Resources
-from raystellar.engine.trials import TuneResources, _needed
+from raystellar.engine.trials import TuneResources, needs_of
 from raystellar.errors import ConfigError, IncompleteError, InputError, OutputError
 from raystellar.model.bundle_files import load_bundle
 from raystellar.search.space import key
@@ -388,16 +388,16 @@ def test_room_is_room_on_one_node(monkeypatch):
         monkeypatch.setattr("ray.nodes", lambda: [{"Alive": True, "Resources": node} for node in nodes])
 
     cluster({"CPU": 2.0}, {"CPU": 2.0, "GPU": 1.0})
-    assert _needed(TuneResources()) == {"cpu": 1.0, "gpu": 0.25}
-    assert _needed(TuneResources(use_gpu="no", cpus_per_trial=2)) == {"cpu": 2}
+    assert needs_of(TuneResources()) == {"cpu": 1.0, "gpu": 0.25}
+    assert needs_of(TuneResources(use_gpu="no", cpus_per_trial=2)) == {"cpu": 2}
     with pytest.raises(ConfigError, match="3 CPU"):
-        _needed(TuneResources(use_gpu="no", cpus_per_trial=3))  # four there are, but on two nodes
+        needs_of(TuneResources(use_gpu="no", cpus_per_trial=3))  # four there are, but on two nodes
     cluster({"CPU": 8.0}, {"CPU": 1.0, "GPU": 1.0})
     with pytest.raises(ConfigError, match=r"2 CPU and 0\.25 GPU on one node"):
-        _needed(TuneResources(cpus_per_trial=2))
+        needs_of(TuneResources(cpus_per_trial=2))
     cluster({"memory": 1.0})
     with pytest.raises(ConfigError):
-        _needed(TuneResources())
+        needs_of(TuneResources())
 
 
 GPUS = """
