@@ -97,6 +97,25 @@ def test_unplugged_fibres_have_a_reason_and_a_name(plate):
     assert isinstance(found[2], Spectrum)  # OBJTYPE NA alone does not make a fibre unplugged
 
 
+@pytest.mark.parametrize(
+    ("objtype", "zwarning", "mask", "expected"),
+    [
+        ("GALAXY", 0, 0, "no good pixel"),
+        ("NA", 0, 0, "fibre not plugged"),
+        ("GALAXY", 128, 0, "fibre not plugged"),  # bit 7 of ZWARNING, UNPLUGGED
+        ("GALAXY", 0, 1, "fibre not plugged"),  # bit 0 of SPPIXMASK, NOPLUG
+        ("GALAXY", 127, 254, "no good pixel"),
+    ],
+)
+def test_a_fibre_is_unplugged_by_any_of_three_signs(plate, objtype, zwarning, mask, expected):
+    _, ivar, masks = pixels(FIBRES)
+    ivar[7], masks[7] = 0, mask
+    plugmap = {"OBJTYPE": ("16A", ["GALAXY"] * 7 + [objtype] + ["GALAXY"] * (FIBRES - 8))}
+    zbest = zbest_file({"ZWARNING": ("J", np.where(np.arange(FIBRES) == 7, zwarning, 0))})
+    items = list(read_spectra(plate(plate_file(plugmap=plugmap, images={"ivar": ivar, "mask": masks}), zbest)))
+    assert items[7].reason == expected
+
+
 def test_without_zbest_class_and_redshift_are_unknown(tmp_path):
     (tmp_path / NAME).write_bytes(plate_file())
     found = next(read_spectra(str(tmp_path / NAME)))
