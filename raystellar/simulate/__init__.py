@@ -7,8 +7,8 @@
     others        spectra of galaxies, quasars, white dwarfs, empty fibres and so on, to test the OOD score
     spectro1d     class, redshift and warnings that the SDSS pipeline gives to a fibre
     specobj       rows of the SPECOBJ and SPZLINE tables
-    spec_file     spec files, one a spectrum
-    plate_file    spPlate and spZbest files, one of each a plate
+    spec_file     spec files, a file for each spectrum
+    plate_file    spPlate and spZbest files, a pair for each plate
     labels        labels as the SEGUE Stellar Parameter Pipeline would give them, in the columns of ssppOut
     survey        a whole survey on disk, one plate after another
 

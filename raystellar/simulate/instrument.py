@@ -363,9 +363,8 @@ def _cosmic_rays(
         hit = slice(start, start + int(rng.integers(1, 3)))
         or_mask[hit] |= COMBINEREJ | PARTIALREJECT
         caught = rng.random() < CAUGHT_SHARE
-        flux[hit] += np.sqrt(variance[hit]) * rng.uniform(
-            5.0, 60.0 if caught else 20.0
-        )  # the pipeline misses faint ones
+        # the pipeline misses faint ones
+        flux[hit] += np.sqrt(variance[hit]) * rng.uniform(5.0, 60.0 if caught else 20.0)
         if caught:
             ivar[hit] = 0.0
 
@@ -409,9 +408,9 @@ def _ripple_shapes() -> np.ndarray:
 def _extinction() -> np.ndarray:
     """Return A(lambda) / E(B-V) [mag] of every pixel (N_LATTICE,), by the mean law of the Milky Way.
 
-    Source: O'Donnell 1994, ApJ 422, 158.
+    Source: O'Donnell 1994, ApJ 422, 158; beyond 9091 A Cardelli, Clayton & Mathis 1989, ApJ 345, 245.
     """
-    from dust_extinction.parameter_averages import O94  # its import takes 0.7 s, needed once a star is observed
+    from dust_extinction.parameter_averages import O94  # its import takes 0.7 s, and only this job needs it
 
     return np.asarray(MEAN_R_V * O94(Rv=MEAN_R_V)(1e4 / SDSS_WAVE / units.micron))
 

@@ -28,7 +28,7 @@ CRITICAL_SHARE = 0.02
 """Share of the rows that have a critical flag and no labels."""
 
 CRITICAL_FLAGS = ("Vnnnn", "VCnnn", "nnnnX", "EnnnX", "Dnnnn", "dnnnn", "Hnnnn", "hnnnn", "nnnnR", "nnnnB")
-"""Flags of rows without labels, one of which is drawn."""
+"""Flags of rows without labels."""
 
 CAUTIONS = (
     (1, "C", 0.02),
@@ -107,7 +107,7 @@ def label_row(fibre: Fibre, star: Star | None, sn: float, rng: np.random.Generat
 
 
 def label_sigma(star: Star, sn: float) -> tuple[float, float, float]:
-    """Return the random errors of teff [K], logg and feh [dex] at an S/N: at S/N 10 they are 2.5 times those at 60."""
+    """Return the random errors of teff [K], logg and feh [dex]; they grow by a factor of 2.5 from S/N 60 to S/N 10."""
     growth = math.sqrt(0.85 + 540.0 / max(sn, 5.0) ** 2)
     hot = max(star.teff - 6500.0, 0.0) / 1000.0
     poor = max(-1.5 - star.feh, 0.0)

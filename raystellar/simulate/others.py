@@ -1,7 +1,7 @@
 """Simulate other spectra in fibres for stars: galaxies, quasars, white dwarfs, M dwarfs, sky, noise, wrong velocities.
 
-The spectrograph is that of the stars (``instrument``), and the S/N is that of the survey; sky and noise have no signal.
-The OOD score is measured on these spectra.
+The spectra pass through the spectrograph of the stars (``instrument``) at the S/N of the survey; sky and noise have no
+signal. The OOD score is measured on these spectra.
 
     galaxies        sums of synthetic stars, old or old and young, broadened by 100 to 300 km/s, redshift 0.02 to 0.6;
                     emission lines with case B ratios and those of star-forming galaxies
@@ -32,7 +32,7 @@ from raystellar.simulate.population import Population, Star, draw_sn, draw_star,
 from raystellar.spectra.record import SPEED_OF_LIGHT_KM_S
 
 STREAM_OTHER = 64
-"""First stream of random numbers of this module, which has one a kind; the streams of the survey are below it."""
+"""Stream of random numbers of the first kind of spectra; each kind has its own. The survey uses lower streams."""
 
 OBSERVED_WAVE = 10.0**SYNTHESIS_LOGLAM
 """Observed vacuum wavelengths [A] of every spectrum before it enters the spectrograph."""
@@ -145,12 +145,14 @@ def planck_shape(wavelength: np.ndarray, teff: float) -> np.ndarray:
 
 
 def _star(draw: _Draw) -> Observation:
+    """Draw the spectrum of an ordinary star."""
     star = dataclasses.replace(_other_star(draw), sn=draw_sn(draw.population, draw.rng))
     spectrum = observe(SYNTHESIS_LOGLAM, _rest(star), star, draw.conditions, draw.fiberid, draw.rng)
     return Observation(spectrum, star.rv + float(draw.rng.normal(0.0, 80.0 / star.sn)))
 
 
 def _shifted_star(draw: _Draw) -> Observation:
+    """Draw a star whose velocity is wrong by 1,000 to 3,000 km/s."""
     observation = _star(draw)
     error = float(draw.rng.uniform(1000.0, 3000.0)) * (1.0 if draw.rng.random() < 0.5 else -1.0)
     return Observation(observation.spectrum, observation.rv + error)
@@ -177,6 +179,7 @@ def _rest(star: Star) -> np.ndarray:
 
 
 def _sky(draw: _Draw) -> Observation:
+    """Draw the spectrum of an empty fibre."""
     return Observation(observe(np.zeros(0), None, None, draw.conditions, draw.fiberid, draw.rng), 0.0)
 
 
@@ -190,10 +193,12 @@ def _noise(draw: _Draw) -> Observation:
 
 
 def _absorption_galaxy(draw: _Draw) -> Observation:
+    """Draw a galaxy of old stars without emission lines."""
     return _galaxy(draw, _starlight(OLD_STARS, draw.rng), 0.0)
 
 
 def _emission_galaxy(draw: _Draw) -> Observation:
+    """Draw a galaxy of old and young stars with emission lines."""
     young = draw.rng.uniform(0.15, 0.8)
     flux = young * _starlight(YOUNG_STARS, draw.rng) + (1.0 - young) * _starlight(OLD_STARS, draw.rng)
     return _galaxy(draw, flux, float(np.exp(draw.rng.uniform(np.log(10.0), np.log(150.0)))))
@@ -290,6 +295,7 @@ def _at_pivot(flux: np.ndarray) -> np.ndarray:
 
 
 def _quasar(draw: _Draw) -> Observation:
+    """Draw a quasar: a broken power law, emission lines, blends of Fe II and the Balmer continuum."""
     rng = draw.rng
     redshift = rng.uniform(0.3, 4.0)
     wave = OBSERVED_WAVE / (1.0 + redshift)
@@ -346,6 +352,7 @@ def _helium(rng: np.random.Generator) -> np.ndarray:
 
 
 def _m_dwarf(draw: _Draw) -> Observation:
+    """Draw an M dwarf; one in four has H alpha in emission."""
     rng = draw.rng
     rv = _dwarf_velocity(rng)
     flux = m_dwarf_flux(rng.uniform(2600.0, 3700.0), float(rng.choice((-0.4, 0.0, 0.2))))

@@ -1,4 +1,4 @@
-"""Draw stars like those with parameters of the SEGUE Stellar Parameter Pipeline (SSPP).
+"""Draw stars with the distribution of the stars of the SEGUE Stellar Parameter Pipeline (SSPP).
 
 Every random number is a function of the seed and the number of the star, so a star is the same on any worker, on any
 plate and in any order. ``population.json`` holds a mixture of Gaussians in (log10 teff, logg, feh) and names its
@@ -97,7 +97,7 @@ def generator(seed: int, stream: int, index: int) -> np.random.Generator:
     Parameters
     ----------
     seed : 0 to ``MAX_SEED``
-    stream : one of the ``STREAM_*``
+    stream : purpose of the numbers, a constant ``STREAM_*``
     index : number of the star, spectrum, fibre or plate, below 2**48
     """
     return np.random.Generator(np.random.Philox(key=np.array([seed, (stream << 48) | index], dtype=np.uint64)))

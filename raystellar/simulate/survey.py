@@ -1,4 +1,4 @@
-"""A simulated survey on disk: plates of spectra, a table of labels like that of SSPP, and the truth.
+"""A simulated survey on disk: plates of spectra, a table of labels like ssppOut, and the true parameters.
 
 ``write_plate`` writes one plate, on one worker. ``finish`` joins the parts of all plates. A plate that is there is not
 written again, and a plate that is written twice has the same bytes: each star, night and error is a function of the
@@ -102,7 +102,7 @@ class SimulateConfig:
     """Stars on a plate, 1 to 640. A plate is the unit of work."""
 
     labelled_fraction: float = 0.8
-    """Share of the plates whose stars are in ssppOut.fits, 0 to 1. Unless it is 0, the first plate is one of them."""
+    """Share of the plates whose stars are in ssppOut.fits, 0 to 1. The first plate is included, unless it is 0."""
 
     sky_fibres: int = 0
     """Fibres on empty sky per plate, which a catalogue must not contain as stars. A real plate has 32."""
@@ -286,10 +286,8 @@ def finish(config: SimulateConfig, out: str) -> SurveySummary:
 
 def rest_spectrum(star: Star) -> tuple[np.ndarray, np.ndarray]:
     """Return log10 of the vacuum wavelengths [A] and the flux of a star at rest."""
-    from raystellar.simulate.photosphere.synthesis import (
-        SYNTHESIS_LOGLAM,
-        synthesize,
-    )  # tables that take a second to load
+    # its tables take a second to load
+    from raystellar.simulate.photosphere.synthesis import SYNTHESIS_LOGLAM, synthesize
 
     return SYNTHESIS_LOGLAM, synthesize(star.teff, star.logg, star.feh, alpha=star.alpha, vmicro=star.vmicro)
 

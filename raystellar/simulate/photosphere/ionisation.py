@@ -152,7 +152,7 @@ def gas_state(
     """
     u = partition(temperature)
     saha = saha_constants(temperature, u)
-    q_h2 = rotor_partition(temperature, 0.5, 60.85, 4401.0)  # 1/2: doubly identical nuclei
+    q_h2 = rotor_partition(temperature, 0.5, 60.85, 4401.0)  # 1/2 for two identical nuclei
     h2_constant = molecule_constant(temperature, 0.504, q_h2, 2.0, 2.0, 4.478)
     density = pressure / (BOLTZMANN_ERG_K * temperature)
     low, high = math.log(density) - 32.0, math.log(density) - 1e-9
