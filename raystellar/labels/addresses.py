@@ -17,24 +17,17 @@ Source: SDSS DR10 and DR12 data access; the SSPP's list of SEGUE-2 plates.
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
-import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import IO, Any, cast
+from typing import Any
 
-import fsspec
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-from astropy.io import fits
 
 from raystellar.errors import ConfigError, LabelTableError
 from raystellar.files import places
 from raystellar.labels.keys import pack_key, unpack_key
+from raystellar.labels.readers import column_names, read_columns
+from raystellar.labels.sspp import SPELLINGS, fold
 from raystellar.labels.table import LabelsConfig, LabelTable, read_labels
 
 BASE = "https://data.sdss.org/sas"
@@ -46,6 +39,9 @@ CLUSTER_PLATES = (1960, 1961, 1962, 1963, 2078, 2079, 2174, 2185, 2247, 2255, 22
 
 SEGUE2_MJD = 54663
 """First date after the end of SDSS-II; from then on the SDSS spectrograph observed for SEGUE-2: RUN2D 104."""
+
+RUN2D_COLUMNS = {"plate": SPELLINGS["plate"], "mjd": SPELLINGS["mjd"], "run2d": ("run2d",)}
+"""Accepted names of the columns that give RUN2D of a plate."""
 
 BOSS_PLATE = 3510
 """First plate of the BOSS spectrograph; the last of the one before is 3480."""
@@ -151,105 +147,26 @@ def run2d_of_plate(plate: int, mjd: int, release: str = "dr12") -> str:
 
 
 def read_run2d(path: str) -> dict[tuple[int, int], str]:
-    """Return RUN2D by plate and mjd, as the column of that name in a label table says; empty where there is none.
+    """Return RUN2D by plate and mjd from the column RUN2D of a label table; empty where the table has no such column.
+
+    Rows without a plate or RUN2D are left out. Where the rows of a plate differ, the first one counts.
 
     Raises
     ------
     LabelTableError : the table cannot be read
     """
-    try:
-        with fsspec.open(path, "rb").open() as raw:
-            packed = raw.read(2) == b"\x1f\x8b"
-            raw.seek(0)
-            stream = cast(IO[bytes], gzip.GzipFile(fileobj=raw)) if packed else raw
-            head = stream.read(9)
-            stream.seek(0)
-            rows = _fits_rows if head == b"SIMPLE  =" else _parquet_rows if head[:4] == b"PAR1" else _text_rows
-            return _by_plate(rows(stream))
-    except (OSError, EOFError, ValueError) as error:
-        raise LabelTableError(f"column RUN2D of {path} cannot be read: {error}") from None
-
-
-Rows = Iterator[Sequence[Any]]
-_WANTED = ("plate", "mjd", "run2d")
-
-
-def _by_plate(columns: Rows) -> dict[tuple[int, int], str]:
-    """Return the first RUN2D of every plate and mjd, of columns in pieces; what names no plate is left out."""
-    found: dict[tuple[int, int], str] = {}
-    for plate, mjd, run2d in columns:
-        key = pack_key(np.asarray(plate, dtype=np.float64), np.asarray(mjd, dtype=np.float64), 0)
-        text = np.char.strip(np.asarray(run2d).astype("U16"))
-        first = np.unique(key, return_index=True)[1]
-        for position in first[(key[first] >= 0) & (text[first] != "")]:
-            plate_mjd = (int(key[position] // 10**9), int(key[position] // 10**4 % 10**5))
-            found.setdefault(plate_mjd, str(text[position]).removesuffix(".0"))
-    return found
-
-
-def _positions(names: Iterable[str]) -> list[int]:
-    """Return where the wanted columns are; nothing unless all are there."""
-    folded = [name.strip().lower().replace("_", "") for name in names]
-    return [folded.index(name) for name in _WANTED] if set(_WANTED) <= set(folded) else []
-
-
-def _fits_rows(stream: Any, piece: int = 1 << 22) -> Rows:
-    with fits.open(stream, memmap=False) as hdus:  # which reads headers only; of 1.8 GB three columns are wanted
-        table = next((hdu for hdu in hdus if isinstance(hdu, fits.BinTableHDU)), None)
-        found = _positions(table.columns.names) if table is not None else []
-        if table is None or not found:
-            return
-        dtype = table.columns.dtype.newbyteorder(">")
-        left, rows = table.header["NAXIS2"], max(1, piece // dtype.itemsize)
-        stream.seek(table.fileinfo()["datLoc"])
-        while left > 0:
-            records = np.frombuffer(stream.read(min(rows, left) * dtype.itemsize), dtype)
-            yield [_stored(records, table.columns[place]) for place in found]
-            left -= rows
-
-
-def _stored(records: np.ndarray, column: Any) -> np.ndarray:
-    """Return the values of a column of numbers or text; unsigned numbers are stored with an offset."""
-    raw = records[column.name]
-    return raw if raw.dtype.kind == "S" else raw * float(column.bscale or 1) + float(column.bzero or 0)
-
-
-def _parquet_rows(stream: Any) -> Rows:
-    file = pq.ParquetFile(stream)
-    names = file.schema_arrow.names
-    if found := _positions(names):
-        for batch in file.iter_batches(columns=[names[place] for place in found]):
-            plate, mjd, run2d = (batch.column(names[place]) for place in found)
-            numbers = [column.cast(pa.float64()).to_numpy(zero_copy_only=False) for column in (plate, mjd)]
-            yield *numbers, run2d.cast(pa.string()).fill_null("").to_numpy(zero_copy_only=False)
-
-
-def _text_rows(stream: Any, piece: int = 1 << 16) -> Rows:
-    lines = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="replace", newline="")
-    found, delimiter = [], ","
-    for line in lines:  # SkyServer writes a line "#Table1" above the names
-        text = line.lstrip("# ").strip()
-        delimiter = max(",\t;| ", key=text.count)
-        found = _positions(text.split(delimiter))
-        if found or (text and not line.startswith("#")):
-            break
-    rows: list[tuple[float, float, str]] = []
-    for row in csv.reader(lines, delimiter=delimiter) if found else ():
-        if len(row) > max(found):
-            plate, mjd, run2d = (row[place] for place in found)
-            rows.append((_number(plate), _number(mjd), run2d))
-        if len(rows) == piece:
-            yield tuple(zip(*rows, strict=True))
-            rows.clear()
-    if rows:
-        yield tuple(zip(*rows, strict=True))
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:  # there are many words for null
-        return math.nan
+    run2d: dict[tuple[int, int], str] = {}
+    if "run2d" not in map(fold, column_names(path)):
+        return run2d
+    for piece in read_columns(path, RUN2D_COLUMNS, required=RUN2D_COLUMNS, text=("run2d",)):
+        key = pack_key(piece["plate"], piece["mjd"], 0)
+        text = np.strings.strip(piece["run2d"])
+        known = (key >= 0) & (text != b"")
+        keys, first = np.unique(key[known], return_index=True)
+        plates, dates, _ = unpack_key(keys)
+        for plate, mjd, version in zip(plates.tolist(), dates.tolist(), text[known][first].tolist(), strict=True):
+            run2d.setdefault((plate, mjd), version.decode(errors="replace").removesuffix(".0"))
+    return run2d
 
 
 def _of_release(run2d: str, release: str) -> str:

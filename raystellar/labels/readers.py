@@ -1,21 +1,23 @@
-"""Columns of a label table, read some rows at a time from FITS, CSV or Parquet.
+"""Readers of the columns of a label table in FITS, CSV or Parquet, with bounded memory.
 
-The full ``ssppOut`` has 239 columns, of which 18 are needed, and 1.8 GB. A table of FITS or CSV lies row by
-row, so it is read in pieces of a few megabytes, of which only the needed columns are kept.
+The full ``ssppOut`` has 239 columns, of which 18 are needed, and 1.8 GB. It is read in pieces of a few megabytes, of
+which only the needed columns are kept. ``astropy.io.fits`` reads the header alone: it holds a table that comes from a
+URL or is compressed in memory as a whole.
+
+Every table of labels that raystellar reads goes through ``read_columns``: the labels (``table``), RUN2D of the spectra
+(``addresses``), and the labels that a catalogue is compared with (``report.catalog.truth``).
 """
 
 from __future__ import annotations
 
 import csv
-import gzip
 import math
 import os
 import re
-import zlib
-from collections.abc import Iterator, Sequence
-from typing import IO, Any, cast
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import IO, Any, NamedTuple, Protocol, cast
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
@@ -28,30 +30,57 @@ from raystellar.files import listing, places
 from raystellar.labels.sspp import KEY, choose
 from raystellar.schema import FITS_BLOCK
 
-Batch = dict[str, NDArray[Any]]
-"""A quantity's values by its name: float64 with NaN for null, or bytes for ``flag``."""
+Columns = dict[str, NDArray[Any]]
+"""Values of some rows by the name of the quantity: float64 with NaN for null, or bytes, empty for null."""
 
-PIECE = 4 << 20  # bytes read at a time
-HEAD = 1 << 16  # bytes in which a text table must show its header
+PIECE = 4 << 20
+"""Size of the pieces of a FITS or text table [bytes]."""
+
+HEAD = 1 << 16
+"""Leading bytes that show the format of a table; a text table must have its column names there [bytes]."""
+
 NULLS = ["", "null", "NULL", "nan", "NaN", "NAN", "--", "None", "N/A", "\\N"]
+"""Values of a text table that mean null."""
 
 _FITS_FORMAT = re.compile(r"\s*(\d*)([LXBIJKAEDCMPQ])")
 _FITS_BYTES = dict(zip("LBIJKAEDCMPQ", (1, 1, 2, 4, 8, 1, 4, 8, 8, 16, 8, 16), strict=True))
 _FITS_NUMBERS = {"B": "u1", "I": ">i2", "J": ">i4", "K": ">i8", "E": ">f4", "D": ">f8"}
 
 
-def read_batches(path: str, required: Sequence[str]) -> Iterator[Batch]:
-    """Yield the known columns of the table at ``path`` (file or URL, gzipped or not), some rows at a time.
+def read_columns(
+    path: str, spellings: Mapping[str, Sequence[str]], *, required: Collection[str] = (), text: Collection[str] = ()
+) -> Iterator[Columns]:
+    """Yield the columns of a label table that hold the quantities of ``spellings``, some rows at a time.
 
-    The format is told by the content, not by the name. Every batch of one file has the same quantities. A folder or
-    a glob stands for the Parquet files in it, as data sets are published in parts.
+    The format is recognised by the content of the file, not by its name. All pieces of one file have the same columns.
+
+    Parameters
+    ----------
+    path : a file or URL, compressed by gzip or not; or a folder or a glob, which stands for the Parquet files in it
+    spellings : accepted column names of each quantity, the preferred one first; case and underscores do not matter
+    required : quantities that the table must have
+    text : quantities that are returned as bytes, without the blanks that FITS pads text with; all others are numbers
 
     Raises
     ------
-    LabelTableError : no such file, not a table, damaged, or without a column for one of ``required``
+    LabelTableError : the file does not exist, is not a table, is damaged, or lacks a column for a required quantity
     """
     for file in _files(path):
-        yield from _read_file(file, required)
+        with _open_table(file) as table:
+            chosen = choose(table.names, file, required, spellings)
+            if chosen:
+                yield from table.pieces(chosen, text)
+
+
+def column_names(path: str) -> list[str]:
+    """Return the names of all columns of a label table. The columns of a folder or glob are those of its first file.
+
+    Raises
+    ------
+    LabelTableError : the file does not exist, is not a table, or is damaged
+    """
+    with _open_table(_files(path)[0]) as table:
+        return table.names
 
 
 def _files(path: str) -> list[str]:
@@ -61,91 +90,131 @@ def _files(path: str) -> list[str]:
     ):
         return [path]
     try:
-        found = [name for name, _ in listing.expand([path]) if name.endswith(".parquet")]
+        files = sorted(name for name, _ in listing.expand([path]) if name.endswith(".parquet"))
     except InputError as error:
         raise LabelTableError(f"label table: {error}") from None
-    if not found:
+    if not files:
         raise LabelTableError(f"label table {path}: no Parquet files there; name a file")
-    return sorted(found)
+    return files
 
 
-def _read_file(path: str, required: Sequence[str]) -> Iterator[Batch]:
+class _OpenTable(Protocol):
+    """A table whose file is open."""
+
+    names: list[str]
+    """Names of all columns."""
+
+    def pieces(self, chosen: Mapping[str, int], text: Collection[str]) -> Iterator[Columns]:
+        """Yield the columns at the positions ``chosen`` under the names of ``chosen``, some rows at a time."""
+
+
+@contextmanager
+def _open_table(path: str) -> Iterator[_OpenTable]:
+    """Open the table in a file or at a URL; errors of reading become a LabelTableError."""
     try:
-        with _open(path) as raw:
-            packed = raw.read(2) == b"\x1f\x8b"
-            raw.seek(0)
-            stream = cast(IO[bytes], gzip.GzipFile(fileobj=raw)) if packed else raw
-            yield from _reader(stream, path)(stream, path, required)
-    except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
-        raise LabelTableError(f"label table {path} cannot be read: {first_line(error)}") from None
+        stream = places.open_file(path)
+    except InputError as error:
+        raise LabelTableError(f"label table {error}") from None
+    with stream, places.in_one_sentence(LabelTableError, f"label table {path} cannot be read"):
+        try:
+            yield _format(stream, path)(stream, path)
+        except EOFError as error:  # raised by gzip
+            raise LabelTableError(f"label table {path} cannot be read: {first_line(error)}") from None
 
 
-def _open(path: str) -> IO[bytes]:
-    """Open a file, or what stands at a URL."""
-    try:
-        if "://" in path:
-            return cast(IO[bytes], fsspec.open(path, "rb").open())
-        return open(path, "rb")
-    except FileNotFoundError:
-        raise LabelTableError(f"label table {path} does not exist") from None
-    except IsADirectoryError:
-        raise LabelTableError(f"label table {path} is a folder; name one file in it") from None
-    except OSError as error:
-        raise LabelTableError(f"label table {path} cannot be opened: {first_line(error)}") from None
-    except Exception as error:  # the protocols have error classes of their own, and all mean the same here
-        if "://" not in path:
-            raise
-        raise LabelTableError(f"label table {path} cannot be opened: {first_line(error)}") from None
-
-
-def _reader(stream: IO[bytes], path: str) -> Any:
-    """Return the reader for the content of ``stream``, which is left at its beginning."""
-    head = stream.read(HEAD)
+def _format(stream: IO[bytes], path: str) -> type[_FitsTable | _TextTable | _ParquetTable]:
+    """Return the class of table that the leading bytes show; the stream is left at its beginning."""
+    head = _read_fully(stream, HEAD)
     stream.seek(0)
     if not head.strip():
         raise LabelTableError(f"label table {path} is empty")
     if head.startswith(b"SIMPLE  ="):
-        return _fits_batches
+        return _FitsTable
     if head.startswith(b"PAR1"):
-        return _parquet_batches
+        return _ParquetTable
     if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
         raise LabelTableError(f"label table {path} is a web page or XML, not a table; look into it")
     if b"\0" in head:
         raise LabelTableError(f"label table {path} is neither FITS, Parquet nor text; give one of these")
-    return _csv_batches
+    return _TextTable
+
+
+def _read_fully(stream: IO[bytes], size: int) -> bytes:
+    """Read ``size`` bytes, or all that are left. A remote stream may return fewer bytes than it is asked for."""
+    piece = stream.read(size)
+    while len(piece) < size and (more := stream.read(size - len(piece))):
+        piece += more
+    return piece
 
 
 # FITS ------------------------------------------------------------------------------------------------------
 
 
-def _fits_batches(stream: IO[bytes], path: str, required: Sequence[str]) -> Iterator[Batch]:
-    header = _fits_table(stream, path)
-    fields = _fits_fields(header, path)
-    chosen = choose([name for name, _, _ in fields], path, required)
-    dtype = np.dtype(
-        {
-            "names": list(chosen),
-            "formats": [_fits_dtype(*fields[place][:2], path) for place in chosen.values()],
-            "offsets": [fields[place][2] for place in chosen.values()],
-            "itemsize": header["NAXIS1"],
-        }
-    )
-    left = header["NAXIS2"]
-    while left > 0:
-        rows = min(left, max(1, PIECE // dtype.itemsize))
-        piece = _read_fully(stream, rows * dtype.itemsize)
-        if len(piece) < rows * dtype.itemsize:
-            raise LabelTableError(f"label table {path} ends before its last row; fetch it again")
-        records = np.frombuffer(piece, dtype)
-        yield {
-            quantity: _fits_values(records[quantity], quantity, header, place + 1, path)
-            for quantity, place in chosen.items()
-        }
-        left -= rows
+class _FitsColumn(NamedTuple):
+    """A column of a binary table, as the header describes it."""
+
+    name: str
+    form: str
+    """Format, TFORM."""
+    offset: int
+    """Position in the row [bytes]."""
+    scale: float
+    """TSCAL; the value is the stored number times TSCAL, plus TZERO."""
+    zero: float
+    """TZERO; an integer where the header has one, so that 64-bit integers stay exact."""
+    null: int | None
+    """TNULL, the stored integer that means null."""
 
 
-def _fits_table(stream: IO[bytes], path: str) -> fits.Header:
-    """Step to the first binary table; the stream is left at its first row."""
+class _FitsTable:
+    """The first binary table of a FITS file."""
+
+    def __init__(self, stream: IO[bytes], path: str) -> None:
+        self._stream, self._path = stream, path
+        header = _fits_header(stream, path)
+        self._columns = _fits_columns(header, path)
+        self._row_bytes, self._rows = header["NAXIS1"], header["NAXIS2"]
+        self.names = [column.name for column in self._columns]
+
+    def pieces(self, chosen: Mapping[str, int], text: Collection[str]) -> Iterator[Columns]:
+        columns = {quantity: self._columns[position] for quantity, position in chosen.items()}
+        dtype = np.dtype(
+            {
+                "names": list(columns),
+                "formats": [_fits_dtype(column, self._path) for column in columns.values()],
+                "offsets": [column.offset for column in columns.values()],
+                "itemsize": self._row_bytes,
+            }
+        )
+        for records in self._records(dtype):
+            yield {
+                quantity: _fits_text(records[quantity], column)
+                if quantity in text
+                else self._numbers(records[quantity], column, quantity)
+                for quantity, column in columns.items()
+            }
+
+    def _records(self, dtype: np.dtype[np.void]) -> Iterator[NDArray[np.void]]:
+        left = self._rows
+        while left > 0:
+            rows = min(left, max(1, PIECE // self._row_bytes))
+            piece = _read_fully(self._stream, rows * self._row_bytes)
+            if len(piece) < rows * self._row_bytes:
+                raise LabelTableError(f"label table {self._path} ends before its last row; fetch it again")
+            yield np.frombuffer(piece, dtype)
+            left -= rows
+
+    def _numbers(self, raw: NDArray[Any], column: _FitsColumn, quantity: str) -> NDArray[np.float64]:
+        if raw.dtype.kind == "S":
+            return _numbers_in_text(raw, quantity, self._path)
+        values = raw.astype(np.float64) * column.scale + column.zero
+        if column.null is not None and raw.dtype.kind in "iu":
+            values[raw == column.null] = np.nan
+        return values
+
+
+def _fits_header(stream: IO[bytes], path: str) -> fits.Header:
+    """Return the header of the first binary table; the stream is left at its first row."""
     try:
         while True:
             header = fits.Header.fromfile(stream)
@@ -161,55 +230,56 @@ def _fits_table(stream: IO[bytes], path: str) -> fits.Header:
 
 
 def _fits_data_size(header: fits.Header) -> int:
-    """Return the bytes that follow a header, padded to whole blocks."""
+    """Return the length of the data that follow a header, padded to whole blocks [bytes]."""
     axes = [header[f"NAXIS{number}"] for number in range(1, header["NAXIS"] + 1)]
     values = header.get("GCOUNT", 1) * (header.get("PCOUNT", 0) + math.prod(axes)) if axes else 0
     size = abs(header["BITPIX"]) // 8 * values
     return -(-size // FITS_BLOCK) * FITS_BLOCK
 
 
-def _fits_fields(header: fits.Header, path: str) -> list[tuple[str, str, int]]:
-    """Return name, TFORM and offset in bytes of every column."""
-    fields, offset = [], 0
+def _fits_columns(header: fits.Header, path: str) -> list[_FitsColumn]:
+    """Return all columns of a binary table."""
+    columns, offset = [], 0
     for number in range(1, header["TFIELDS"] + 1):
         form = str(header[f"TFORM{number}"])
         match = _FITS_FORMAT.match(form)
         if match is None:
             raise LabelTableError(f"label table {path} has a column of the unknown format {form}")
-        fields.append((str(header.get(f"TTYPE{number}", f"col{number}")), form, offset))
+        name = str(header.get(f"TTYPE{number}", f"col{number}"))
+        scaling = (header.get(f"TSCAL{number}", 1), header.get(f"TZERO{number}", 0), header.get(f"TNULL{number}"))
+        columns.append(_FitsColumn(name, form, offset, *scaling))
         repeat, code = int(match[1] or 1), match[2]
         offset += -(-repeat // 8) if code == "X" else repeat * _FITS_BYTES[code]
     if offset != header["NAXIS1"]:
         raise LabelTableError(
             f"label table {path} has a damaged FITS header: rows of {header['NAXIS1']} bytes and columns of {offset}"
         )
-    return fields
+    return columns
 
 
-def _fits_dtype(name: str, form: str, path: str) -> str:
-    match = _FITS_FORMAT.match(form)
-    assert match is not None  # _fits_fields has refused the others
+def _fits_dtype(column: _FitsColumn, path: str) -> str:
+    match = _FITS_FORMAT.match(column.form)
+    assert match is not None  # _fits_columns refuses all other formats
     repeat, code = int(match[1] or 1), match[2]
     if code == "A":
         return f"S{repeat}"
     if repeat != 1 or code not in _FITS_NUMBERS:
-        raise LabelTableError(f"label table {path} has {form} in column {name}, which must hold one number")
+        raise LabelTableError(
+            f"label table {path} has {column.form} in column {column.name}, which must hold one number"
+        )
     return _FITS_NUMBERS[code]
 
 
-def _fits_values(raw: NDArray[Any], quantity: str, header: fits.Header, number: int, path: str) -> NDArray[Any]:
-    if quantity == "flag":
-        return np.array(raw, dtype=bytes)
+def _fits_text(raw: NDArray[Any], column: _FitsColumn) -> NDArray[np.bytes_]:
+    """Return text without the blanks that pad it, or numbers as text; integers are exact."""
     if raw.dtype.kind == "S":
-        return _from_text(raw, quantity, path)
-    values = raw.astype(np.float64) * header.get(f"TSCAL{number}", 1) + header.get(f"TZERO{number}", 0)
-    null = header.get(f"TNULL{number}")
-    if null is not None and raw.dtype.kind in "iu":
-        values[raw == null] = np.nan
-    return values
+        return np.strings.rstrip(raw)
+    null = column.null if raw.dtype.kind in "iu" else None
+    values = [b"" if value == null else str(value * column.scale + column.zero).encode() for value in raw.tolist()]
+    return np.array(values, dtype=bytes)
 
 
-def _from_text(raw: NDArray[Any], quantity: str, path: str) -> NDArray[np.float64]:
+def _numbers_in_text(raw: NDArray[np.bytes_], quantity: str, path: str) -> NDArray[np.float64]:
     try:
         stripped = np.strings.strip(raw)
         return np.where(stripped == b"", b"nan", stripped).astype(np.float64)
@@ -217,42 +287,40 @@ def _from_text(raw: NDArray[Any], quantity: str, path: str) -> NDArray[np.float6
         raise LabelTableError(f"label table {path} has text for {quantity}: {first_line(error)}") from None
 
 
-def _read_fully(stream: IO[bytes], size: int) -> bytes:
-    """Read ``size`` bytes, or to the end: remote streams may return less than they are asked for."""
-    piece = stream.read(size)
-    while len(piece) < size and (more := stream.read(size - len(piece))):
-        piece += more
-    return piece
-
-
 # Text and Parquet ------------------------------------------------------------------------------------------
 
 
-def _csv_batches(stream: IO[bytes], path: str, required: Sequence[str]) -> Iterator[Batch]:
-    names, delimiter, skip = _csv_header(stream, path)
-    chosen = choose(names, path, required)
-    columns = [f"{place} {name}" for place, name in enumerate(names)]  # unique, whatever the header says
-    types = {columns[place]: pa.binary() if quantity == "flag" else pa.float64() for quantity, place in chosen.items()}
-    try:
-        reader = pa.csv.open_csv(
-            pa.PythonFile(stream, mode="r"),
-            read_options=pa.csv.ReadOptions(column_names=columns, skip_rows=skip, block_size=PIECE),
-            parse_options=pa.csv.ParseOptions(delimiter=delimiter),
-            convert_options=pa.csv.ConvertOptions(
-                column_types=types, include_columns=list(types), null_values=NULLS, strings_can_be_null=True
-            ),
-        )
-        for batch in reader:
-            yield {name: _values(batch.column(columns[place]), name) for name, place in chosen.items()}
-    except pa.ArrowInvalid as error:  # which calls a column by its number
-        text = first_line(error)
-        text = re.sub(r"In CSV column #(\d+)", lambda found: f"column {names[int(found[1])]}", text)
-        raise LabelTableError(f"label table {path} cannot be read: {text}") from None
+class _TextTable:
+    """A text table with a line of column names, separated by commas, tabs, semicolons, bars or blanks."""
+
+    def __init__(self, stream: IO[bytes], path: str) -> None:
+        self._stream, self._path = stream, path
+        self.names, self._delimiter, self._skip = _text_header(stream, path)
+
+    def pieces(self, chosen: Mapping[str, int], text: Collection[str]) -> Iterator[Columns]:
+        unique = [f"{position} {name}" for position, name in enumerate(self.names)]  # a header may repeat a name
+        types = {unique[position]: pa.binary() if name in text else pa.float64() for name, position in chosen.items()}
+        try:
+            reader = pa.csv.open_csv(
+                pa.PythonFile(self._stream, mode="r"),
+                read_options=pa.csv.ReadOptions(column_names=unique, skip_rows=self._skip, block_size=PIECE),
+                parse_options=pa.csv.ParseOptions(delimiter=self._delimiter),
+                convert_options=pa.csv.ConvertOptions(
+                    column_types=types, include_columns=list(types), null_values=NULLS, strings_can_be_null=True
+                ),
+            )
+            for batch in reader:
+                yield {name: _values(batch.column(unique[position]), name in text) for name, position in chosen.items()}
+        except pa.ArrowInvalid as error:  # its message gives the number of a column in place of the name
+            message = re.sub(
+                r"In CSV column #(\d+)", lambda match: f"column {self.names[int(match[1])]}", first_line(error)
+            )
+            raise LabelTableError(f"label table {self._path} cannot be read: {message}") from None
 
 
-def _csv_header(stream: IO[bytes], path: str) -> tuple[list[str], str, int]:
+def _text_header(stream: IO[bytes], path: str) -> tuple[list[str], str, int]:
     """Return the column names, the delimiter and the number of lines before the first row."""
-    head = stream.read(HEAD)
+    head = _read_fully(stream, HEAD)
     stream.seek(0)
     lines = head.decode("utf-8-sig", errors="replace").splitlines()
     for number, line in enumerate(lines):
@@ -266,19 +334,23 @@ def _csv_header(stream: IO[bytes], path: str) -> tuple[list[str], str, int]:
     raise LabelTableError(f"label table {path} has no line of column names")
 
 
-def _parquet_batches(stream: IO[bytes], path: str, required: Sequence[str]) -> Iterator[Batch]:
-    file = pa.parquet.ParquetFile(stream)
-    names = file.schema_arrow.names
-    chosen = choose(names, path, required)
-    for batch in file.iter_batches(columns=[names[place] for place in chosen.values()]):
-        yield {name: _values(batch.column(names[place]), name) for name, place in chosen.items()}
+class _ParquetTable:
+    """A Parquet file."""
+
+    def __init__(self, stream: IO[bytes], path: str) -> None:
+        self._file = pa.parquet.ParquetFile(stream)
+        self.names = list(self._file.schema_arrow.names)
+
+    def pieces(self, chosen: Mapping[str, int], text: Collection[str]) -> Iterator[Columns]:
+        for batch in self._file.iter_batches(columns=[self.names[position] for position in chosen.values()]):
+            yield {name: _values(batch.column(self.names[position]), name in text) for name, position in chosen.items()}
 
 
-def _values(column: Any, quantity: str) -> NDArray[Any]:
-    """Turn an Arrow column into numbers, or into bytes for ``flag``."""
+def _values(column: pa.Array, as_text: bool) -> NDArray[Any]:
+    """Return an Arrow column as numbers or as bytes."""
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
-    if quantity != "flag":
+    if not as_text:
         return cast(
             NDArray[Any], column.cast(pa.float64(), safe=False).fill_null(np.nan).to_numpy(zero_copy_only=False)
         )

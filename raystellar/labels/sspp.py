@@ -9,7 +9,7 @@ Source: SDSS data model of ``ssppOut``; CAS schema of ``sppParams``; SSPP flag p
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,35 +64,48 @@ def flag_raised(letters: NDArray[np.uint8], critical: Sequence[str]) -> NDArray[
     return raised
 
 
-def choose(names: Sequence[str], path: str, required: Sequence[str]) -> dict[str, int]:
-    """Return the position in ``names`` of the column of every quantity that the table has.
+def choose(
+    names: Sequence[str],
+    path: str,
+    required: Collection[str],
+    spellings: Mapping[str, Sequence[str]] = SPELLINGS,
+) -> dict[str, int]:
+    """Return the position in ``names`` of the column of each quantity that a table has.
+
+    Parameters
+    ----------
+    names : names of all columns of the table
+    path : path of the table, for the messages
+    required : quantities that the table must have
+    spellings : accepted column names of each quantity, the preferred one first
 
     Raises
     ------
-    LabelTableError : a quantity of ``required`` has no column
+    LabelTableError : the table lacks a column for a required quantity
     """
-    places: dict[str, int] = {}
-    for place, name in enumerate(names):
-        places.setdefault(_fold(name), place)
+    positions: dict[str, int] = {}
+    for position, name in enumerate(names):
+        positions.setdefault(fold(name), position)
     chosen = {}
-    for quantity, spellings in SPELLINGS.items():
-        known = [places[_fold(spelling)] for spelling in spellings if _fold(spelling) in places]
-        if known:
-            chosen[quantity] = known[0]
+    for quantity, accepted in spellings.items():
+        present = [positions[fold(spelling)] for spelling in accepted if fold(spelling) in positions]
+        if present:
+            chosen[quantity] = present[0]
     missing = [quantity for quantity in required if quantity not in chosen]
     if missing:
-        if {"flux", "loglam"} <= places.keys():
+        if {"flux", "loglam"} <= positions.keys():
             raise LabelTableError(f"label table {path} is a spectrum, not a table of labels")
         if len(missing) == len(required):
             raise LabelTableError(
                 f"{path} is not a table of labels: it has {_shorten(names)}, and none of {', '.join(missing)}"
             )
-        wanted = "; ".join(f"{quantity} (accepted: {', '.join(SPELLINGS[quantity])})" for quantity in missing)
-        raise LabelTableError(f"label table {path} has no column for {wanted}; it has {_shorten(names)}")
+        accepted_names = "; ".join(f"{quantity} (accepted: {', '.join(spellings[quantity])})" for quantity in missing)
+        raise LabelTableError(f"label table {path} has no column for {accepted_names}; it has {_shorten(names)}")
     return chosen
 
 
-def _fold(name: str) -> str:
+def fold(name: str) -> str:
+    """Return the name of a column in the form in which names are compared: lower case, without underscores."""
     return name.strip().lower().replace("_", "")
 
 

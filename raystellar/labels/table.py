@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from raystellar.errors import LabelTableError
 from raystellar.labels.keys import pack_key
-from raystellar.labels.readers import Batch, read_batches
+from raystellar.labels.readers import Columns, read_columns
 from raystellar.labels.sspp import FLAG_LENGTH, KEY, SPELLINGS, flag_letters, flag_raised
 from raystellar.labels.stars import group_stars
 from raystellar.targets import TARGET_NAMES
@@ -204,40 +204,40 @@ def read_labels(path: str, config: LabelsConfig, *, required: Sequence[str] = TA
     )
 
 
-def _load(path: str, required: Sequence[str]) -> tuple[Batch, set[str], int]:
-    """Read all batches into one array a quantity, NaN where the table has no such column."""
-    batches: list[Batch] = []
+def _load(path: str, required: Sequence[str]) -> tuple[Columns, set[str], int]:
+    """Read all pieces into one array a quantity, NaN where the table has no such column."""
+    pieces: list[Columns] = []
     present: set[str] = set()
     rows = 0
-    for batch in read_batches(path, (*KEY, *required)):
-        rows += len(batch["plate"])
-        if present and present != set(batch):
-            odd = ", ".join(sorted(present ^ set(batch)))
+    for piece in read_columns(path, SPELLINGS, required=(*KEY, *required), text=("flag",)):
+        rows += len(piece["plate"])
+        if present and present != set(piece):
+            odd = ", ".join(sorted(present ^ set(piece)))
             raise LabelTableError(f"label table {path}: not all of its files have a column for {odd}")
-        present = set(batch)
-        batches.append(_compact(batch))
+        present = set(piece)
+        pieces.append(_compact(piece))
     if not rows:
         raise LabelTableError(f"label table {path} holds no rows")
-    columns = {name: np.concatenate([batch.pop(name) for batch in batches]) for name in list(batches[0])}
+    columns = {name: np.concatenate([piece.pop(name) for piece in pieces]) for name in list(pieces[0])}
     return columns, present, rows
 
 
-def _compact(batch: Batch) -> Batch:
+def _compact(piece: Columns) -> Columns:
     """Keep what is needed of the rows that name a spectrum, in the types of the table."""
-    key = pack_key(*(batch[part] for part in KEY))
+    key = pack_key(*(piece[part] for part in KEY))
     good = key >= 0
     absent = np.full(len(key), np.nan)
-    compact: Batch = {"key": key[good]}
+    compact: Columns = {"key": key[good]}
     for name in SPELLINGS:
-        values = batch.get(name, absent)[good]
+        values = piece.get(name, absent)[good]
         if name != "flag":
             compact[name] = values.astype(np.float64 if name in FLOAT64 else np.float32)
-        elif name in batch:
+        elif name in piece:
             compact[name] = flag_letters(values)
     return {name: values for name, values in compact.items() if name not in KEY}
 
 
-def _judge_columns(columns: Batch, present: set[str]) -> list[str]:
+def _judge_columns(columns: Columns, present: set[str]) -> list[str]:
     """Say which filters cannot work for want of a column; a column of other flags is taken out."""
     notes = []
     if "flag" in present and not columns["flag"].any():
@@ -254,7 +254,7 @@ def _judge_columns(columns: Batch, present: set[str]) -> list[str]:
     return notes
 
 
-def _clean(columns: Batch, present: set[str], config: LabelsConfig) -> None:
+def _clean(columns: Columns, present: set[str], config: LabelsConfig) -> None:
     """Set missing and impossible values to NaN, in place."""
     for name, values in columns.items():
         if values.dtype.kind == "f":
@@ -276,7 +276,7 @@ def _clean(columns: Batch, present: set[str], config: LabelsConfig) -> None:
     columns["ra"][nowhere] = columns["dec"][nowhere] = np.nan
 
 
-def _judge(columns: Batch, present: set[str], config: LabelsConfig) -> tuple[tuple[str, ...], NDArray[np.int8]]:
+def _judge(columns: Columns, present: set[str], config: LabelsConfig) -> tuple[tuple[str, ...], NDArray[np.int8]]:
     """Return the reasons and, for every row, the code of the first that holds; 0 is none."""
     verdicts: list[tuple[str, NDArray[np.bool_]]] = []
     if "flag" in present:
@@ -308,7 +308,7 @@ def _judge(columns: Batch, present: set[str], config: LabelsConfig) -> tuple[tup
     return ("usable", *(text for text, _ in verdicts)), reason
 
 
-def _one_row_a_spectrum(columns: Batch, reason: NDArray[np.int8]) -> NDArray[np.intp]:
+def _one_row_a_spectrum(columns: Columns, reason: NDArray[np.int8]) -> NDArray[np.intp]:
     """Return the rows to keep, by rising key: of every spectrum the usable row with the highest S/N."""
     # what follows S/N only makes the choice between equals independent of the order of the rows
     last = [values for values in columns.values() if values.dtype.kind == "f"]
@@ -317,7 +317,7 @@ def _one_row_a_spectrum(columns: Batch, reason: NDArray[np.int8]) -> NDArray[np.
     return order[np.concatenate([[True], key[1:] != key[:-1]])]
 
 
-def _worse_repeats(columns: Batch, star_id: NDArray[np.int64], usable: NDArray[np.bool_]) -> NDArray[np.intp]:
+def _worse_repeats(columns: Columns, star_id: NDArray[np.int64], usable: NDArray[np.bool_]) -> NDArray[np.intp]:
     """Return the usable rows of stars that have a usable row of higher S/N, or equal S/N and smaller key."""
     order = np.lexsort((columns["key"], -columns["sn"], star_id))
     order = order[usable[order]]

@@ -44,10 +44,15 @@ def test_addresses_are_those_of_the_archive():
 @pytest.mark.parametrize(
     ("plate", "mjd", "run2d"),
     [(266, 51602, "26"), (2942, 54521, "26"), (1960, 53289, "103"), (2912, 54499, "103"), (2640, 54806, "104"),
-     (3306, 54922, "104"), (3480, 54999, "104"), (3586, 55181, "v5_7_0"), (10000, 57346, "v5_7_0")],
+     (3306, 54922, "104"), (3480, 54999, "104"), (3510, 55181, "v5_7_0"), (10000, 57346, "v5_7_0")],
 )  # fmt: skip
 def test_run2d_follows_from_plate_and_date(plate, mjd, run2d):
     assert run2d_of_plate(plate, mjd) == run2d
+
+
+def test_segue_2_begins_on_the_date_after_the_end_of_sdss_2():
+    assert run2d_of_plate(2640, 54662) == "26"
+    assert run2d_of_plate(2640, 54663) == "104"
 
 
 @pytest.mark.realdata
@@ -80,6 +85,21 @@ def test_the_column_of_the_table_comes_first(tmp_path, name, spelling):
     assert "/dr17/eboss/spectro/redux/v5_13_2/spectra/lite/4000/" in lines(tmp_path / "paths.txt")[3]
 
 
+@pytest.mark.parametrize("name", ["", "*.parquet", "**/*.parquet"])
+def test_a_folder_or_glob_of_parquet_files_gives_the_addresses_of_all_of_them(tmp_path, name):
+    """Also of those spectra whose RUN2D stands in the second file."""
+    (tmp_path / "parts").mkdir()
+    save(stars((266, 51602), run2d=["103"]), tmp_path / "parts" / "a.parquet")
+    save(stars((267, 51608), run2d=["104"]), tmp_path / "parts" / "b.parquet")
+    path = str(tmp_path / "parts" / name)
+    assert read_run2d(path) == {(266, 51602): "103", (267, 51608): "104"}
+    summary = write_addresses(path, f"{tmp_path}/paths.txt", labels_config=SURE)
+    assert (summary.spectra, summary.by_run2d, summary.from_table) == (2, {"103": 1, "104": 1}, True)
+    assert [line.rsplit("/", 1)[1] for line in lines(tmp_path / "paths.txt")] == [
+        "spec-0266-51602-0001.fits", "spec-0267-51608-0001.fits"
+    ]  # fmt: skip
+
+
 def test_without_a_column_and_with_an_empty_one_the_plate_decides(tmp_path):
     assert read_run2d(save(stars((266, 51602)), tmp_path / "none.csv")) == {}
     path = save(stars((266, 51602), (2640, 54806), run2d=["", "26"]), tmp_path / "some.csv")
@@ -87,6 +107,22 @@ def test_without_a_column_and_with_an_empty_one_the_plate_decides(tmp_path):
     assert ["/redux/26/" in line for line in lines(tmp_path / "paths.txt")] == [True, True]
     summary = write_addresses(path, f"{tmp_path}/paths.txt", labels_config=SURE, run2d="v5_9_0")
     assert (summary.by_run2d, summary.from_table) == ({"v5_9_0": 2}, False)
+
+
+def test_the_first_row_of_a_plate_that_has_run2d_counts(tmp_path, monkeypatch):
+    plates = [(266, 51602)] * 3 + [(267, 51608)]
+    path = save(stars(*plates, run2d=["  ", "103", "104", "26"]), tmp_path / "t.fits")
+    expected = {(266, 51602): "103", (267, 51608): "26"}
+    assert read_run2d(path) == expected
+    monkeypatch.setattr("raystellar.labels.readers.PIECE", 1)
+    assert read_run2d(path) == expected
+
+
+@pytest.mark.parametrize("suffix", ["fits", "csv", "parquet"])
+def test_run2d_may_be_a_number_of_any_type(tmp_path, suffix):
+    for kind in ("i2", "u4", "i8", "f8"):
+        path = save(stars((266, 51602), run2d=np.array([26], kind)), tmp_path / f"t.{suffix}", {})
+        assert read_run2d(path) == {(266, 51602): "26"}, kind
 
 
 def test_skyserver_tables_have_a_line_above_the_names(tmp_path):

@@ -10,6 +10,7 @@ from astropy.table import Table
 from labeltables import CAS, OWN, SSPP, one, rows, same, save
 
 from raystellar.errors import LabelTableError
+from raystellar.labels.readers import column_names, read_columns
 from raystellar.labels.table import LabelsConfig, read_labels
 
 CONFIG = LabelsConfig()
@@ -133,7 +134,7 @@ def test_places_that_hold_nothing(tmp_path):
             read_labels(str(tmp_path / place), CONFIG)
     with pytest.raises(LabelTableError, match="does not exist"):
         read_labels((tmp_path / "none.fits").as_uri(), CONFIG)
-    with pytest.raises(LabelTableError, match="cannot be opened"):
+    with pytest.raises(LabelTableError, match=r"nowhere://none\.fits cannot be used: Protocol"):
         read_labels("nowhere://none.fits", CONFIG)
 
 
@@ -165,3 +166,53 @@ def test_a_folder_or_glob_of_parquet_files_is_one_table(tmp_path):
         read_labels(str(tmp_path / "parts"), config)
     with pytest.raises(LabelTableError, match=r"no Parquet files|no spectra|nothing matches"):
         read_labels(str(tmp_path / "*.csv"), config)
+
+
+def whole(path, spellings, **options):
+    """Return the columns of all pieces of a table."""
+    pieces = list(read_columns(str(path), spellings, **options))
+    return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
+
+
+@pytest.mark.parametrize("suffix", ["fits", "csv", "parquet"])
+def test_any_columns_are_read_as_numbers_or_as_text(tmp_path, monkeypatch, suffix):
+    monkeypatch.setattr("raystellar.labels.readers.PIECE", 100)
+    table = {
+        "Spec_ID": np.array([f"star {i}" for i in range(50)]),
+        "number": 2**60 + np.arange(50),
+        "teff": np.arange(50.0),
+    }
+    path = save(table, tmp_path / f"t.{suffix}", {})
+    assert column_names(path) == list(table)
+    spellings = {"name": ("specid",), "id": ("NUMBER",), "temperature": ("nothing", "TEFF"), "none": ("nothing",)}
+    columns = whole(path, spellings, text=("name", "id"))
+    assert list(columns) == ["name", "id", "temperature"]
+    assert columns["name"].tolist() == [name.encode() for name in table["Spec_ID"].tolist()]
+    assert columns["id"].tolist() == [str(number).encode() for number in table["number"].tolist()]
+    np.testing.assert_array_equal(columns["temperature"], table["teff"])
+    with pytest.raises(LabelTableError, match=r"no column for none \(accepted: nothing\)"):
+        whole(path, spellings, required=("name", "none"))
+    assert list(read_columns(path, {"none": ("nothing",)})) == []
+
+
+def test_pieces_are_of_the_size_of_piece(tmp_path, monkeypatch):
+    monkeypatch.setattr("raystellar.labels.readers.PIECE", 1000)
+    path = save({"a": np.arange(1000.0), "b": np.arange(1000.0)}, tmp_path / "t.fits", {})
+    assert [len(piece["b"]) for piece in read_columns(path, {"b": ("b",)})] == [62] * 16 + [8]
+
+
+def test_unsigned_integers_of_64_bits_are_exact_as_text(tmp_path):
+    numbers = np.array([0, 2**63, 2**64 - 1], dtype="u8")
+    path = save({"id": numbers}, tmp_path / "t.fits", {})
+    assert whole(path, {"id": ("id",)}, text=("id",))["id"].tolist() == [str(n).encode() for n in numbers.tolist()]
+
+
+def test_null_is_nan_as_a_number_and_empty_as_text(tmp_path):
+    (tmp_path / "t.csv").write_text("a,b\nnull,null\n1,x\n")
+    pq.write_table(pa.table({"a": pa.array([None, 1.0]), "b": pa.array([None, "x"])}), tmp_path / "t.parquet")
+    columns = [fits.Column("a", "J", null=-1, array=[-1, 1]), fits.Column("b", "J", null=-1, array=[-1, 7])]
+    fits.BinTableHDU.from_columns(columns).writeto(tmp_path / "t.fits")
+    for suffix, text in (("csv", b"x"), ("parquet", b"x"), ("fits", b"7")):
+        read = whole(tmp_path / f"t.{suffix}", {"a": ("a",), "b": ("b",)}, text=("b",))
+        np.testing.assert_array_equal(read["a"], [np.nan, 1.0])
+        assert read["b"].tolist() == [b"", text]

@@ -1,4 +1,4 @@
-"""Labels that are known otherwise, such as the truth of a simulated survey, found for the rows of a catalogue."""
+"""True labels to compare a catalogue with, such as those of a simulated survey."""
 
 from __future__ import annotations
 
@@ -6,31 +6,31 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
-from astropy.io import fits
 
-from raystellar.errors import LabelTableError, first_line
-from raystellar.files import places
+from raystellar.errors import LabelTableError
 from raystellar.fit.data import spectrum_keys
-from raystellar.labels.sspp import KEY
 from raystellar.labels.keys import pack_key
+from raystellar.labels.readers import column_names, read_columns
+from raystellar.labels.sspp import KEY, SPELLINGS, fold
 from raystellar.labels.table import LabelsConfig, read_labels
 from raystellar.targets import TARGET_NAMES
 
 SPEC_ID = "spec_id"
+"""Column with the name of the spectrum."""
 
 COLUMNS = (*TARGET_NAMES, *(f"e_{name}" for name in TARGET_NAMES))
+"""Labels, then their errors."""
 
 
 @dataclass(frozen=True)
-class GivenLabels:
-    """A table of labels by spectrum; called with rows of a catalogue, it returns their labels and the errors of these.
+class Truth:
+    """True labels of spectra. Call it with rows of a catalogue to get the true labels of these rows.
 
     Attributes
     ----------
-    key : (n,) rising, of plate, mjd and fiberid, or of spec_id
-    values : (n, 6) labels, then their errors; NaN where there is none
-    by_name : the key is that of spec_id
+    key : (n,) rising; packed plate, mjd and fiberid, or the hash of spec_id
+    values : (n, 6) labels, then their errors; NaN where missing
+    by_name : whether the keys are hashes of spec_id
     """
 
     key: np.ndarray
@@ -38,73 +38,60 @@ class GivenLabels:
     by_name: bool
 
     def __call__(self, rows: pa.Table) -> tuple[np.ndarray, np.ndarray]:
-        """Return labels (n, 3) and their errors (n, 3) of the rows of a catalogue; NaN where there is none."""
-        wanted = _named(rows) if self.by_name else pack_key(*(rows[name].to_numpy() for name in KEY))
-        place = np.minimum(np.searchsorted(self.key, wanted), len(self.key) - 1)
-        found = np.where((self.key[place] == wanted)[:, None], self.values[place], np.nan)
-        return found[:, : len(TARGET_NAMES)], found[:, len(TARGET_NAMES) :]
+        """Return the true labels (n, 3) of the rows of a catalogue and their errors (n, 3); NaN where missing."""
+        if self.by_name:
+            key = spectrum_keys(rows[SPEC_ID].to_pylist())
+        else:
+            key = pack_key(*(rows[name].to_numpy() for name in KEY))
+        position = np.minimum(np.searchsorted(self.key, key), len(self.key) - 1)
+        values = np.where((self.key[position] == key)[:, None], self.values[position], np.nan)
+        return values[:, : len(TARGET_NAMES)], values[:, len(TARGET_NAMES) :]
 
 
-def read_given(path: str, config: LabelsConfig) -> GivenLabels:
-    """Read labels by plate, mjd and fiberid, or else by spec_id; by the former only those that are fit to learn from.
+def read_truth(path: str, config: LabelsConfig) -> Truth:
+    """Read a label table whose rows name their spectra by plate, mjd and fiberid, or else by spec_id.
+
+    A table with plate, mjd and fiberid gives the labels that ``config`` calls usable; a table with spec_id alone gives
+    all its labels.
 
     Parameters
     ----------
-    path : what ``labels.table.read_labels`` takes, or Parquet or FITS with spec_id and the labels; a file or a URL
-    config : which rows are fit to learn from
+    path : file, folder, glob or URL, see ``labels.readers.read_columns``
+    config : which rows of a table with plate, mjd and fiberid are usable
 
     Raises
     ------
-    LabelTableError : it is no such table, or has no label at all
+    LabelTableError : the table cannot be read, lacks a column, or has no usable label
     """
-    columns = _by_name(path)
-    if columns is not None:
-        key, values = columns
-        order = np.argsort(key, kind="stable")
-        return GivenLabels(key[order], values[order], by_name=True)
+    if _names_by_spec_id(column_names(path)):
+        return _read_by_name(path)
     table = read_labels(path, config)
     if not table.usable.any():
         raise LabelTableError(f"label table {path}: none of {table.rows} rows has labels to compare with")
     values = np.stack([getattr(table, name)[table.usable] for name in COLUMNS], axis=1)
-    return GivenLabels(table.key[table.usable], values, by_name=False)
+    return Truth(table.key[table.usable], values, by_name=False)
 
 
-def _by_name(path: str) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return keys (n,) and values (n, 6) of a table that names its spectra by spec_id alone; None of any other."""
-    if not path.endswith((".parquet", ".fits", ".fit")) or not places.exists(path):
-        return None
-    try:
-        remote, name = places.filesystem(path)
-        with remote.open(name, "rb") as stream:
-            table = _arrow(stream, path)
-    except (OSError, pa.ArrowException, ValueError, TypeError) as error:
-        raise LabelTableError(f"label table {path} cannot be read: {first_line(error)}") from None
-    if table is None or SPEC_ID not in table.column_names or set(KEY) <= set(table.column_names):
-        return None
-    if missing := [name for name in TARGET_NAMES if name not in table.column_names]:
-        raise LabelTableError(f"label table {path} has no column for {', '.join(missing)}")
-    if not len(table):
+def _names_by_spec_id(names: list[str]) -> bool:
+    """Return whether a table with these columns names its spectra by spec_id alone."""
+    folded = {fold(name) for name in names}
+    by_key = all(any(fold(spelling) in folded for spelling in SPELLINGS[part]) for part in KEY)
+    return fold(SPEC_ID) in folded and not by_key
+
+
+def _read_by_name(path: str) -> Truth:
+    spellings = {SPEC_ID: (SPEC_ID,)} | {name: SPELLINGS[name] for name in COLUMNS}
+    keys, values, rows = [], [], 0
+    for piece in read_columns(path, spellings, required=(SPEC_ID, *TARGET_NAMES), text=(SPEC_ID,)):
+        rows += len(piece[SPEC_ID])
+        named = piece[SPEC_ID] != b""
+        missing = np.full(len(named), np.nan)
+        keys.append(spectrum_keys([name.decode(errors="replace") for name in piece[SPEC_ID][named].tolist()]))
+        values.append(np.stack([piece.get(name, missing)[named] for name in COLUMNS], axis=1))
+    if not rows:
         raise LabelTableError(f"label table {path} holds no rows")
-    absent = np.full(len(table), np.nan)
-    values = [table[name].to_numpy() if name in table.column_names else absent for name in COLUMNS]
-    return _named(table), np.stack([column.astype(np.float64) for column in values], axis=1)
-
-
-def _arrow(stream: object, path: str) -> pa.Table | None:
-    """Return the columns that are needed of a table by spec_id; None where it has no such column."""
-    wanted = (SPEC_ID, *KEY, *COLUMNS)
-    if path.endswith(".parquet"):
-        file = pq.ParquetFile(stream)
-        names = file.schema_arrow.names
-        return file.read(columns=[name for name in wanted if name in names]) if SPEC_ID in names else None
-    with fits.open(stream) as file:
-        tables = [hdu for hdu in file if isinstance(hdu, fits.BinTableHDU)]
-        if not tables or SPEC_ID not in tables[0].columns.names:
-            return None
-        rows = tables[0].data
-        names = [name for name in wanted if name in tables[0].columns.names]
-        return pa.table({name: rows[name].tolist() for name in names})
-
-
-def _named(rows: pa.Table) -> np.ndarray:
-    return spectrum_keys(rows[SPEC_ID].to_pylist())
+    key = np.concatenate(keys)
+    if not len(key):
+        raise LabelTableError(f"label table {path}: none of {rows} rows names a spectrum by {SPEC_ID}")
+    order = np.argsort(key, kind="stable")  # where a spectrum has several rows, the first one counts
+    return Truth(key[order], np.concatenate(values)[order], by_name=True)
