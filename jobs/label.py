@@ -9,13 +9,10 @@ On this machine, then on a cluster whose nodes all see /data (all options: ``ray
 Data flow, one input row of the Ray job a shard of paths:
 
     paths -> manifest -> [actor: read -> rest frame, grid, standardise -> predict -> flag -> commit] -> part-*.parquet
-                                                                                             -> rejects/part-*.parquet
+                                                                                             -> _rejects/part-*.parquet
 """
 
 import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as submitted, the package lies beside jobs/
 
 from raystellar.cli import main
 

@@ -13,9 +13,6 @@ Data flow, one input row of the Ray job a plate:
 """
 
 import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as submitted, the package lies beside jobs/
 
 from raystellar.cli import main
 

@@ -12,9 +12,6 @@ Data flow:
 """
 
 import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as submitted, the package lies beside jobs/
 
 from raystellar.cli import main
 

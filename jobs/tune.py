@@ -9,13 +9,10 @@ On this machine, then on a cluster whose nodes all see /data (all options: ``ray
 Data flow:
 
     dataset -> arrays in the object store -> [Ray Tune worker: train a trial to its next rung] -> trials.json
-    trials.json -> sampler and schedule -> the next trials, until all are done -> best.toml, report.html
+    trials.json -> sampler and schedule -> the next trials, until all are done -> best.toml, _report.html
 """
 
 import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as submitted, the package lies beside jobs/
 
 from raystellar.cli import main
 

@@ -11,6 +11,19 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
+LONG_S = 600
+"""Limit of a test that starts Ray or programs of its own [s]; all others have the limit of pyproject.toml."""
+
+
+def pytest_collection_modifyitems(config, items):
+    """Give tests that wait for other processes minutes, and all tests more on a machine that is busy already."""
+    busy = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1)) if hasattr(os, "getloadavg") else 1.0
+    for item in items:
+        waits = item.get_closest_marker("ray") or item.get_closest_marker("processes")
+        limit = LONG_S if waits else float(config.getini("timeout"))
+        item.add_marker(pytest.mark.timeout(busy * limit, func_only=True))
+
+
 @pytest.fixture(autouse=True)
 def log_as_it_was():
     """Undo what the program does to the log, which outlives a call of ``main``."""

@@ -35,7 +35,7 @@ died = []
 def kill_a_node(when, done):
     \"\"\"Kill the node ``when()`` names, as soon as it names one, and note what was ``done()`` then.\"\"\"
     def kill():
-        end = time.monotonic() + 180
+        end = time.monotonic() + 300
         while (victim := when()) is None and time.monotonic() < end:
             time.sleep(0.005)
         cluster.remove_node(victim or others[0], allow_graceful=False)
@@ -93,14 +93,13 @@ def on_nodes(program: str, source: str, out: Path) -> int:
     path = os.pathsep.join([str(Path(__file__).resolve().parent.parent), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
         [sys.executable, "-c", CLUSTER + program + END, source, str(out)],
-        capture_output=True, text=True, timeout=340, check=False, env={**os.environ, "PYTHONPATH": path},
+        capture_output=True, text=True, timeout=550, check=False, env={**os.environ, "PYTHONPATH": path},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     return int(re.search(r"done when a node died: (\d+)", done.stdout)[1])
 
 
 @pytest.mark.ray
-@pytest.mark.timeout(400)
 def test_a_node_that_dies_in_the_middle_changes_nothing(survey, tmp_path):
     done = on_nodes(PREPROCESS, str(survey), tmp_path / "on-nodes")
     assert done < len(list((tmp_path / "on-nodes").glob("part-*.parquet")))  # it died in the middle
@@ -113,7 +112,6 @@ def test_a_node_that_dies_in_the_middle_changes_nothing(survey, tmp_path):
 
 
 @pytest.mark.ray
-@pytest.mark.timeout(400)
 def test_a_node_that_dies_in_the_middle_of_a_search_changes_nothing(tmp_path):
     dataset = str(write(tmp_path / "dataset", rows(90)))
     done = on_nodes(TUNE, dataset, tmp_path / "on-nodes")

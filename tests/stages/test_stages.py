@@ -241,7 +241,7 @@ def command(*words):
     return [sys.executable, "-m", "raystellar", *map(str, words)]
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.processes
 @pytest.mark.parametrize("stage", ["preprocess", "label"])
 def test_killed_and_started_again_it_ends_in_the_same_rows(stage, survey, model, dataset, catalog, tmp_path):
     out = tmp_path / "out"
@@ -292,7 +292,6 @@ def test_actors_fit_on_cpus_and_shares_of_gpus(monkeypatch):
 
 
 @pytest.mark.ray
-@pytest.mark.timeout(300)
 def test_an_actor_killed_in_the_middle_changes_nothing(ray_session, survey, dataset, tmp_path):
     """Kill the actors of a running job from outside; Ray starts others, and shards are whole or not there."""
     import threading
@@ -302,7 +301,7 @@ def test_an_actor_killed_in_the_middle_changes_nothing(ray_session, survey, data
     killed = []
 
     def kill_actors():
-        end = time.monotonic() + 60
+        end = time.monotonic() + 300
         while time.monotonic() < end and len(parts(tmp_path / "d")) < 2:
             time.sleep(0.01)
         for process in psutil.Process().children(recursive=True):

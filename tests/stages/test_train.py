@@ -157,7 +157,6 @@ def workers():
 
 
 @pytest.mark.ray
-@pytest.mark.timeout(300)
 def test_ray_workers_of_whom_one_is_killed_fit_the_same_network(dataset, tmp_path, cluster):
     fit = dataclasses.replace(FIT, epochs=15)
     train(dataset, str(tmp_path / "one"), network=NETWORK, fit=fit, report=quiet)
@@ -181,7 +180,6 @@ def test_ray_workers_of_whom_one_is_killed_fit_the_same_network(dataset, tmp_pat
 
 
 @pytest.mark.ray
-@pytest.mark.timeout(240)
 def test_dataset_and_model_on_s3(dataset, tmp_path, monkeypatch):
     """Fitted here and by a worker of Ray Train, on a real S3 server."""
     settings = ["--set", "network.stem=8", "--set", "network.blocks=[8]", "--set", "fit.epochs=3"]
@@ -199,7 +197,7 @@ def test_dataset_and_model_on_s3(dataset, tmp_path, monkeypatch):
                 [sys.executable, "-m", "raystellar", *words],
                 capture_output=True,
                 text=True,
-                timeout=150,
+                timeout=500,
                 check=False,
             )
             assert ended.returncode == 0, ended.stderr[-2000:]

@@ -263,7 +263,7 @@ def run_until(words, out, goal):
     """Run a command, and kill it as soon as so many epochs are on record; return what was then."""
     running = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
     try:
-        end = time.monotonic() + 60
+        end = time.monotonic() + 300
         while running.poll() is None and time.monotonic() < end and epochs_on_record(out) < goal:
             time.sleep(0.002)
         assert running.poll() is None, running.stdout.read().decode()[-2000:]
@@ -286,7 +286,6 @@ def test_killed_again_and_again(dataset, long, settings_file, tmp_path):
 
 
 @pytest.mark.ray
-@pytest.mark.timeout(300)
 def test_ray_makes_the_same_search(dataset, done, tmp_path, ray_session):
     summary = search(dataset, tmp_path / "search", resources=Resources())
     assert records(tmp_path / "search") == records(done[0])
@@ -295,7 +294,6 @@ def test_ray_makes_the_same_search(dataset, done, tmp_path, ray_session):
 
 
 @pytest.mark.ray
-@pytest.mark.timeout(300)
 def test_a_worker_killed_in_the_middle_changes_nothing(dataset, long, tmp_path, ray_session):
     out, killed, over = tmp_path / "search", [], threading.Event()
 
@@ -320,7 +318,6 @@ def test_a_worker_killed_in_the_middle_changes_nothing(dataset, long, tmp_path, 
 
 
 @pytest.mark.ray
-@pytest.mark.timeout(300)
 def test_workers_lost_too_often_end_the_search_which_then_goes_on(dataset, long, tmp_path, ray_session):
     out, over = tmp_path / "search", threading.Event()
 
@@ -345,7 +342,6 @@ def test_workers_lost_too_often_end_the_search_which_then_goes_on(dataset, long,
 
 
 @pytest.mark.ray
-@pytest.mark.timeout(300)
 def test_a_killed_driver_on_ray(dataset, long, settings_file, tmp_path):
     """The workers that outlive it for a moment do no harm to the next, which is another process."""
     out = tmp_path / "search"
@@ -356,7 +352,6 @@ def test_a_killed_driver_on_ray(dataset, long, settings_file, tmp_path):
 
 
 @pytest.mark.ray
-@pytest.mark.timeout(240)
 def test_a_search_on_s3_killed_and_continued(dataset, long, settings_file, monkeypatch):
     """Dataset, records and the states of trials on a real S3 server; the driver is killed once."""
     with s3_server() as url:
@@ -431,12 +426,11 @@ print(json.dumps([seen, [trial.worker for trial in summary.trials]]))
 
 
 @pytest.mark.ray
-@pytest.mark.timeout(300)
 def test_trials_share_the_gpus(dataset, tmp_path):
     """On two GPUs that are only declared, two trials at a time each."""
     here = {"PYTHONPATH": os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])}
     words = [sys.executable, "-c", GPUS, dataset, str(tmp_path / "search")]
-    ran = subprocess.run(words, capture_output=True, text=True, timeout=150, check=False, env={**os.environ, **here})
+    ran = subprocess.run(words, capture_output=True, text=True, timeout=500, check=False, env={**os.environ, **here})
     assert ran.returncode == 0, ran.stderr[-2000:]
     seen, told = json.loads(ran.stdout.splitlines()[-1])
     gpu_of = {}
