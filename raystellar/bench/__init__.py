@@ -9,5 +9,5 @@
     label    time from spec files to a catalogue, against the same plain program
     plates   time from plates to Parquet, against the spec files of the same fibres
 
-Each benchmark measures both sides of its comparison in one run. ``cli.bench`` prints the tables.
+Each benchmark measures both sides of its comparison in one run. ``cli.commands.bench`` prints the tables.
 """

@@ -13,7 +13,7 @@ from raystellar.simulate.others import observe_kind
 
 
 def arrays(kind, index):
-    """Return what a user has of a spectrum of this kind."""
+    """Return a simulated spectrum of this kind as the arrays that a user passes."""
     seen = observe_kind(kind, 3, index)
     one = seen.spectrum
     return {"loglam": one.loglam, "flux": one.flux, "ivar": one.ivar, "rv": seen.rv, "spec_id": f"{kind} {index}"}
@@ -30,7 +30,7 @@ def test_noise_and_galaxies_are_flagged_and_most_stars_are_not(model):
     assert flagged["star"] <= 0.5, flagged  # of a model that has seen 22 stars
 
 
-def test_the_catalogue_has_the_score_and_its_flag(labelled):
+def test_the_catalogue_holds_the_score_and_its_flag(labelled):
     rows = pq.ParquetDataset(sorted(labelled.glob("part-*.parquet"))).read(columns=["ood_score", "flags", "flag_bad"])
     scores, flags = rows["ood_score"].to_numpy(), rows["flags"].to_numpy()
     assert len(scores) == 44
@@ -39,12 +39,12 @@ def test_the_catalogue_has_the_score_and_its_flag(labelled):
     assert np.array_equal((flags & BAD) != 0, rows["flag_bad"].to_numpy(zero_copy_only=False))
 
 
-def test_bundle_json_says_how_the_score_did_on_the_validation_stars(model):
-    found, bundle = read_description(model)["ood_check"], load_bundle(model)
-    assert found == bundle.ood_check
-    assert found["stars"] > 0
-    assert 0.0 <= found["above"] <= 0.5
-    assert len(found["above_by_sn_quartile"]) == 4
+def test_the_bundle_holds_the_check_of_the_score_on_validation_stars(model):
+    check, bundle = read_description(model)["ood_check"], load_bundle(model)
+    assert check == bundle.ood_check
+    assert check["stars"] > 0
+    assert 0.0 <= check["above"] <= 0.5
+    assert len(check["above_by_sn_quartile"]) == 4
 
 
 def test_the_table_has_a_line_for_each_kind(model):
@@ -57,7 +57,7 @@ def test_the_table_has_a_line_for_each_kind(model):
 
 
 @pytest.mark.parametrize("kind", ["star", "quasar"])
-def test_a_score_is_the_same_alone_and_in_company(model, kind):
-    given = [arrays(kind, index) for index in range(5)]
-    together = Model(model).label(given)["ood_score"]
-    assert [Model(model).label(one)["ood_score"][0] for one in given] == list(together)
+def test_a_score_does_not_depend_on_other_spectra(model, kind):
+    spectra = [arrays(kind, index) for index in range(5)]
+    together = Model(model).label(spectra)["ood_score"]
+    assert [Model(model).label(one)["ood_score"][0] for one in spectra] == list(together)

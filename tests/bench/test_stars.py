@@ -1,4 +1,4 @@
-"""Labels of real stars beside those of the literature: figures by hand, and matched by every name a table may use."""
+"""Labels of real stars compared with the literature: the statistics, and the names that match spectra to a table."""
 
 import os
 
@@ -32,11 +32,11 @@ def catalogue(survey, model):
 
 @pytest.fixture(scope="module")
 def truth(catalogue):
-    """The labels that the model itself gives, 10 K, 0.1 dex and 0.2 dex lower."""
+    """The labels of the model, lowered by 10 K, 0.1 dex and 0.2 dex."""
     return np.column_stack([catalogue["teff"] - 10.0, catalogue["feh"] - 0.1, catalogue["logg"] - 0.2]).astype(float)
 
 
-def test_the_figures_are_what_they_say():
+def test_each_statistic_equals_its_definition():
     rng = np.random.default_rng(0)
     theirs = rng.uniform((4200, -2, 1), (8000, 0, 5), (200, 3))
     errors = rng.uniform(0.5, 2.0, (200, 3)) * (80, 0.1, 0.2)
@@ -53,27 +53,27 @@ def test_the_figures_are_what_they_say():
         assert line.rank > 0.95
 
 
-def test_groups_and_missing_labels():
+def test_groups_hold_the_right_stars_and_skip_missing_labels():
     theirs = np.tile([5000.0, -1.0, 4.0], (6, 1))
     theirs[0] = (3600.0, -1.0, 4.0)  # no training star is so cool
     theirs[1, 1] = np.nan
     bad = np.arange(6) == 5
     ours = np.add(theirs, (100.0, 0.1, 0.1))
     ours[5] += 1000.0
-    found = {
+    lines = {
         (line.group, line.label): line
         for line in comparison(rows(ours, np.ones((6, 3)), bad), np.array(theirs), RANGES)
     }
-    counts = {group: found[group, "teff"].n for group, _ in found}
+    counts = {group: lines[group, "teff"].n for group, _ in lines}
     assert counts == {"all": 6, "in range": 4, "flag_bad": 1, "usable": 5, "usable, in range": 3}
-    assert found["all", "feh"].n == 5
-    assert found["usable", "teff"].mae == pytest.approx(100.0)
-    assert found["flag_bad", "teff"].bias == pytest.approx(1100.0)
-    assert np.isnan(found["flag_bad", "teff"].rank)
+    assert lines["all", "feh"].n == 5
+    assert lines["usable", "teff"].mae == pytest.approx(100.0)
+    assert lines["flag_bad", "teff"].bias == pytest.approx(1100.0)
+    assert np.isnan(lines["flag_bad", "teff"].rank)
 
 
 @pytest.mark.parametrize("kind", ["spec_id.csv", "file.csv", "key.fits", "path.parquet"])
-def test_tables_name_their_spectra_in_many_ways(kind, catalogue, truth, survey, model, tmp_path):
+def test_spectra_are_matched_by_each_accepted_name(kind, catalogue, truth, survey, model, tmp_path):
     name, _ = kind.split(".")
     labels = dict(zip(("TEFF_ADOP", "feh", "logg"), truth.T.tolist(), strict=True))
     names = {
@@ -88,21 +88,21 @@ def test_tables_name_their_spectra_in_many_ways(kind, catalogue, truth, survey, 
         pq.write_table(pa.table({column: list(table[column]) for column in table.colnames}), path)
     else:
         table.write(path)
-    found = compare_stars([f"{survey}/spectra"], path, str(model))
-    assert (found.stars, found.unmatched, found.rejected) == (len(table), 2, 0)
-    for line, shift in zip(found.lines[:3], (10.0, 0.1, 0.2), strict=True):
+    result = compare_stars([f"{survey}/spectra"], path, str(model))
+    assert (result.stars, result.unmatched, result.rejected) == (len(table), 2, 0)
+    for line, shift in zip(result.lines[:3], (10.0, 0.1, 0.2), strict=True):
         assert line.bias == pytest.approx(shift, abs=1e-3)
         assert line.scatter < 1e-3
         assert line.rank == pytest.approx(1.0)
 
 
-def test_a_missing_label_is_not_a_number(tmp_path):
+def test_a_missing_label_is_nan(tmp_path):
     path = tmp_path / "labels.csv"
     path.write_text("file,teff,logg,feh\na.fits,5000,4.0,-0.5\nb.fits,,,\nc.fits,6000,nan,0.1\n")
-    found = read_literature(str(path))
-    np.testing.assert_array_equal(found["a.fits"], [5000.0, -0.5, 4.0])
-    assert np.isnan(found["b.fits"]).all()
-    np.testing.assert_array_equal(found["c.fits"], [6000.0, 0.1, np.nan])
+    labels = read_literature(str(path))
+    np.testing.assert_array_equal(labels["a.fits"], [5000.0, -0.5, 4.0])
+    assert np.isnan(labels["b.fits"]).all()
+    np.testing.assert_array_equal(labels["c.fits"], [6000.0, 0.1, np.nan])
 
 
 def spec_file(path, **columns):
@@ -118,12 +118,12 @@ def test_elodie_labels_only_where_the_pipeline_made_them(tmp_path):
     spec_file(tmp_path / "spec-2.fits", **labels, ELODIE_DOF=0)
     spec_file(tmp_path / "spec-3.fits", Z=0.0)
     (tmp_path / "spec-4.fits").write_bytes(b"SIMPLE  =")
-    found = read_elodie([str(tmp_path)])
-    assert list(found) == ["spec-1.fits"]
-    np.testing.assert_array_equal(found["spec-1.fits"], [5820.0, -0.25, 4.5])
+    labels = read_elodie([str(tmp_path)])
+    assert list(labels) == ["spec-1.fits"]
+    np.testing.assert_array_equal(labels["spec-1.fits"], [5820.0, -0.25, 4.5])
 
 
-def test_a_library_of_arrays(model, tmp_path):
+def test_a_library_of_arrays_is_labelled(model, tmp_path):
     wave = np.arange(3550.0, 7400.0, 1.0)
     flux = 1.0 + np.random.default_rng(0).random((5, wave.size)).astype(np.float32)
     labels = {
@@ -133,13 +133,13 @@ def test_a_library_of_arrays(model, tmp_path):
     }
     path = str(tmp_path / "library.npz")
     np.savez(path, wave_air=wave, flux=flux, miles_id=[f"{n:04d}" for n in range(5)], **labels)
-    found = compare_stars([path], None, str(model))
-    assert (found.stars, found.unmatched, found.rejected) == (4, 1, 0)
-    assert found.lines[0].n == 4
+    result = compare_stars([path], None, str(model))
+    assert (result.stars, result.unmatched, result.rejected) == (4, 1, 0)
+    assert result.lines[0].n == 4
 
 
 @pytest.mark.realdata
-def test_real_files(real_data, model, capsys):
+def test_real_lamost_stars_are_compared_with_their_labels(real_data, model, capsys):
     folder = real_data / "lamost"
     code = main(["bench", "stars", str(folder), "--labels", str(folder / "labels.csv"), "--model", str(model)])
     said = capsys.readouterr().out.splitlines()
@@ -149,7 +149,7 @@ def test_real_files(real_data, model, capsys):
     assert len(read_elodie([str(real_data / "sdss_stars")])) == 4
 
 
-def test_what_cannot_be_compared_is_said(survey, model, tmp_path):
+def test_a_comparison_without_labels_is_refused(survey, model, tmp_path):
     spectra, bundle = [f"{survey}/spectra"], str(model)
     (tmp_path / "other.csv").write_text("spec_id,teff,feh,logg\n1-2-3,5000,0,4\n")
     (tmp_path / "no.csv").write_text("star,teff,feh,logg\nsun,5777,0,4.44\n")

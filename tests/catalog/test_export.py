@@ -1,4 +1,4 @@
-"""One file holds what the folder holds, row for row, and says what made it."""
+"""An exported file holds the rows of the folder and the provenance."""
 
 import json
 import shutil
@@ -35,9 +35,9 @@ def opened(path):
     return file
 
 
-def same(found, table):
+def same(exported, table):
     for name in table.column_names:
-        values, column = found[name], table[name]
+        values, column = exported[name], table[name]
         if pa.types.is_string(column.type):
             assert [str(value) for value in values] == column.fill_null("").to_pylist(), name
         else:
@@ -60,7 +60,7 @@ def test_fits_has_the_rows_and_the_rejects(whole, labelled):
         assert all({"CHECKSUM", "DATASUM"} <= set(hdu.header) for hdu in file)
 
 
-def test_fits_says_what_its_columns_are(whole, labelled):
+def test_fits_describes_its_columns(whole, labelled):
     schema = pq.read_schema(next(labelled.glob("part-*.parquet")))
     header = fits.getheader(whole, "CATALOG")
     for number, field in enumerate(schema, start=1):
@@ -74,7 +74,7 @@ def test_fits_says_what_its_columns_are(whole, labelled):
     assert str(table["teff"].unit) == "K"
 
 
-def test_fits_says_what_made_it(whole, labelled):
+def test_fits_holds_the_provenance(whole, labelled):
     header = fits.getheader(whole)
     made = json.loads((labelled / "_run.json").read_text())
     assert (header["MODEL_ID"], header["DIGEST"]) == (made["model"], made["digest"])
@@ -84,7 +84,7 @@ def test_fits_says_what_made_it(whole, labelled):
     assert sum(int(line.split()[0]) for line in header["COMMENT"] if "rejected" in line) == header["REJECTED"] == 2
 
 
-def test_only_good_rows(labelled, tmp_path, capsys):
+def test_only_rows_without_flags_are_exported(labelled, tmp_path, capsys):
     code, said = run(capsys, labelled, "--out", tmp_path / "good.fits", "--good")
     rows = read(labelled)
     good = rows.filter(pa.compute.equal(rows["flags"], 0))
@@ -96,15 +96,15 @@ def test_only_good_rows(labelled, tmp_path, capsys):
         same(file["CATALOG"].data, good)
 
 
-def test_what_is_missing_and_what_is_not_ascii(labelled, tmp_path, capsys):
+def test_fits_marks_missing_values_and_escapes_characters_outside_ascii(labelled, tmp_path, capsys):
     shutil.copytree(labelled, tmp_path / "catalog")
     shutil.rmtree(tmp_path / "catalog" / "_rejects")
     part = tmp_path / "catalog" / "part-00000.parquet"
     table = pq.read_table(part)
     for name, first in (("path", "é.fits"), ("subclass", None), ("zwarning", None), ("ra", None), ("flag_bad", None)):
-        place = table.column_names.index(name)
+        index = table.column_names.index(name)
         values = pa.array([first, *table[name].to_pylist()[1:]], table[name].type)
-        table = table.set_column(place, table.schema.field(place), values)
+        table = table.set_column(index, table.schema.field(index), values)
     rejected = pa.table({"stage": ["read"] * 2, "reason": ["x"] * 2})
     for name in ("path", "spec_id", "detail"):
         rejected = rejected.append_column(name, pa.array(["", ""]))
@@ -123,10 +123,10 @@ def test_what_is_missing_and_what_is_not_ascii(labelled, tmp_path, capsys):
 
 def test_parquet_keeps_rows_and_metadata(labelled, tmp_path, capsys):
     assert run(capsys, labelled, "--out", tmp_path / "c.parquet")[0] == 0
-    found = pq.ParquetFile(tmp_path / "c.parquet")
-    assert found.read().equals(read(labelled))
-    assert found.num_row_groups == 1
-    assert json.loads(found.metadata.metadata[b"raystellar.run"])["kind"] == "catalog"
+    file = pq.ParquetFile(tmp_path / "c.parquet")
+    assert file.read().equals(read(labelled))
+    assert file.num_row_groups == 1
+    assert json.loads(file.metadata.metadata[b"raystellar.run"])["kind"] == "catalog"
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="No table::len")
         table = Table.read(tmp_path / "c.parquet", format="parquet.votable")
@@ -134,27 +134,27 @@ def test_parquet_keeps_rows_and_metadata(labelled, tmp_path, capsys):
     assert table["path"].dtype.itemsize == 4 * max(map(len, table["path"]))
 
 
-def test_csv(labelled, tmp_path, capsys):
+def test_csv_has_the_columns_and_rows(labelled, tmp_path, capsys):
     assert run(capsys, labelled, "--out", tmp_path / "c.csv")[0] == 0
-    found = pyarrow.csv.read_csv(tmp_path / "c.csv")
-    assert found.column_names == read(labelled).column_names
-    assert found["spec_id"].to_pylist() == read(labelled)["spec_id"].to_pylist()
+    exported = pyarrow.csv.read_csv(tmp_path / "c.csv")
+    assert exported.column_names == read(labelled).column_names
+    assert exported["spec_id"].to_pylist() == read(labelled)["spec_id"].to_pylist()
 
 
-def test_hats(labelled, tmp_path, capsys):
+def test_hats_has_the_rows(labelled, tmp_path, capsys):
     hats = pytest.importorskip("hats")
     pytest.importorskip("hats_import")
     assert run(capsys, labelled, "--out", tmp_path / "c.hats")[0] == 0
     assert [entry.name for entry in tmp_path.iterdir()] == ["c.hats"]
-    found, rows = hats.read_hats(tmp_path / "c.hats"), read(labelled)
+    catalog, rows = hats.read_hats(tmp_path / "c.hats"), read(labelled)
     files = list((tmp_path / "c.hats").rglob("Npix*.parquet"))
     table = pa.concat_tables(pq.read_table(path, partitioning=None) for path in files).drop_columns("_healpix_29")
-    assert found.catalog_info.total_rows == len(rows)
+    assert catalog.catalog_info.total_rows == len(rows)
     assert table.sort_by("path").equals(rows.sort_by("path"))
     assert run(capsys, labelled, "--out", tmp_path / "c.hats")[1].endswith("name a new folder")
 
 
-def test_to_a_server(labelled, tmp_path, capsys):
+def test_a_file_is_exported_to_a_server(labelled, tmp_path, capsys):
     assert run(capsys, labelled, "--out", "memory://exported/c.fits")[0] == 0
     (tmp_path / "c.fits").write_bytes(fsspec.filesystem("memory").cat_file("/exported/c.fits"))
     with opened(tmp_path / "c.fits") as file:
@@ -167,7 +167,7 @@ def test_small_parts_become_large_row_groups():
     assert list(_large([])) == []
 
 
-def test_what_cannot_be_exported_ends_in_one_sentence(labelled, model, tmp_path, capsys):
+def test_an_export_that_is_refused_ends_in_one_sentence(labelled, model, tmp_path, capsys):
     shutil.copytree(labelled, tmp_path / "part")
     (tmp_path / "part" / "part-00001.parquet").unlink()
     (tmp_path / "out").mkdir()

@@ -17,20 +17,20 @@ def copy(labelled, tmp_path):
     return tmp_path / "catalog"
 
 
-def test_rows_are_all_or_those_selected(labelled):
+def test_all_rows_or_the_selected_rows_are_read(labelled):
     everything = pa.concat_tables(open_catalog(str(labelled)).rows()).to_pylist()
     for good in (False, True):
         for primary in (False, True):
-            found = pa.concat_tables(open_catalog(str(labelled), good, primary).rows()).to_pylist()
+            selected = pa.concat_tables(open_catalog(str(labelled), good, primary).rows()).to_pylist()
             wanted = [
                 row for row in everything if (not good or not row["flags"]) and (not primary or row["is_primary"])
             ]
-            assert found == wanted
+            assert selected == wanted
     assert 0 < sum(row["flags"] == 0 for row in everything) < len(everything)
     assert 0 < sum(row["is_primary"] for row in everything) < len(everything)
 
 
-def test_what_is_not_a_catalogue_is_refused(labelled, model, tmp_path):
+def test_a_folder_that_is_not_a_catalogue_is_refused(labelled, model, tmp_path):
     for path, message in (
         (tmp_path / "absent", "is not a catalogue"),
         (model.parent / "dataset", "is a dataset, not a catalogue"),

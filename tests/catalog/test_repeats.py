@@ -1,4 +1,4 @@
-"""Which rows are of one star and which is its best, beside a naive loop; and the job that writes it down."""
+"""The star of each row and the primary row of each star, compared with a naive loop; and the job that writes them."""
 
 import itertools
 import json
@@ -21,14 +21,14 @@ from raystellar.schema import CATALOG, RUN_NAME, SUMMARY_NAME, described_schema
 from raystellar.stages.label import finish, label
 
 LOCAL = Resources(local=True, rows_per_shard=7)
-PLACES = 60
+POSITIONS = 60
 
 
 def catalogue(seed=0, rows=300):
-    """Return rows at few places: repeats, spectra in two files, no names, no positions, and the centre of a plate."""
+    """Return rows at few positions: repeats, spectra in two files, no names, no positions, and a plate centre."""
     rng = np.random.default_rng(seed)
-    place = rng.integers(0, PLACES, rows)
-    ra, dec = rng.uniform(0, 360, PLACES)[place], rng.uniform(-80, 80, PLACES)[place]
+    position = rng.integers(0, POSITIONS, rows)
+    ra, dec = rng.uniform(0, 360, POSITIONS)[position], rng.uniform(-80, 80, POSITIONS)[position]
     ra, dec = ra + rng.normal(0, 0.4 / 3600, rows), dec + rng.normal(0, 0.4 / 3600, rows)
     plate, fiberid = rng.integers(1, 4, rows), np.arange(rows)
     name = np.array([f"{p}-50000-{f}" for p, f in zip(plate, fiberid, strict=True)], dtype=object)
@@ -55,7 +55,7 @@ def catalogue(seed=0, rows=300):
 
 
 def find(table, cuts=()):
-    """Find the stars of a table in parts."""
+    """Find the stars of a table that is cut into parts."""
     bounds = [0, *sorted(cuts), len(table)]
     parts = [table.slice(start, end - start) for start, end in itertools.pairwise(bounds)]
     return find_stars(lambda names: [part.select(names) for part in parts])
@@ -94,15 +94,15 @@ def naive_best(rows, group):
     return {g: min((i for i in range(len(rows)) if group[i] == g), key=merit) for g in set(group)}
 
 
-def test_stars_and_their_best_rows_as_a_naive_loop():
+def test_stars_and_primary_rows_equal_those_of_a_naive_loop():
     table = catalogue()
-    rows, found = table.to_pylist(), find(table)
+    rows, stars_found = table.to_pylist(), find(table)
     group = naive_groups(rows)
-    pairs = set(zip(group, found.star_id.tolist(), strict=True))
-    assert len(pairs) == len(set(group)) == len(set(found.star_id.tolist())) == found.summary["stars"]
-    assert found.summary["plate_centres"] == 20
+    pairs = set(zip(group, stars_found.star_id.tolist(), strict=True))
+    assert len(pairs) == len(set(group)) == len(set(stars_found.star_id.tolist())) == stars_found.summary["stars"]
+    assert stars_found.summary["plate_centres"] == 20
     best = naive_best(rows, group)
-    primary = np.flatnonzero(found.is_primary)
+    primary = np.flatnonzero(stars_found.is_primary)
     assert sorted(group[i] for i in primary) == sorted(best)  # one of each
     for i in primary:
         other = best[group[i]]
@@ -112,19 +112,19 @@ def test_stars_and_their_best_rows_as_a_naive_loop():
             assert i == other
 
 
-def test_they_depend_on_neither_order_nor_shards():
+def test_stars_depend_on_neither_the_order_of_rows_nor_the_parts():
     table = catalogue(1)
     table = table.filter(pa.array(~np.isin(table["spec_id"].to_numpy(), ("lamost----", ""))))
-    found, rng = find(table), np.random.default_rng(2)
+    stars_found, rng = find(table), np.random.default_rng(2)
     for _ in range(5):
         order = rng.permutation(len(table))
         again = find(table.take(order), rng.integers(0, len(table), 6))
-        np.testing.assert_array_equal(again.star_id, found.star_id[order])
-        np.testing.assert_array_equal(again.is_primary, found.is_primary[order])
-        assert again.summary == found.summary
+        np.testing.assert_array_equal(again.star_id, stars_found.star_id[order])
+        np.testing.assert_array_equal(again.is_primary, stars_found.is_primary[order])
+        assert again.summary == stars_found.summary
 
 
-def test_the_key_of_a_star_is_its_smallest():
+def test_the_star_is_named_by_its_smallest_key():
     table = catalogue().slice(0, 200)
     key = np.array([plate * 10**9 + 50000 * 10**4 + fibre for plate, fibre in zip(
         table["plate"].to_pylist(), table["fiberid"].to_pylist(), strict=True)])  # fmt: skip
@@ -134,7 +134,7 @@ def test_the_key_of_a_star_is_its_smallest():
 
 
 def repeated(stars, each, spread=1.0):
-    """Return spectra of stars with true errors of their own."""
+    """Return ``each`` spectra of every star, with differences of ``spread`` times their errors."""
     rng = np.random.default_rng(5)
     rows = stars * each
     star, zero = np.repeat(np.arange(stars), each), np.zeros(rows, bool)
@@ -149,23 +149,23 @@ def repeated(stars, each, spread=1.0):
 
 @pytest.mark.parametrize(("each", "spread"), [(2, 1.0), (3, 2.0)])
 def test_the_scatter_of_repeats_is_what_was_put_in(each, spread):
-    found = find(repeated(3000, each, spread)).summary["repeats"]
-    assert (found["stars"], found["rows"]) == (3000, 3000 * each)
+    stars_found = find(repeated(3000, each, spread)).summary["repeats"]
+    assert (stars_found["stars"], stars_found["rows"]) == (3000, 3000 * each)
     for name, scale in (("teff", 100.0), ("feh", 0.1), ("logg", 0.2)):
-        assert found[name]["scatter"] == pytest.approx(scale * spread, rel=0.06)
-        assert found[name]["pull"] == pytest.approx(spread, rel=0.06)
-        assert found[name]["pull_robust"] == pytest.approx(spread, rel=0.06)
+        assert stars_found[name]["scatter"] == pytest.approx(scale * spread, rel=0.06)
+        assert stars_found[name]["pull"] == pytest.approx(spread, rel=0.06)
+        assert stars_found[name]["pull_robust"] == pytest.approx(spread, rel=0.06)
 
 
-def test_what_is_no_repeat_is_not_compared():
+def test_rows_that_are_no_repeats_are_not_compared():
     table = repeated(10, 2)
     twice = pa.concat_tables([table, table.set_column(0, "path", [[f"b{n}" for n in range(20)]])])
     assert find(twice).summary["repeats"] == find(table).summary["repeats"]  # the same spectra in other files
     bad = table.set_column(table.column_names.index("flag_bad"), "flag_bad", [[True, False] * 10])
     empty = {"scatter": None, "pull": None, "pull_robust": None}
-    found = find(bad).summary["repeats"]
-    assert (found["stars"], found["rows"]) == (0, 0)
-    assert found["teff"] == {"unit": "K", **empty}
+    stars_found = find(bad).summary["repeats"]
+    assert (stars_found["stars"], stars_found["rows"]) == (0, 0)
+    assert stars_found["teff"] == {"unit": "K", **empty}
     assert find(table.slice(0, 0)).summary["stars"] == 0
 
 
@@ -191,7 +191,7 @@ def whole(survey, model, tmp_path_factory):
     return out, label([f"{survey}/spectra"], str(model), str(out), resources=LOCAL)
 
 
-def test_every_star_of_a_survey_has_one_best_row(survey, whole):
+def test_every_star_of_a_survey_has_one_primary_row(survey, whole):
     table = rows(whole[0]).to_pylist()
     primary = [row for row in table if row["is_primary"]]
     assert len(primary) == len({row["star_id"] for row in table}) == whole[1].repeats["stars"]
@@ -201,7 +201,7 @@ def test_every_star_of_a_survey_has_one_best_row(survey, whole):
     assert json.loads((whole[0] / SUMMARY_NAME).read_text()) == whole[1].repeats
 
 
-def test_files_that_are_added_are_all_that_is_labelled(whole, plates, model, tmp_path):
+def test_only_added_files_are_labelled(whole, plates, model, tmp_path):
     out = tmp_path / "catalog"
     label(plates[2:], str(model), str(out), resources=LOCAL)
     before = rows(out)
@@ -219,16 +219,16 @@ def test_files_that_are_added_are_all_that_is_labelled(whole, plates, model, tmp
 
 
 @pytest.mark.parametrize("writes", range(11))
-def test_killed_after_any_write_the_next_run_ends_it(writes, whole, plates, model, tmp_path, monkeypatch):
+def test_a_job_killed_after_any_write_is_finished_by_the_next_run(writes, whole, plates, model, tmp_path, monkeypatch):
     out = str(tmp_path / "catalog")
     label(plates[2:], str(model), out, resources=LOCAL)
     write, left = places.write_bytes, [writes]
 
-    def mortal(place, *arguments, **options):
+    def mortal(path, *arguments, **options):
         if not left[0]:
             raise KeyboardInterrupt
         left[0] -= 1
-        write(place, *arguments, **options)
+        write(path, *arguments, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr(places, "write_bytes", mortal)
@@ -242,7 +242,7 @@ def test_killed_after_any_write_the_next_run_ends_it(writes, whole, plates, mode
     assert json.loads(Path(out, RUN_NAME).read_text())["rows"] == summary.job.accounting.rows_in
 
 
-def test_only_parts_that_change_are_written_again(whole, tmp_path):
+def test_only_changed_parts_are_written_again(whole, tmp_path):
     shutil.copytree(whole[0], tmp_path / "catalog")
     output = ShardedOutput(str(tmp_path / "catalog"), described_schema(CATALOG, "catalog"))
     done = times(tmp_path / "catalog")
@@ -257,7 +257,7 @@ def test_only_parts_that_change_are_written_again(whole, tmp_path):
     assert rows(tmp_path / "catalog").equals(rows(whole[0]))
 
 
-def test_a_damaged_part_is_named_and_nothing_decided(whole, tmp_path):
+def test_a_damaged_part_is_named_and_no_summary_written(whole, tmp_path):
     shutil.copytree(whole[0], tmp_path / "catalog")
     output = ShardedOutput(str(tmp_path / "catalog"), described_schema(CATALOG, "catalog"))
     output.remove_summary()
@@ -291,7 +291,7 @@ def test_another_model_is_refused_and_a_changed_file_named(whole, plates, model,
             label([str(file)], str(model), out, resources=LOCAL, retry_rejects=retry)
 
 
-def test_a_file_that_was_rejected_and_is_mended_is_tried_again(whole, plates, model, tmp_path):
+def test_a_rejected_file_that_was_mended_is_tried_again(whole, plates, model, tmp_path):
     (tmp_path / "in").mkdir()
     for plate in plates:
         for path in Path(plate).iterdir():
@@ -299,22 +299,22 @@ def test_a_file_that_was_rejected_and_is_mended_is_tried_again(whole, plates, mo
     half = sorted((tmp_path / "in").iterdir())[8]
     content = half.read_bytes()
     half.write_bytes(content[:60_000])
-    place, out = [str(tmp_path / "in")], tmp_path / "catalog"
-    first = label(place, str(model), str(out), resources=LOCAL)
+    spectra, out = [str(tmp_path / "in")], tmp_path / "catalog"
+    first = label(spectra, str(model), str(out), resources=LOCAL)
     assert first.job.accounting.rejected.total() == 1
     half.write_bytes(content)
     before = times(out)
     with pytest.raises(OutputError, match=r"has changed since .* add --retry-rejects"):
-        label(place, str(model), str(out), resources=LOCAL)
+        label(spectra, str(model), str(out), resources=LOCAL)
     assert times(out) == before
-    again = label(place, str(model), str(out), resources=LOCAL, retry_rejects=True)
+    again = label(spectra, str(model), str(out), resources=LOCAL, retry_rejects=True)
     assert again.job.accounting.rejected.total() == 0
     assert again.job.accounting.rows_in - again.job.resumed_rows <= LOCAL.rows_per_shard
     assert rows(out).drop_columns("path").equals(rows(whole[0]).drop_columns("path"))
-    assert label(place, str(model), str(out), resources=LOCAL).job.resumed_rows == len(rows(out))  # nothing is left
+    assert label(spectra, str(model), str(out), resources=LOCAL).job.resumed_rows == len(rows(out))  # nothing is left
 
 
-def test_a_file_that_could_not_be_had_is_tried_again(whole, plates, model, tmp_path, monkeypatch, capsys):
+def test_a_file_that_could_not_be_fetched_is_tried_again(whole, plates, model, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     spectra = sorted(path for plate in plates for path in Path(plate).iterdir())
@@ -322,7 +322,7 @@ def test_a_file_that_could_not_be_had_is_tried_again(whole, plates, model, tmp_p
         content = server.files.pop(missing := f"/{spectra[8].name}")
         listed = tmp_path / "paths.txt"
         listed.write_text("\n".join(f"{server.url}/{path.name}" for path in spectra))
-        words = ["label", str(listed), "--model", str(model), "--out", str(tmp_path / "c"), "--local"]
+        words = ["label", str(listed), "--model", str(model), "--out", str(tmp_path / "c"), "--local", "--no-report"]
         words += ["--set", "resources.rows_per_shard=7"]
         assert main(words) == 0
         assert "rejected 1\n         1  fetch: " in capsys.readouterr().out
@@ -336,7 +336,7 @@ def test_a_file_that_could_not_be_had_is_tried_again(whole, plates, model, tmp_p
     assert rows(tmp_path / "c").drop_columns("path").equals(rows(whole[0]).drop_columns("path"))
 
 
-def test_only_best_rows_are_exported(whole, tmp_path, capsys):
+def test_only_primary_rows_are_exported(whole, tmp_path, capsys):
     assert main(["export", str(whole[0]), "--out", str(tmp_path / "c.parquet"), "--primary"]) == 0
     table = rows(whole[0])
     best = table.filter(table["is_primary"])

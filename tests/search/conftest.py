@@ -1,4 +1,4 @@
-"""One thread for torch, as the stage gives the samplers: with more they stall each other."""
+"""Give torch one thread, as the stage ``tune`` does: with more threads the samplers stall each other."""
 
 import pytest
 import torch

@@ -16,7 +16,7 @@ def finish(conductor, failing=(), most=10_000):
     return tasks
 
 
-def test_a_search_that_is_stopped_after_any_task_goes_on_as_if_it_had_not_been(tmp_path):
+def test_a_search_stopped_after_any_task_continues_as_if_it_had_not_been(tmp_path):
     whole = Conductor(str(tmp_path), SPACE, CONFIG, EPOCHS)
     tasks = finish(whole)
     assert whole.finished
@@ -28,7 +28,7 @@ def test_a_search_that_is_stopped_after_any_task_goes_on_as_if_it_had_not_been(t
         assert again.trials == read_trials(str(folder)) == whole.trials
 
 
-def test_nothing_is_handed_out_while_others_have_to_end_first(tmp_path):
+def test_no_task_is_handed_out_before_the_tasks_of_its_step_end(tmp_path):
     conductor = Conductor(str(tmp_path), SPACE, CONFIG, EPOCHS)
     taken = [conductor.take() for _ in range(CONFIG.generation)]
     assert {task.trial for task in taken} == set(range(CONFIG.generation)) == {task.trial for task in conductor.running}
@@ -36,11 +36,11 @@ def test_nothing_is_handed_out_while_others_have_to_end_first(tmp_path):
     assert not conductor.finished
 
 
-def test_every_change_is_told(tmp_path):
-    conductor, told = Conductor(str(tmp_path), SPACE, CONFIG, EPOCHS), []
-    conductor.watch = lambda one: told.append((len(one.running), sum(trial.epochs for trial in one.trials)))
+def test_the_watcher_is_called_after_every_change(tmp_path):
+    conductor, calls = Conductor(str(tmp_path), SPACE, CONFIG, EPOCHS), []
+    conductor.watch = lambda one: calls.append((len(one.running), sum(trial.epochs for trial in one.trials)))
     finish(conductor, most=2)
-    assert told == [(1, 0), (0, 1), (1, 1), (0, 2)]
+    assert calls == [(1, 0), (0, 1), (1, 1), (0, 2)]
 
 
 @pytest.mark.parametrize("failing", [(), (2, 7)])

@@ -8,7 +8,7 @@ from raystellar.search.schedule import total_epochs
 
 
 @pytest.mark.parametrize("failing", [(), (1, 8)])
-def test_the_order_of_a_search_is_found_from_its_trials(failing):
+def test_the_order_of_tasks_is_recovered_from_the_trials(failing):
     trials, tasks = search(CONFIG, failing)
     assert list(replay(trials, CONFIG, EPOCHS)) == tasks
     steps = best_so_far(trials, CONFIG, EPOCHS)
@@ -17,12 +17,12 @@ def test_the_order_of_a_search_is_found_from_its_trials(failing):
     assert steps[-1][0] <= sum(trial.epochs for trial in trials) <= total_epochs(CONFIG, EPOCHS)
 
 
-def test_what_losses_no_longer_tell_comes_last():
+def test_tasks_whose_step_the_losses_do_not_tell_come_last():
     trials, tasks = search(CONFIG)
     for trial in trials:
         trial.validation[:1] = [1 - trial.validation[0]]
-    found = list(replay(trials, CONFIG, EPOCHS))
-    assert sorted(found) == sorted(tasks)
+    replayed = list(replay(trials, CONFIG, EPOCHS))
+    assert sorted(replayed) == sorted(tasks)
     assert best_so_far(trials, CONFIG, EPOCHS)[-1][1] == min(trial.loss() for trial in trials)
 
 

@@ -1,4 +1,4 @@
-"""What is proposed, from what is known."""
+"""The proposed choices, given the outcomes of earlier trials."""
 
 import logging
 import math
@@ -19,7 +19,7 @@ SPACE = Space(SpaceConfig(), NetworkConfig(), FitConfig())
 
 
 def loss_of(choice):
-    """Return a loss of which a few parameters decide nearly all."""
+    """Return a loss that depends on a few of the parameters."""
     return (
         (math.log10(choice["learning_rate"]) + 2.6) ** 2
         + 0.1 * (math.log10(choice["weight_decay"]) + 3) ** 2
@@ -31,7 +31,7 @@ def loss_of(choice):
 
 
 def record(choices, start=0, fails=lambda choice: False):
-    """Return trials that have been trained."""
+    """Return trained trials with these choices."""
     return [
         Trial(start + i, 0, choice, failure="never finite")
         if fails(choice)
@@ -58,10 +58,11 @@ SEARCHES = {name: search(tune_config(name)) for name in ("random", "tpe")}
 @pytest.mark.parametrize("sampler", ["random", "tpe", "gp"])
 def test_proposals_are_a_function_of_records_and_seed(sampler):
     known, config = SEARCHES["tpe"][:12], tune_config(sampler)
-    first = propose(SPACE, known, (), 2, config)
+    count = 1 if sampler == "gp" else 2  # a Gaussian process takes seconds for each
+    first = propose(SPACE, known, (), count, config)
     np.random.seed(3)  # noqa: NPY002 - the global generator must not matter
-    assert propose(SPACE, known, (), 2, config) == first
-    assert propose(SPACE, known, (), 2, tune_config(sampler, seed=1)) != first
+    assert propose(SPACE, known, (), count, config) == first
+    assert propose(SPACE, known, (), count, tune_config(sampler, seed=1)) != first
     assert not {key(choice) for choice in first} & {key(trial.choice) for trial in known}
     for choice in first:
         assert SPACE.choice(SPACE.drawn(choice)) == choice
@@ -75,7 +76,7 @@ def test_a_search_is_the_same_again_and_no_choice_is_made_twice(sampler):
 
 
 @pytest.mark.parametrize("sampler", ["random", "tpe", "gp"])
-def test_a_space_that_is_exhausted(sampler):
+def test_an_exhausted_space_is_refused_in_one_line(sampler):
     rate, decay = 1e-3, 1e-2
     config = SpaceConfig(
         stem=(8, 16), stem_dropout=(0.0,), blocks=(1,), block_units=(8,), trunk_dropout=(0.0,), heads=((8,),),
@@ -85,38 +86,38 @@ def test_a_space_that_is_exhausted(sampler):
     space = Space(config, NetworkConfig(), FitConfig())
     trials = search(tune_config(sampler, trials=2, generation=2), space)
     assert len({key(trial.choice) for trial in trials}) == 2
-    with pytest.raises(ConfigError, match="hardly more than") as told:
+    with pytest.raises(ConfigError, match="hardly more than") as error:
         search(tune_config(sampler, trials=9, generation=9), space)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(error.value)
 
 
 def best_of(sampler, seeds, **values):
-    found = [search(tune_config(sampler, seed=seed, **values)) for seed in seeds]
-    return float(np.mean([min(trial.loss() for trial in trials) for trials in found]))
+    searches = [search(tune_config(sampler, seed=seed, **values)) for seed in seeds]
+    return float(np.mean([min(trial.loss() for trial in trials) for trials in searches]))
 
 
-def test_tpe_beats_the_dice():
+def test_tpe_finds_lower_losses_than_random_choices():
     many = {"trials": 48, "generation": 8}
     assert best_of("tpe", range(6), **many) < 0.8 * best_of("random", range(6), **many)
 
 
-def test_gp_beats_the_dice_in_silence(capfd, caplog):
-    """From the same twelve trials, each sampler's few proposals; nothing but the proposals reaches the user."""
+def test_gp_finds_lower_losses_than_random_choices_and_prints_nothing(capfd, caplog):
+    """Both samplers start from the same twelve trials."""
     losses = {"random": [], "gp": []}
     with warnings.catch_warnings(record=True) as warned, caplog.at_level(logging.WARNING):
         warnings.simplefilter("always")
         for seed in range(2):
             known = search(tune_config("random", trials=12, seed=seed))
-            for sampler, found in losses.items():
+            for sampler, values in losses.items():
                 config = tune_config(sampler, seed=seed)
-                found += [loss_of(choice) for choice in propose(SPACE, known, (), 2, config)]
+                values += [loss_of(choice) for choice in propose(SPACE, known, (), 2, config)]
     assert np.mean(losses["gp"]) < np.mean(losses["random"])
     assert not [entry for entry in warned if "optuna" in str(entry.filename) or "Experimental" in str(entry.message)]
-    told = capfd.readouterr()
-    assert (told.out, told.err, caplog.text) == ("", "", "")
+    error = capfd.readouterr()
+    assert (error.out, error.err, caplog.text) == ("", "", "")
 
 
-def test_what_is_learnt_from_an_earlier_search():
+def test_an_earlier_search_improves_the_first_choices():
     earlier = search(tune_config("random", trials=60, generation=60))
     config = tune_config("tpe", trials=8, generation=8)
     cold, warm = propose(SPACE, [], (), 8, config), propose(SPACE, [], earlier, 8, config)
@@ -127,14 +128,14 @@ def test_what_is_learnt_from_an_earlier_search():
     assert len({key(choice) for choice in warm}) == 8
 
 
-def test_earlier_trials_are_not_repeated_later_nor_those_that_failed():
+def test_failed_trials_of_an_earlier_search_are_not_repeated():
     earlier = record(propose(SPACE, [], (), 8, tune_config("random")), fails=lambda choice: True)
     config = tune_config("tpe", trials=8, generation=8)
     warm = propose(SPACE, [], earlier, 8, config)
     assert not {key(choice) for choice in warm} & {key(trial.choice) for trial in earlier}
 
 
-def test_an_earlier_search_that_timed_nothing():
+def test_an_earlier_search_without_times_can_be_learnt_from():
     earlier = search(tune_config("random"))
     for trial in earlier:
         trial.predict_ms = 0.0
@@ -142,14 +143,14 @@ def test_an_earlier_search_that_timed_nothing():
 
 
 @pytest.mark.parametrize("sampler", ["random", "tpe"])
-def test_failures_do_not_break_it(sampler):
+def test_failed_trials_do_not_break_the_sampler(sampler):
     trials = search(tune_config(sampler, trials=24), fails=lambda choice: choice["learning_rate"] > 1e-3)
     assert len({key(trial.choice) for trial in trials}) == 24
     assert 0 < sum(bool(trial.failure) for trial in trials) < 24
     assert len(search(tune_config(sampler, trials=12), fails=lambda choice: True)) == 12
 
 
-def test_losses_that_are_not_finite_do_not_break_it():
+def test_losses_that_are_not_finite_do_not_break_the_sampler():
     trials = search(tune_config("random", trials=12))
     for trial, validation in zip(trials, ([math.nan], [math.inf], [], [0.5, math.nan]), strict=False):
         trial.validation = validation
@@ -157,7 +158,7 @@ def test_losses_that_are_not_finite_do_not_break_it():
 
 
 @pytest.mark.parametrize("objective", ["parameters", "time"])
-def test_two_costs(objective):
+def test_pareto_searches_propose_choices_that_are_cheap_too(objective):
     config = tune_config("tpe", trials=40, generation=8, objective=objective)
     trials = search(config)
     assert len({key(trial.choice) for trial in trials}) == 40
@@ -168,11 +169,11 @@ def test_two_costs(objective):
     assert len(propose(SPACE, trials[:11], (), 1, gp)) == 1
 
 
-def test_a_trial_that_came_further_is_better_than_one_of_less_loss():
-    """TPE is to follow those that went on, whatever their loss is beside those that stopped before."""
+def test_a_trial_that_was_trained_longer_is_better_than_one_of_lower_loss():
+    """TPE follows the trials that continued, even if trials that stopped early had lower losses."""
     trials = record(propose(SPACE, [], (), 40, tune_config("random")))
     for trial in trials:
         far = trial.choice["stem"] == 128
         trial.validation = [5.0, 4.0, 3.0] if far else [0.1]
-    found = propose(SPACE, trials, (), 12, tune_config("tpe"))
-    assert sum(choice["stem"] == 128 for choice in found) >= 7
+    choices = propose(SPACE, trials, (), 12, tune_config("tpe"))
+    assert sum(choice["stem"] == 128 for choice in choices) >= 7

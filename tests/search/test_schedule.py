@@ -1,4 +1,4 @@
-"""Successive halving: who is trained how far, whatever the losses are and whenever tasks end."""
+"""Successive halving, for any losses and any order in which tasks end."""
 
 import json
 import math
@@ -16,7 +16,7 @@ from raystellar.search.trials import Trial
 
 
 class Losses:
-    """What a trial would come to: functions of the seed, the trial and the epoch, with ties."""
+    """Losses of trials as functions of seed, trial and epoch, with ties."""
 
     def __init__(self, seed, burst=0.0, nan=0.0, bursts_late=True):
         self.seed, self.burst, self.nan, self.bursts_late = seed, burst, nan, bursts_late
@@ -34,7 +34,7 @@ class Losses:
 
 
 def search(config, epochs, losses, shuffle=None, restart=False):
-    """Run a search; return its trials, and the tasks of each step beside what was known before.
+    """Run a search; return its trials, and the tasks of each step with the trials as they were before the step.
 
     With ``shuffle`` the tasks of a step end in another order. With ``restart`` all but the records, as JSON holds
     them, is forgotten after each task.
@@ -86,7 +86,7 @@ def quota(count, keep, level):
 
 
 def fronts_by_hand(points):
-    """Peel off those that no other beats, again and again."""
+    """Return the front of each point by removing the unbeaten points again and again."""
     fronts, left = [-1] * len(points), set(range(len(points)))
 
     def beats(a, b):
@@ -101,7 +101,7 @@ def fronts_by_hand(points):
 
 
 def ranked_by_hand(trials, rung, config):
-    """Return trials that all have come to a rung, from the best to the worst."""
+    """Return trials that all reached a rung, from the best to the worst."""
     losses = [min(loss for loss in trial.validation[:rung] if not math.isnan(loss)) for trial in trials]
     fronts = [0] * len(trials)
     if config.objective == "parameters":
@@ -116,7 +116,7 @@ def stages_of(config, epochs):
 
 @settings(deadline=None, max_examples=150)
 @given(configs, st.integers(1, 30), numbers)
-def test_every_trial_has_its_due(config, epochs, seed):
+def test_as_many_trials_reach_each_rung_as_the_settings_say(config, epochs, seed):
     trials, steps = search(config, epochs, Losses(seed, nan=0.2))
     stages = stages_of(config, epochs)
     assert [trial.number for trial in trials] == list(range(config.trials))
@@ -135,7 +135,7 @@ def test_every_trial_has_its_due(config, epochs, seed):
 
 @settings(deadline=None, max_examples=150)
 @given(configs, st.integers(1, 30), numbers)
-def test_those_that_go_on_are_the_best_of_their_rung(config, epochs, seed):
+def test_the_best_of_each_rung_continue(config, epochs, seed):
     stages = stages_of(config, epochs)
     for step, before in search(config, epochs, Losses(seed, nan=0.2))[1]:
         (until,) = {task.until for task in step}
@@ -174,7 +174,7 @@ def test_neither_the_order_in_which_tasks_end_nor_a_restart_matters(config, epoc
 
 @settings(deadline=None, max_examples=100)
 @given(configs, st.integers(1, 30), numbers, st.sampled_from([0.3, 0.8, 1.0]))
-def test_those_that_fail_at_once_make_room_for_others(config, epochs, seed, burst):
+def test_trials_that_fail_at_once_make_room_for_others(config, epochs, seed, burst):
     losses = Losses(seed, burst, bursts_late=False)
     trials, _ = search(config, epochs, losses)
     assert len(trials) == config.trials
@@ -187,7 +187,7 @@ def test_those_that_fail_at_once_make_room_for_others(config, epochs, seed, burs
 
 @settings(deadline=None, max_examples=100)
 @given(configs, st.integers(1, 30), numbers, st.sampled_from([0.3, 0.8, 1.0]))
-def test_those_that_fail_later_keep_their_place(config, epochs, seed, burst):
+def test_trials_that_fail_later_keep_their_place(config, epochs, seed, burst):
     trials, _ = search(config, epochs, Losses(seed, burst))
     assert len(trials) == config.trials
     assert all(trial.epochs or trial.failure for trial in trials)
@@ -198,7 +198,7 @@ def test_those_that_fail_later_keep_their_place(config, epochs, seed, burst):
         assert came <= tried <= quota(config.trials, config.keep, level)
 
 
-def test_rungs_that_no_training_reaches_are_ignored():
+def test_rungs_beyond_a_whole_training_are_ignored():
     losses = Losses(3)
     wide, narrow = (
         TuneConfig(trials=20, generation=7, rungs=rungs, keep=3, seeds=1) for rungs in ((1, 3, 9, 27), (1, 3))
@@ -209,7 +209,7 @@ def test_rungs_that_no_training_reaches_are_ignored():
     assert [trial.epochs for trial in search(every, 1, losses)[0]] == [1] * 5
 
 
-def test_without_rungs_all_are_trained_to_the_end():
+def test_without_rungs_all_trials_are_trained_to_the_end():
     config = TuneConfig(trials=10, generation=4, rungs=(), seeds=2, finalists=3)
     trials, steps = search(config, 6, Losses(1))
     assert [trial.epochs for trial in trials] == [6] * 10
@@ -217,7 +217,7 @@ def test_without_rungs_all_are_trained_to_the_end():
     assert total_epochs(config, 6) == 60 + 3 * 6
 
 
-def test_the_default_search_by_hand():
+def test_the_default_search_has_the_numbers_computed_by_hand():
     trials, steps = search(TuneConfig(), 30, Losses(0))
     assert Counter(trial.epochs for trial in trials) == {3: 75, 9: 18, 30: 7}
     assert total_epochs(TuneConfig(), 30) == 100 * 3 + 25 * 6 + 7 * 21 + 3 * 2 * 30
@@ -225,7 +225,7 @@ def test_the_default_search_by_hand():
     assert [(len(step), step[0].until) for step, _ in steps[-2:]] == [(7, 30), (6, 30)]
 
 
-def test_nothing_is_left_of_a_finished_search():
+def test_a_finished_search_has_no_tasks_left():
     config = TuneConfig(trials=9, rungs=(1, 3))
     trials, _ = search(config, 5, Losses(2))
     assert next_step(trials, config, 5) == []
@@ -233,7 +233,7 @@ def test_nothing_is_left_of_a_finished_search():
     assert next_step(trials, config, 5) == [Task(0, 1)]
 
 
-def test_the_order_of_trials():
+def test_trials_are_ordered_by_epochs_then_loss():
     one = [
         Trial(0, 0, {}, [0.5, 0.1]),
         Trial(1, 0, {}, [0.3]),
@@ -246,11 +246,11 @@ def test_the_order_of_trials():
 
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5), st.integers(0, 2)), max_size=25))
-def test_pareto_fronts_are_peeled_one_by_one(points):
+def test_pareto_fronts_equal_those_of_a_naive_loop(points):
     assert pareto_fronts([tuple(map(float, point)) for point in points]) == fronts_by_hand(points)
 
 
-def test_pareto_fronts_of_one_cost_and_of_what_is_not_finite():
+def test_pareto_fronts_of_one_cost_and_of_values_that_are_not_finite():
     assert pareto_fronts([(3.0,), (1.0,)]) == [0, 0]
     assert pareto_fronts([]) == []
     assert pareto_fronts([(math.inf, 0.0), (1.0, 5.0), (2.0, 6.0)]) == [0, 0, 1]
@@ -260,6 +260,6 @@ def test_pareto_fronts_of_one_cost_and_of_what_is_not_finite():
 @pytest.mark.parametrize(
     "values", [{"trials": 0}, {"keep": 1}, {"generation": 0}, {"rungs": (3, 1)}, {"rungs": (0, 1)}, {"rungs": (1, 1)}]
 )
-def test_settings_without_sense_are_refused(values):
+def test_settings_out_of_range_are_refused(values):
     with pytest.raises(ValueError, match="must"):
         TuneConfig(**values)

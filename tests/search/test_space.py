@@ -1,4 +1,4 @@
-"""What may be chosen, and what a choice means."""
+"""The space of choices, and the settings that a choice means."""
 
 import itertools
 import json
@@ -32,7 +32,7 @@ PAPER = {
 
 
 def corners():
-    """Yield what stands at both ends of every parameter's distribution, all combinations of a few at a time."""
+    """Yield draws at the ends of the distributions: all combinations of three parameters at a time."""
     ends = {}
     for name, distribution in SPACE.distributions().items():
         if hasattr(distribution, "choices"):
@@ -54,7 +54,7 @@ def draws(count):
         yield study.ask(SPACE.distributions()).params
 
 
-def test_what_was_drawn_is_found_again_in_its_choice():
+def test_choice_and_drawn_are_inverses():
     for drawn in itertools.chain(corners(), draws(100)):
         choice = SPACE.choice(drawn)
         assert SPACE.drawn(choice) == drawn
@@ -64,7 +64,7 @@ def test_what_was_drawn_is_found_again_in_its_choice():
         SPACE.meaning(kept)
 
 
-def test_keys_tell_choices_apart():
+def test_keys_of_different_choices_differ():
     drawn = [*corners(), *draws(50)]
     different = {json.dumps(one, sort_keys=True) for one in drawn}
     assert len({key(SPACE.choice(one)) for one in drawn}) == len(different)
@@ -88,7 +88,7 @@ def test_a_choice_means_a_network_and_a_training():
     assert training == replace(fit, learning_rate=2e-4, weight_decay=3e-5)
 
 
-def test_the_selection_of_the_paper_is_in_the_space():
+def test_the_configuration_of_the_paper_is_in_the_space():
     from raystellar.model.network import StellarNet
 
     assert SPACE.choice(SPACE.drawn(PAPER)) == PAPER
@@ -98,7 +98,7 @@ def test_the_selection_of_the_paper_is_in_the_space():
     assert sum(weights.numel() for weights in StellarNet(network).parameters()) == 542_771
 
 
-def test_the_space_of_the_paper_is_as_large_as_it_says():
+def test_the_default_space_is_that_of_the_paper():
     counts = {name: len(getattr(SpaceConfig(), name)) for name in ("stem", "stem_dropout", "blocks", "block_units")}
     assert counts == {"stem": 3, "stem_dropout": 6, "blocks": 2, "block_units": 3}
     assert len(SPACE.distributions()) == 13
@@ -118,10 +118,10 @@ def test_the_space_of_the_paper_is_as_large_as_it_says():
         ({"activation": "gelu"}, "activation"),
     ],
 )
-def test_a_choice_from_elsewhere_is_refused(other, words):
-    with pytest.raises(ConfigError, match=words) as told:
+def test_a_choice_outside_the_space_is_refused(other, words):
+    with pytest.raises(ConfigError, match=words) as error:
         SPACE.drawn(PAPER | other)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(error.value)
 
 
 def test_a_choice_that_lacks_a_parameter_is_refused():
@@ -144,10 +144,10 @@ def test_a_choice_that_lacks_a_parameter_is_refused():
         {"learning_rate": (1e-5, float("inf"))},
     ],
 )
-def test_values_that_make_no_network_are_refused(values):
-    with pytest.raises(ConfigError, match="section space") as told:
+def test_values_that_are_not_allowed_for_a_network_are_refused(values):
+    with pytest.raises(ConfigError, match="section space") as error:
         Space(SpaceConfig(**values), NetworkConfig(), FitConfig())
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -156,12 +156,12 @@ def test_values_that_make_no_network_are_refused(values):
     + [{"stem": (64, 64)}, {"learning_rate": (1e-3, 1e-4)}, {"learning_rate": (0.0, 1e-3)},
        {"weight_decay": (float("nan"), 1e-3)}, {"heads": ((16,), (16,))}],
 )  # fmt: skip
-def test_a_space_without_sense_is_refused(values):
+def test_a_space_with_empty_or_repeated_values_is_refused(values):
     with pytest.raises(ValueError, match="must"):
         SpaceConfig(**values)
 
 
-def test_a_space_of_one_value_each_but_the_rates():
+def test_a_space_may_have_one_value_for_each_parameter():
     config = SpaceConfig(
         stem=(8,), stem_dropout=(0.0,), blocks=(1,), block_units=(8,), trunk_dropout=(0.0,), heads=((8,),),
         head_dropout=(0.0,),

@@ -1,4 +1,4 @@
-"""What is known of every trial, on disk and back."""
+"""The record of every trial, written and read."""
 
 import dataclasses
 import json
@@ -16,7 +16,7 @@ def trial(number, *losses, failure=""):
     return Trial(number, 0, {"stem": number}, validation=list(losses), failure=failure)
 
 
-def test_what_is_written_is_read(tmp_path):
+def test_trials_are_read_as_they_were_written(tmp_path):
     whole = Trial(
         number=1, generation=2, choice=CHOICE,
         validation=[0.1, math.nan, math.inf], training=[0.3, -math.inf, 0.1 + 0.2], mae=[[100.0, 0.1, math.nan]] * 3,
@@ -25,20 +25,20 @@ def test_what_is_written_is_read(tmp_path):
     )  # fmt: skip
     trials = [Trial(0, 0, {}), whole, trial(2, failure="the validation loss was never finite — ΔT")]
     write_trials(str(tmp_path), trials)
-    found = read_trials(str(tmp_path))
-    assert [repr(one) for one in found] == [repr(one) for one in trials]  # NaN equals nothing, but reads alike
-    write_trials(str(tmp_path), found[:1])
+    back = read_trials(str(tmp_path))
+    assert [repr(one) for one in back] == [repr(one) for one in trials]  # NaN equals nothing, but reads alike
+    write_trials(str(tmp_path), back[:1])
     assert read_trials(str(tmp_path)) == trials[:1]
     assert [path.name for path in tmp_path.iterdir()] == [TRIALS_NAME]
 
 
-def test_there_are_none_yet(tmp_path):
+def test_a_folder_without_a_record_has_no_trials(tmp_path):
     assert read_trials(str(tmp_path)) == []
     assert read_trials(str(tmp_path / "nowhere")) == []
     assert read_trials("memory://nowhere-at-all") == []
 
 
-def test_elsewhere_than_on_a_disk():
+def test_the_record_can_be_on_a_server():
     write_trials("memory://trials-test", [trial(0, 0.5)])
     assert read_trials("memory://trials-test") == [trial(0, 0.5)]
 
@@ -49,10 +49,10 @@ def test_elsewhere_than_on_a_disk():
 )
 def test_a_damaged_file_is_refused(tmp_path, damage):
     (tmp_path / TRIALS_NAME).write_bytes(damage)
-    with pytest.raises(InputError, match="is damaged") as told:
+    with pytest.raises(InputError, match="is damaged") as error:
         read_trials(str(tmp_path))
-    assert "\n" not in str(told.value)
-    assert TRIALS_NAME in str(told.value)
+    assert "\n" not in str(error.value)
+    assert TRIALS_NAME in str(error.value)
 
 
 def test_a_file_cut_anywhere_is_refused(tmp_path):
@@ -79,7 +79,7 @@ def test_the_loss_is_the_least_so_far():
     assert trial(0, 0.5, failure="burst").loss() == math.inf
 
 
-def test_the_best_is_among_those_that_came_furthest():
+def test_the_best_trial_is_among_those_trained_the_longest():
     trials = [trial(0, 0.1), trial(1, 0.5, 0.4, 0.35), trial(2, 0.5, 0.3, 0.3), trial(3, 0.2, 0.2)]
     assert best(trials) is trials[2]
     assert best(trials[:2]) is trials[1]
@@ -105,7 +105,7 @@ def test_further_seeds_decide_among_the_finalists():
     assert best([lucky, steady, third]) is lucky
 
 
-def test_what_a_trial_is_told():
+def test_an_outcome_updates_the_trial():
     one = trial(0)
     one.update({"validation": [0.5], "seconds": 1.0, "overhead": 0.5, "worker": "here"})
     one.update({"validation": [0.5, 0.4], "seconds": 2.0, "overhead": 0.25, "worker": "there"})
@@ -115,7 +115,7 @@ def test_what_a_trial_is_told():
     assert (one.seconds, one.overhead) == (6.0, 1.0)
 
 
-def test_states():
+def test_the_state_follows_from_epochs_and_failure():
     whole, part, none, failed = trial(0, 0.3, 0.2), trial(1, 0.3), trial(2), trial(3, 0.3, failure="burst")
     assert [one.state(2) for one in (whole, part, none, failed)] == ["done", "stopped", "waiting", "failed"]
     assert [one.reached(2) for one in (whole, part, none, failed)] == [True, False, False, True]

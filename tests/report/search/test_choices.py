@@ -8,7 +8,7 @@ from formulasearch import CONFIG, SPACE, search
 from raystellar.report.search.choices import importances
 
 
-def test_the_importance_is_that_of_the_parameter_that_decides():
+def test_the_parameter_that_decides_the_loss_is_the_most_important():
     trials, _ = search(replace(CONFIG, trials=24))
     shares = importances(trials, SPACE, 1)
     assert next(iter(shares)) == "learning_rate"

@@ -16,7 +16,7 @@ def test_a_logarithmic_axis_has_three_labels_at_least_wherever_it_begins(ratio):
         assert low <= ticks[0] < ticks[-1] <= ratio * low
 
 
-def test_no_trial_beats_one_of_the_front():
+def test_no_trial_beats_a_trial_of_the_front():
     trials, _ = search(CONFIG, failing=(4,))
     chosen = front(trials, "parameters", 1)
     for trial in chosen:

@@ -49,7 +49,7 @@ def test_the_page_shows_the_search_and_fetches_nothing(config, failing, absent):
     assert not re.search(r"\b(nan|inf)\b", html)
 
 
-def test_references_within_the_page_lead_somewhere_and_colours_are_the_pages():
+def test_references_within_the_page_exist_and_colours_are_variables():
     config = replace(CONFIG, trials=20)
     html = search_page("out", search(config)[0], config, EPOCHS, SPACE)
     ids = set(Page(html).ids)

@@ -39,34 +39,34 @@ def test_tensorboard_reads_what_the_trials_say(tmp_path):
 
 def curves(run):
     """Return the scalars of a run: a value by step, by name."""
-    (path,), found = run.glob("*tfevents*"), {}
+    (path,), scalars = run.glob("*tfevents*"), {}
     for event in events(path):
         for value in event.summary.value:
             if not value.tag.startswith("_hparams_"):
-                found.setdefault(value.tag, {})[event.step] = value.simple_value
-    return found
+                scalars.setdefault(value.tag, {})[event.step] = value.simple_value
+    return scalars
 
 
-def test_tensorboard_is_told_what_was_chosen(tmp_path):
+def test_tensorboard_reads_the_choice(tmp_path):
     from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
 
     trials, _ = search(CONFIG)
     write_tensorboard(str(tmp_path), trials[:1])
     (path,) = tmp_path.rglob("*tfevents*")
-    told = [value for event in events(path) for value in event.summary.value if value.tag.startswith("_hparams_")]
-    assert [value.tag.rsplit("/")[-1] for value in told] == ["experiment", "session_start_info", "session_end_info"]
-    chosen = HParamsPluginData.FromString(told[1].metadata.plugin_data.content).session_start_info.hparams
+    records = [value for event in events(path) for value in event.summary.value if value.tag.startswith("_hparams_")]
+    assert [value.tag.rsplit("/")[-1] for value in records] == ["experiment", "session_start_info", "session_end_info"]
+    chosen = HParamsPluginData.FromString(records[1].metadata.plugin_data.content).session_start_info.hparams
     assert set(chosen) == set(trials[0].choice)
     assert chosen["learning_rate"].number_value == trials[0].choice["learning_rate"]
     assert chosen["head_teff"].string_value == "-".join(map(str, trials[0].choice["head_teff"]))
 
 
-def test_tensorboard_is_always_the_same_on_a_disk_or_not(tmp_path):
+def test_event_files_have_the_same_bytes_on_a_disk_and_a_server(tmp_path):
     trials, _ = search(CONFIG)
-    found = []
+    contents = []
     for out in ("memory://search-for-tensorboard", str(tmp_path), str(tmp_path)):
         write_tensorboard(out, trials)
         root = places.join(out, TENSORBOARD_NAME)
-        found.append([places.read_bytes(places.join(root, run, EVENTS_NAME)) for run in sorted(places.names(root))])
-    assert found[0] == found[1] == found[2]
-    assert len(found[0]) == len(trials)
+        contents.append([places.read_bytes(places.join(root, run, EVENTS_NAME)) for run in sorted(places.names(root))])
+    assert contents[0] == contents[1] == contents[2]
+    assert len(contents[0]) == len(trials)
