@@ -1,4 +1,4 @@
-"""Read a page as a browser would: its sections, texts, tables, and what it would fetch."""
+"""Read a page as a browser does: sections, texts, tables, links, and the files that a browser would fetch."""
 
 import re
 from html.parser import HTMLParser
@@ -7,13 +7,13 @@ VOID = {"meta", "br"}
 
 
 class Page(HTMLParser):
-    """The page's sections, texts and what it would fetch; refuses tags that do not close each other."""
+    """Sections, texts, rows of tables and links of a page, and the files it fetches; tags must close each other."""
 
     def __init__(self, html):
         super().__init__()
         self.open, self.sections, self.fetched, self.ids, self.words = [], [], [], [], []
-        self.rows, self.texts = [], {}
-        self.feed(html)
+        self.rows, self.texts, self.links = [], {}, []
+        self.feed(str(html))
         self.close()
         assert not self.open
 
@@ -28,6 +28,7 @@ class Page(HTMLParser):
     def note(self, tag, attrs):
         self.sections += [attrs["id"]] if tag == "section" else []
         self.ids += [attrs["id"]] if "id" in attrs else []
+        self.links += [attrs["href"]] if tag == "a" else []
         links = [attrs[name] for name in ("src", "href") if name in attrs]
         self.fetched += [link for link in links if not link.startswith(("#", "data:image/png;base64,"))]
         self.fetched += [tag] if tag in ("script", "link", "img", "iframe") else []
@@ -53,7 +54,7 @@ class Page(HTMLParser):
 
 
 def check(html):
-    """Read a page that must need no other file, and whose references must lead somewhere."""
+    """Read a page; assert that it needs no other file, and that its references and colours are those of the page."""
     page = Page(html)
     assert not page.fetched
     assert "http" not in html

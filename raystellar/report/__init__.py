@@ -1,11 +1,17 @@
-"""Figures and pages for those who would rather look than read.
+"""Pages and pictures of catalogues, models and searches.
 
-    page, svg               the frame of a page, its tables, and figures within it
-    search, replay          the page of a search, with search_figures and search_choices; tensorboard
-    catalog, model          the pages of a catalogue and of a model, with catalog_figures and spectral_lines
-    census, residuals       one pass over all rows, in bounded memory; predictions against given labels
-    given, gallery          those labels; the spectra of a few rows, read again
-    figures                 the picture of the demo
+A page is one HTML file that holds no script and fetches nothing.
 
-A page holds no script and fetches nothing.
+    write             write the page of a catalogue or of a model
+    model             the page of a model
+    catalog/          the page of a catalogue
+    search/           the page of a search for hyperparameters, and its TensorBoard files
+    figures           the picture of the demo
+    page              building blocks of pages, from ``templates/``
+    svg               matplotlib figures within pages
+    axes              colour maps, colour bars and ticks
+    residuals         statistics of predictions minus reference labels
+    residual_figures  figures of these residuals
+    assessment        parts of pages about residuals and the calibration of errors
+    spectral_figures  figures of spectra and of responses to lines
 """

@@ -1,4 +1,4 @@
-"""The page of a model: what it is, how it learnt, how good it is, and which lines it looks at."""
+"""The page of a model: its architecture, training, errors and calibration, and the spectral lines it responds to."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ from markupsafe import Markup
 
 from raystellar.config import to_plain
 from raystellar.model.bundle import Bundle
-from raystellar.report.catalog.figures import draw_response
-from raystellar.report.catalog.page import calibration_table, in_units, residual_figures
+from raystellar.report.assessment import calibration_table, residual_figures, residual_table
+from raystellar.report.axes import linear_axis
 from raystellar.report.page import (
+    OOD_SCORE,
     code,
     count,
     details,
     figure,
     header,
     html_page,
+    in_units,
     listed,
     paragraph,
     section,
@@ -31,7 +33,7 @@ from raystellar.report.page import (
 )
 from raystellar.report.residuals import Residuals
 from raystellar.report.search.figures import loss_axis
-from raystellar.report.spectral_lines import mark_lines, wavelength_axis
+from raystellar.report.spectral_figures import draw_response, mark_lines, wavelength_axis
 from raystellar.report.svg import COLOURS, inline_svg
 from raystellar.targets import TARGETS
 
@@ -39,39 +41,47 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-NO_DATASET = "It takes spectra to see this: name the dataset with --dataset."
+METRICS = {
+    "mae": "mean absolute error",
+    "rmse": "root mean square",
+    "bias": "bias",
+    "scatter": "scatter (1.48 median absolute deviations)",
+}
+"""Names of the values of ``fit.metrics.errors``."""
 
-METRICS = {"mae": "mean absolute error", "rmse": "root mean square", "bias": "bias", "scatter": "scatter"}
-"""Of ``fit.metrics``."""
+LEAST_ERROR_TOP, MOST_ERROR_TOP = 1.1, 3.0
+"""Least and greatest upper end of the axis of errors relative to their minimum."""
 
 
 @dataclass(frozen=True)
 class Examined:
-    """What a model makes of the validation spectra of a dataset."""
+    """Predictions of a model for the validation spectra of a dataset."""
 
     dataset: str
+    """Folder of the dataset."""
     same: bool
-    """It is the dataset the model was trained on, so that these spectra are new to it."""
+    """Whether the model was trained on this dataset, so that its validation spectra are new to the model."""
     residuals: Residuals
+    """Predictions compared with the labels of the dataset."""
     response: np.ndarray
-    """(3, P) mean size of the answer of each label to a weak line, in the units of the labels."""
+    """Mean size (3, P) of the response of each label to a weak line, in the units of the labels."""
     spectra: int
-    """From which that is."""
+    """Number of spectra of the mean response."""
 
 
-def model_page(place: str, bundle: Bundle, examined: Examined | None) -> Markup:
-    """Return the page of a model.
+def model_page(path: str, bundle: Bundle, examined: Examined | None) -> Markup:
+    """Return the page of a model; sections without contents are left out.
 
     Parameters
     ----------
-    place : its folder
-    bundle : what stands there
-    examined : what it makes of spectra; None where no dataset is at hand
+    path : folder of the model
+    bundle : the model
+    examined : predictions for the validation spectra; None without a dataset
     """
     parts = [
-        _head(place, bundle),
+        _head(path, bundle, examined),
         _architecture(bundle),
-        _curves(bundle),
+        _training(bundle),
         _validation(bundle),
         _calibration(bundle),
         _residuals(examined),
@@ -79,41 +89,48 @@ def model_page(place: str, bundle: Bundle, examined: Examined | None) -> Markup:
         _ood(bundle),
         _provenance(bundle),
     ]
-    return html_page(f"Model: {place}", parts)
+    return html_page(f"Model: {path}", parts)
 
 
-def _head(place: str, bundle: Bundle) -> Markup:
+def _head(path: str, bundle: Bundle, examined: Examined | None) -> Markup:
     parameters = sum(array.size for array in bundle.weights.values())
-    tiles = [tile(f"{count(parameters)}", "parameters", best=True)]
+    tiles = [tile(count(parameters), "parameters", best=True)]
     for target in TARGETS:
-        found = bundle.validation.get(target.name)
-        if found:
-            tiles.append(tile(in_units(found["mae"], target), f"mean absolute error of {target.symbol} on validation"))
+        if errors := bundle.validation.get(target.name):
+            words = f"mean absolute error of {target.symbol} on the validation stars"
+            tiles.append(tile(in_units(errors["mae"], target), words))
     if bundle.history:
-        best = ", ".join(map(str, bundle.best_epochs))
-        words = f"best epochs of {len(bundle.history[0])}, of {len(bundle.history)} networks"
-        tiles.append(tile(best, words if len(bundle.history) > 1 else f"best epoch of {len(bundle.history[0])}"))
+        best, epochs = ", ".join(map(str, bundle.best_epochs)), len(bundle.history[0])
+        several = len(bundle.history) > 1
+        words = f"best epochs of {len(bundle.history)} networks, of {epochs}" if several else f"best epoch of {epochs}"
+        tiles.append(tile(best, words))
     words = Markup("Model <code>{}</code>, made {} by raystellar {} from the dataset <code>{}</code>, seed {}.").format(
         bundle.model_id, bundle.created, bundle.raystellar_version, bundle.data_hash, bundle.seed
     )
-    return header("Model", place, words, tiles)
+    if examined is None:
+        words += Markup(
+            " To see residuals and the response to spectral lines, name a dataset with "
+            "<code>raystellar report --dataset</code>."
+        )
+    return header("Model", path, words, tiles)
 
 
 def _architecture(bundle: Bundle) -> Markup:
     network, grid = bundle.network, bundle.grid
     heads = [f"{target.symbol}: {_widths(network.head(target.name)[0])}" for target in TARGETS]
-    ends = [10.0 ** grid[end] for end in ("start", "stop")]
+    low, high = (10.0 ** grid[end] for end in ("start", "stop"))
     rows = [
-        ["networks", str(bundle.members) + (", of which it is the mean" if bundle.members > 1 else "")],
-        ["input", f"{count(network.n_pixels)} pixels, {ends[0]:.0f} to {ends[1]:.0f} Å in vacuum, even in log10"],
+        ["networks", str(bundle.members) + ("; the model is their mean" if bundle.members > 1 else "")],
+        ["input", f"{count(network.n_pixels)} pixels, {low:.0f} to {high:.0f} Å in vacuum, equal in log10"],
         ["stem", f"{network.stem} units, dropout {network.stem_dropout:g}"],
         ["residual blocks", f"{_widths(network.blocks)}, dropout {network.trunk_dropout:g}"],
         ["heads", "; ".join(heads)],
-        ["shared trunk", "yes" if network.multitask else "no: a network for each label"],
-        ["shortcuts, layer normalisation", f"{_yes(network.skip)}, {_yes(network.layer_norm)}"],
+        ["shared trunk", "yes" if network.multitask else "no: one network for each label"],
+        ["shortcuts", _yes(network.skip)],
+        ["layer normalisation", _yes(network.layer_norm)],
     ]
     rows += [[f"preprocess.{name}", str(value)] for name, value in to_plain(bundle.preprocess).items()]
-    return section("architecture", "What it is", table([], rows))
+    return section("architecture", "Architecture", table([], rows))
 
 
 def _widths(widths: tuple[int, ...]) -> str:
@@ -124,20 +141,20 @@ def _yes(value: bool) -> str:
     return "yes" if value else "no"
 
 
-def _curves(bundle: Bundle) -> Markup:
+def _training(bundle: Bundle) -> Markup:
     if not bundle.history:
-        return section("curves", "How it learnt", paragraph("The bundle holds no history of its training.", muted=True))
+        return Markup()
     caption = (
-        "Loss by epoch (left) and mean absolute errors on the validation stars relative to their best (right). The "
-        "loss of training is measured under noise and dropout. Where the validation loss rises again, the network "
-        "learns its stars by heart. A line for each network."
+        "Loss by epoch (left), and mean absolute errors on the validation stars relative to their minimum (right); one "
+        "line for each network. Dashed: the epoch whose weights were kept. The training loss is measured under noise "
+        "and dropout. A validation loss that rises again means overfitting."
     )
-    draw = partial(draw_curves, histories=bundle.history, best=bundle.best_epochs)
+    draw = partial(draw_training, histories=bundle.history, best=bundle.best_epochs)
     svg = inline_svg(draw, (10.6, 3.6), "curves", "Learning curves", caption)
-    return figure("curves", "How it learnt", caption, svg)
+    return figure("curves", "Training", caption, svg)
 
 
-def draw_curves(figure: Figure, histories: list[list[dict[str, Any]]], best: tuple[int, ...]) -> None:
+def draw_training(figure: Figure, histories: list[list[dict[str, Any]]], best: tuple[int, ...]) -> None:
     """Draw losses and errors of each network by epoch into an empty figure."""
     left, right = figure.subplots(1, 2)
     for number, history in enumerate(histories):
@@ -145,12 +162,14 @@ def draw_curves(figure: Figure, histories: list[list[dict[str, Any]]], best: tup
         _draw_errors(right, history, named=number == 0)
     epochs = [entry for history in histories for entry in history]
     loss_axis(left, [_loss(entry, key) for entry in epochs for key in ("train", "validation")])
-    right.set_ylim(0.97, min(3.0, right.get_ylim()[1]))
+    right.set_ylim(0.97, float(np.clip(right.get_ylim()[1], LEAST_ERROR_TOP, MOST_ERROR_TOP)))
+    linear_axis(right, "y")
     for axis, words in ((left, "loss"), (right, "error / least error")):
         for epoch in best:
             axis.axvline(epoch, color=COLOURS["muted"], linewidth=0.8, linestyle=(0, (3, 2)))
-        axis.set(xlabel="epoch (dashed: the one that was kept)", ylabel=words)
+        axis.set(xlabel="epoch", ylabel=words, xlim=(0.0, 1.03 * max(entry["epoch"] for entry in epochs)))
         axis.legend()
+        linear_axis(axis, "x", 8)
 
 
 def _draw_losses(axis: Axes, history: list[dict[str, Any]], named: bool) -> None:
@@ -179,55 +198,53 @@ def _finite(value: float | None) -> float:
 
 def _validation(bundle: Bundle) -> Markup:
     if not bundle.validation:
-        return section("validation", "How good it is", paragraph("The bundle holds no validation errors.", muted=True))
-    names = [name for name in METRICS if all(name in found for found in bundle.validation.values())]
+        return Markup()
+    names = [name for name in METRICS if all(name in errors for errors in bundle.validation.values())]
     rows = []
     for target in TARGETS:
-        found, (low, high) = bundle.validation[target.name], bundle.label_ranges[target.name]
-        cells = [in_units(found[name], target) for name in names]
+        errors, (low, high) = bundle.validation[target.name], bundle.label_ranges[target.name]
+        cells = [in_units(errors[name], target) for name in names]
         rows.append([target.symbol, *cells, f"{in_units(low, target)} to {in_units(high, target)}"])
-    head = ["label", *(METRICS[name] for name in names), "labels learnt from"]
+    head = ["label", *(METRICS[name] for name in names), "range of training labels"]
     words = (
-        "Predicted minus given on the validation stars. Bias should be small beside the scatter (1.48 times the median"
+        "Predicted minus reference labels of the validation stars. The bias should be small compared with the scatter. "
+        "A catalogue flags labels outside the range of the training labels."
     )
-    words += " absolute deviation). Labels beyond the last column are flagged in a catalogue."
     numbers = wide(table(head, rows, numbers=range(1, len(head))))
-    return section("validation", "How good it is", paragraph(words), numbers)
+    return section("validation", "Errors on the validation stars", paragraph(words), numbers)
 
 
 def _calibration(bundle: Bundle) -> Markup:
-    title = "Are its errors true"
     if not bundle.calibration:
-        words = "The bundle holds no calibration: it was made without errors of its predictions."
-        return section("calibration", title, paragraph(words, muted=True))
-    words = (
-        "On the validation stars, with the errors of their own labels: the standard deviation should be 1 in every row."
-    )
-    return section("calibration", title, paragraph(words), calibration_table(bundle.calibration))
+        return Markup()
+    words = "Measured on the validation stars, with the errors of their reference labels added to those of the model."
+    return section("calibration", "Calibration of the errors", paragraph(words), calibration_table(bundle.calibration))
 
 
 def _residuals(examined: Examined | None) -> Markup:
-    title = "Predicted against given"
+    """Return the figures of residuals; their tables only where these are not those of the sections before."""
     if examined is None or not examined.residuals.count:
-        return section("residuals", title, paragraph(NO_DATASET, muted=True))
-    words = Markup("The {} validation spectra of <code>{}</code>. ").format(
-        count(examined.residuals.count), examined.dataset
-    )
-    words += "" if examined.same else "It is another dataset than the one that the model was trained on. "
-    words += "The errors of the given labels are smoothed, as in the calibration."
-    return section("residuals", title, paragraph(words), residual_figures(examined.residuals, "residuals"))
+        return Markup()
+    residuals = examined.residuals
+    words = Markup("{} validation spectra of <code>{}</code>.").format(count(residuals.count), examined.dataset)
+    tables: tuple[Markup, ...] = ()
+    if not examined.same:
+        words += " The model was trained on another dataset."
+        tables = (calibration_table(residuals.calibration()), residual_table(residuals))
+    figures = residual_figures(residuals, "residuals")
+    return section("residuals", "Residuals", paragraph(words), *tables, figures)
 
 
 def _saliency(bundle: Bundle, examined: Examined | None) -> Markup:
-    title = "Which lines it looks at"
     if examined is None:
-        return section("saliency", title, paragraph(NO_DATASET, muted=True))
+        return Markup()
+    title = "Response to spectral lines"
     greatest = [in_units(float(values.max()), t) for t, values in zip(TARGETS, examined.response, strict=True)]
     caption = (
-        "By how much each label answers to a weak absorption line (a tenth of the spectrum's standard deviation deep, "
-        f"480 km/s wide) at that wavelength, mean over {count(examined.spectra)} validation spectra, relative to the "
-        f"greatest: {listed(greatest)}. Peaks should stand at lines with a name: hydrogen for temperature, metals for "
-        "[Fe/H], Mg b and the wings of hydrogen for log g."
+        "Change of each label for a weak absorption line (a tenth of the spectrum's standard deviation deep, 480 km/s "
+        f"wide) at each wavelength: mean size over {count(examined.spectra)} validation spectra, relative to its "
+        f"maximum of {listed(greatest)}. Peaks should stand at named lines: hydrogen for Teff, metals for [Fe/H], "
+        "Mg b and the wings of hydrogen for log g."
     )
     grid = bundle.grid
     loglam = np.linspace(grid["start"], grid["stop"], grid["n"])
@@ -243,28 +260,26 @@ def _draw_saliency(figure: Figure, loglam: np.ndarray, response: np.ndarray) -> 
 
 
 def _ood(bundle: Bundle) -> Markup:
-    title, found = "What it knows", bundle.ood_check
-    if not found:
-        words = "The bundle holds no OOD score: it does not say which spectra are unlike those it learnt from."
-        return section("ood", title, paragraph(words, muted=True))
+    if not (check := bundle.ood_check):
+        return Markup()
     words = (
-        f"Share of {found['stars']} validation stars with a OOD score above 1, the limit of the flag OOD. It "
-        "should be about one in a hundred, whatever the S/N."
+        f"OOD score is the {OOD_SCORE}. The table gives the share of {count(check['stars'])} validation stars with an "
+        "OOD score above 1. It should be about 1 % at every S/N."
     )
-    shares = [found["above"], *found["above_by_sn_quartile"]]
-    head = ["of all", *(f"quarter {number} by S/N" for number in range(1, 5))]
+    shares = [check["above"], *check["above_by_sn_quartile"]]
+    head = ["all stars", "lowest quarter by S/N", "second quarter", "third quarter", "highest quarter"]
     row = ["" if share is None else f"{100 * share:.2f} %" for share in shares]
-    return section("ood", title, paragraph(words), table(head, [row]))
+    return section("ood", "OOD score", paragraph(words), table(head, [row], numbers=len(head)))
 
 
 def _provenance(bundle: Bundle) -> Markup:
     rows = [["fit", bundle.fit_id], ["weights (SHA-256)", bundle.weights_sha256]]
     rows += [[f"version of {name}", version] for name, version in bundle.versions.items()]
     settings = [
-        [f"{part}.{name}", str(value)]
+        [f"{part}.{name}" if name else part, str(value)]
         for part, values in bundle.config.items()
         for name, value in (values.items() if isinstance(values, Mapping) else [("", values)])
     ]
     content = table([], [[name, code(value)] for name, value in rows])
-    all_of_them = details(f"All {len(settings)} settings of the run", wide(table(["setting", "value"], settings)))
-    return section("provenance", "Where it comes from", content, all_of_them)
+    all_settings = details(f"All {len(settings)} settings of the run", wide(table(["setting", "value"], settings)))
+    return section("provenance", "Provenance", content, all_settings)

@@ -9,6 +9,7 @@ goes in unchanged. ``Markup("... {} ...").format(...)`` fills escaped text into 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
@@ -17,6 +18,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from raystellar.report.svg import variables
+from raystellar.targets import Target
+
+OOD_SCORE = "out-of-distribution score: how unlike the training spectra; above 1 like one star in a hundred"
+"""Explanation of the OOD score."""
 
 
 class Section(Markup):
@@ -170,3 +175,15 @@ def duration(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.1f} s"
     return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def in_units(value: float | None, target: Target) -> str:
+    """Return a label or its error with its unit: whole kelvins, or thousandths of a dex."""
+    if value is None or not math.isfinite(value):
+        return "none"
+    return f"{value:.0f}\u202fK" if target.unit == "K" else f"{value:.3f}\u202fdex"
+
+
+def decimal(value: float | None, digits: int) -> str:
+    """Return a number with so many digits after the point."""
+    return "unknown" if value is None or not math.isfinite(value) else f"{value:.{digits}f}"

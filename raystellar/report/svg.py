@@ -1,6 +1,6 @@
-"""A matplotlib figure as SVG within an HTML page, in the page's colours by day and by night, and in its type.
+"""Matplotlib figures as SVG within a page, with the colours and the type of the page.
 
-Figures are drawn in stand-in colours, and these are replaced by CSS variables, which the page gives their values.
+Figures are drawn in stand-in colours. CSS variables replace these in the SVG, so that a page can be light or dark.
 """
 
 from __future__ import annotations
@@ -33,28 +33,29 @@ PALETTE = {
     "feh": ("#0a6a9f", "#5ab4e6"),
     "logg": ("#0b7a5b", "#3cc79c"),
 }
-"""Colour by day and by night; the ramp goes from what matters little to what matters most, and each label has one of
-its own, which those who are colour-blind tell apart as well."""
+"""Each colour on a light and on a dark page. The ramp goes from faint to strong. Each label has a colour of its own;
+colour-blind eyes tell the three apart."""
 
-RAMP = tuple(name for name in PALETTE if name.startswith("ramp"))
+RAMP_NAMES = tuple(name for name in PALETTE if name.startswith("ramp"))
+"""Names of the colours of the ramp, the faintest first."""
 
 COLOURS = {name: f"#0101{number:02x}" for number, name in enumerate(PALETTE)}
-"""What a figure is drawn in."""
+"""Stand-in colours in which figures are drawn."""
 
 TYPE_PT = 8.5
-"""Size of the type at the figures' nominal width."""
+"""Size of the type at the nominal width of a figure [pt]."""
 
 IMAGE_DPI = 144
-"""Of images within a figure, whose nominal width is that of a screen at 72."""
+"""Resolution of images within a figure; a screen has 72 at the nominal width [1/inch]."""
 
 
-def ramp(place: int, places: int) -> str:
-    """Return the colour of a step of the ramp, 0 the faintest, of so many that span it."""
-    return COLOURS[RAMP[round(place * (len(RAMP) - 1) / max(1, places - 1))]]
+def ramp(step: int, steps: int) -> str:
+    """Return the colour of a step of a ramp of ``steps`` colours; step 0 is the faintest."""
+    return COLOURS[RAMP_NAMES[round(step * (len(RAMP_NAMES) - 1) / max(1, steps - 1))]]
 
 
 def variables(night: bool) -> str:
-    """Return the CSS declarations of the colours."""
+    """Return the CSS declarations of the colours of a light or, if ``night``, of a dark page."""
     return " ".join(f"--{name}: {values[night]};" for name, values in PALETTE.items())
 
 
@@ -65,11 +66,11 @@ def inline_svg(
 
     Parameters
     ----------
-    draw : draws into an empty figure
-    size : of the figure [inch]
-    name : of the figure, different from that of others on the page
-    label : what it shows, for those who do not see it
-    description : more of that
+    draw : function that draws into an empty figure
+    size : width and height of the figure [inch]
+    name : name of the figure, unique on the page
+    label : short text for readers who cannot see the figure
+    description : longer text for the same readers
     """
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -117,21 +118,21 @@ def _style(name: str) -> Any:
 
 
 def _for_the_page(svg: str, name: str, label: str, description: str) -> Markup:
-    """Strip what only a file of its own needs, and make names and colours those of the page."""
+    """Remove the parts that only a separate file needs, and make names and colours those of the page."""
     svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg[svg.index("<svg") :], flags=re.DOTALL)
     box = re.search(r'viewBox="[^"]*"', svg)
     head = Markup('<svg {} role="img" aria-label="{}">').format(Markup(box.group() if box else ""), label)
     head += Markup("<desc>{}</desc>").format(description) if description else ""
     svg = str(head) + svg[svg.index(">") + 1 :].replace("xlink:href", "href")
     used = set(re.findall(r"#([\w-]+)", svg))
-    svg = re.sub(r' id="([^"]*)"', lambda found: f' id="{name}-{found[1]}"' if found[1] in used else "", svg)
+    svg = re.sub(r' id="([^"]*)"', lambda match: f' id="{name}-{match[1]}"' if match[1] in used else "", svg)
     svg = re.sub(r'(href="#|url\(#)', rf"\g<1>{name}-", svg)
-    svg = re.sub(r' (?:d|x|y|transform)="[^"]*"', lambda found: _shorter(found[0]), svg, flags=re.DOTALL)
+    svg = re.sub(r' (?:d|x|y|transform)="[^"]*"', lambda match: _shorter(match[0]), svg, flags=re.DOTALL)
     for word, colour in COLOURS.items():
         svg = svg.replace(colour, f"var(--{word})")
     return Markup(re.sub(r"\n\s*", "\n", svg).strip())
 
 
 def _shorter(numbers: str) -> str:
-    """Round to hundredths of a point."""
-    return re.sub(r"-?\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}".rstrip("0").rstrip("."), numbers)
+    """Round the numbers of an attribute to hundredths of a point."""
+    return re.sub(r"-?\d+\.\d{3,}", lambda match: f"{float(match[0]):.2f}".rstrip("0").rstrip("."), numbers)

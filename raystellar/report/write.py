@@ -216,9 +216,7 @@ def examine(bundle: Bundle, dataset: str) -> Examined:
 
     data = read_dataset(dataset)
     if data.about["preprocess"] != to_plain(bundle.preprocess):
-        raise DatasetError(
-            f"dataset {dataset} has another preprocessing than model {bundle.model_id}"
-        )
+        raise DatasetError(f"dataset {dataset} has another preprocessing than model {bundle.model_id}")
     spectra = data.split("validation", CALIBRATION_COLUMNS)
     sn = np.array(spectra.extra["sn"], dtype=np.float64)
     scaled, variances = predict_with_variances(bundle.module, spectra.flux, spectra.extra["ivar"])

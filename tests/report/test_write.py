@@ -19,14 +19,14 @@ from raystellar.files import places
 from raystellar.model.bundle_files import load_bundle
 from raystellar.quality import MEANINGS, Flag
 from raystellar.report import write as pages
-from raystellar.report.catalog.census import READ, take
+from raystellar.report.catalog.census import READ, SHOWN, take
 from raystellar.report.write import try_page, write_page
 from raystellar.spectra import read_spectrum
 from raystellar.stages.label import label
 from raystellar.targets import TARGET_NAMES
 
 CATALOG_SECTIONS = [
-    "kiel", "sky", "errors", "scores", "flags", "rejects", "distributions", "repeats", "best", "worst", "oddest",
+    "kiel", "sky", "errors", "calibration", "flags", "rejects", "distributions", "repeats", "best", "worst", "ood",
 ]  # fmt: skip
 MODEL_SECTIONS = [
     "architecture", "curves", "validation", "calibration", "residuals", "saliency", "ood", "provenance",
@@ -103,20 +103,20 @@ def test_its_scores_are_those_of_the_truth(labelled, survey, catalog_page):
         if usable and not row["flags"]:
             pairs.append([(row[name] - true[name], row[f"e_{name}"]) for name in TARGET_NAMES])
     difference, error = np.moveaxis(np.array(pairs), 2, 0)
-    assert f"On {len(pairs)} rows without a flag" in catalog_page.texts["scores"]
+    assert f"{len(pairs)} rows without a flag" in catalog_page.texts["calibration"]
     std = np.sqrt(((difference / error) ** 2).mean(axis=0))
     shown = [row for row in catalog_page.rows if row[0] == "all"]
     assert [row[1:3] for row in shown] == [[str(len(pairs)), f"{value:.3f}"] for value in std]
     mae = np.abs(difference).mean(axis=0)
-    assert f"{mae[0]:.0f}\u202fK" in catalog_page.texts["scores"]
-    assert f"{mae[1]:.3f}\u202fdex" in catalog_page.texts["scores"]
+    assert f"{mae[0]:.0f}\u202fK" in catalog_page.texts["calibration"]
+    assert f"{mae[1]:.3f}\u202fdex" in catalog_page.texts["calibration"]
 
 
 def test_its_gallery_shows_the_rows_that_stand_out(labelled, catalog_page):
     rows = rows_of(labelled).to_pylist()
     best = sorted((row for row in rows if not row["flags"]), key=lambda row: -row["sn"])[:4]
-    places = [catalog_page.texts["best"].index(row["spec_id"]) for row in best]
-    assert places == sorted(places)
+    positions = [catalog_page.texts["best"].index(row["spec_id"]) for row in best]
+    assert positions == sorted(positions)
     for row in best:
         assert f"{row['teff']:.0f}\u202fK ± {row['e_teff']:.0f}\u202fK" in catalog_page.texts["best"]
         assert row["path"] in catalog_page.texts["best"]
@@ -124,22 +124,22 @@ def test_its_gallery_shows_the_rows_that_stand_out(labelled, catalog_page):
     assert "cannot be shown" not in catalog_page.texts["best"] + catalog_page.texts["worst"]
     stars = [row for row in rows if not row["flags"] & (Flag.SKY | Flag.NOT_STAR)]
     for row in sorted(stars, key=lambda row: -row["ood_score"])[:4]:
-        assert row["spec_id"] in catalog_page.texts["oddest"]
+        assert row["spec_id"] in catalog_page.texts["ood"]
 
 
 def test_spectra_are_read_again_as_they_were_labelled(labelled, model, monkeypatch):
     seen = []
-    monkeypatch.setattr(pages, "answers_of", lambda bundle, flux: seen.append(flux))
+    monkeypatch.setattr(pages, "response_of", lambda bundle, flux: seen.append(flux))
     write_page(str(labelled), f"{labelled}.html")
     bundle, catalog = load_bundle(model), open_catalog(str(labelled))
     picks = take(catalog.output.parts(list(READ))).picks
-    rows = [pick.row for kind in ("best", "worst", "oddest") for pick in picks[kind].rows]
+    rows = [pick.row for kind in ("best", "worst", "ood") for pick in picks[kind].rows]
     assert len(seen) == len(rows) > 4
     labels = [[row[name] for name in TARGET_NAMES] for row in rows]
     np.testing.assert_allclose(bundle.predict(np.array(seen)), labels, rtol=1e-5)  # rv was rounded to float32
 
 
-def test_files_that_are_gone_are_told_of(labelled, tmp_path):
+def test_the_page_names_files_that_are_gone(labelled, tmp_path):
     def move(table):
         paths = [path.replace("/spec-", "/gone-") for path in table["path"].to_pylist()]
         return table.set_column(table.schema.get_field_index("path"), "path", pa.array(paths))
@@ -151,14 +151,14 @@ def test_files_that_are_gone_are_told_of(labelled, tmp_path):
     assert page.texts["best"].count("The spectrum cannot be shown: not found.") == 4
 
 
-def test_without_its_model_spectra_are_shown_and_answers_are_not(labelled, tmp_path):
+def test_without_its_model_spectra_are_shown_and_responses_are_not(labelled, tmp_path):
     out = copy(labelled, tmp_path)
     (out / "_job.json").write_text(json.dumps({"model": str(tmp_path / "gone")}))
     write_page(str(out))
     page = read(out / "_report.html")
-    assert "The answers cannot be shown" in page.texts["best"]
+    assert "The response of the labels to weak lines cannot be shown" in page.texts["best"]
     assert "--model" in page.texts["best"]
-    assert "Not known" in page.texts["scores"]
+    assert "calibration" not in page.sections
     (out / "_job.json").write_text("{")
     write_page(str(out))
     assert "its model is not known; name it with --model" in read(out / "_report.html").texts["worst"]
@@ -176,7 +176,7 @@ def test_catalogues_of_later_and_of_earlier_versions_are_drawn(labelled, tmp_pat
     assert "23stars" in page.texts["header"]
     assert "OOD score" in page.texts["distributions"]
     assert ["Teff", "31\u202fK", "0.87", "unknown"] in page.rows
-    assert page.texts["oddest"].count("ood") > 4
+    assert page.texts["ood"].count("OOD score") > 4
 
     shutil.rmtree(out)
     out = copy(
@@ -186,9 +186,7 @@ def test_catalogues_of_later_and_of_earlier_versions_are_drawn(labelled, tmp_pat
     )
     write_page(str(out))
     page = read(out / "_report.html")
-    assert page.sections == CATALOG_SECTIONS
-    assert "There are no such rows" in page.texts["worst"]
-    assert "no OOD scores" in page.texts["oddest"]
+    assert page.sections == [name for name in CATALOG_SECTIONS if name not in ("errors", "worst", "ood")]
 
 
 def test_a_catalogue_of_rejects_alone_has_a_page(model, tmp_path):
@@ -198,14 +196,14 @@ def test_a_catalogue_of_rejects_alone_has_a_page(model, tmp_path):
     words = ["label", str(tmp_path), "--model", str(model), "--out", out, "--local"]
     assert main(words) == 0
     page = read(f"{out}/_report.html")
-    assert page.sections == CATALOG_SECTIONS
+    assert page.sections == ["calibration", "rejects"]
     assert "0rows of 2 spectra" in page.texts["header"]
     assert ["read", "empty file", "2"] in [row[:3] for row in page.rows]
 
 
 def test_label_leaves_a_page_unless_told_not_to(survey, model, tmp_path, capsys):
-    place = str(next((survey / "spectra").iterdir()))
-    words = ["label", place, "--model", str(model), "--local", "--out"]
+    path = str(next((survey / "spectra").iterdir()))
+    words = ["label", path, "--model", str(model), "--local", "--out"]
     assert main([*words, f"{tmp_path}/one"]) == 0
     assert f"page: {tmp_path}/one/_report.html" in capsys.readouterr().out
     read(tmp_path / "one" / "_report.html")
@@ -218,10 +216,10 @@ def test_label_leaves_a_page_unless_told_not_to(survey, model, tmp_path, capsys)
 
 def test_a_page_that_fails_does_not_fail_the_job(survey, model, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(pages, "take", lambda *_: 1 / 0)
-    place = str(next((survey / "spectra").iterdir()))
-    assert main(["label", place, "--model", str(model), "--local", "--out", f"{tmp_path}/catalog"]) == 0
+    path = str(next((survey / "spectra").iterdir()))
+    assert main(["label", path, "--model", str(model), "--local", "--out", f"{tmp_path}/catalog"]) == 0
     told = [line for line in capsys.readouterr().err.splitlines() if "no page" in line]
-    assert told == [f"raystellar: {tmp_path}/catalog has no page: division by zero"]
+    assert told == [f"raystellar label: {tmp_path}/catalog has no page: division by zero"]
     assert try_page(str(tmp_path)) is None
 
 
@@ -244,17 +242,29 @@ def test_the_page_of_a_model_has_every_section_and_its_numbers(model, tmp_path, 
     words = ["--dataset", str(model.parent / "dataset")] if given else []
     assert main(["report", str(model), "--out", str(out), *words]) == 0
     page = read(out)
-    assert page.sections == MODEL_SECTIONS
+    assert page.sections == [name for name in MODEL_SECTIONS if given or name not in ("residuals", "saliency")]
     assert bundle.model_id in page.texts["header"]
     for target, unit, digits in (("teff", "K", 0), ("feh", "dex", 3), ("logg", "dex", 3)):
         assert f"{bundle.validation[target]['mae']:.{digits}f}\u202f{unit}" in page.texts["validation"]
         assert f"{bundle.calibration[target]['std']:.3f}" in page.texts["calibration"]
-    assert ("name the dataset with --dataset" in page.texts["saliency"]) != given
+    assert ("name a dataset with raystellar report --dataset" in page.texts["header"]) != given
+    assert [row[2] for row in page.rows if row[0] == "all"] == [f"{x['std']:.3f}" for x in bundle.calibration.values()]
+    assert len([row for row in page.rows if row[0] == "log g"]) == 1  # each error is in one table
     if given:
-        all_of_them = [row for row in page.rows if row[0] == "all"]
-        assert [row[2] for row in all_of_them[:3]] == [f"{found['std']:.3f}" for found in bundle.calibration.values()]
-        assert all_of_them[3:] == all_of_them[:3]  # measured again on the same spectra
         assert "Hα" in page.texts["saliency"]
+
+
+def test_the_calibration_of_a_bundle_is_measured_again_on_its_dataset(model):
+    bundle = load_bundle(model)
+    examined = pages.examine(bundle, str(model.parent / "dataset"))
+    assert examined.same
+    again = examined.residuals.calibration()
+    for name, shares in bundle.calibration.items():
+        assert [again[name][key] for key in ("stars", "std", "within68", "within95")] == pytest.approx(
+            [shares[key] for key in ("stars", "std", "within68", "within95")]
+        )
+    for t, name in enumerate(TARGET_NAMES):
+        assert examined.residuals.errors(t)["mae"] == pytest.approx(bundle.validation[name]["mae"], rel=1e-5)
 
 
 def test_train_leaves_a_page_in_a_bundle_that_stays_one(survey, model, tmp_path):
@@ -270,15 +280,15 @@ def test_train_leaves_a_page_in_a_bundle_that_stays_one(survey, model, tmp_path)
     assert load_bundle(out).model_id in read(out / "_report.html").texts["header"]
 
 
-def test_what_is_neither_is_refused_in_a_sentence(survey, model, labelled, tmp_path, capsys):
-    for place, words in (
+def test_a_folder_that_is_neither_is_refused_in_a_sentence(survey, model, labelled, tmp_path, capsys):
+    for folder, words in (
         (tmp_path, "neither a catalogue nor a model"),
         (tmp_path / "none", "neither a catalogue nor a model"),
         (model.parent / "dataset", "is a dataset; name"),
     ):
-        assert main(["report", str(place)]) == 1
+        assert main(["report", str(folder)]) == 1
         [line] = capsys.readouterr().err.splitlines()
-        assert line.startswith(f"raystellar report: {place} ")
+        assert line.startswith(f"raystellar report: {folder} ")
         assert words in line
     with pytest.raises(ConfigError, match="--dataset"):
         write_page(str(labelled), dataset="dataset")
@@ -321,3 +331,35 @@ def test_a_catalogue_on_a_server_has_a_page_there(labelled):
         places.write_bytes(f"memory://page/{path.relative_to(labelled)}", path.read_bytes())
     assert write_page("memory://page").out == "memory://page/_report.html"
     assert check(places.read_bytes("memory://page/_report.html").decode()).sections == CATALOG_SECTIONS
+
+
+def test_texts_of_a_catalogue_are_escaped(labelled, tmp_path):
+    text = '<b>&"x'
+
+    def change(table):
+        for name in ("path", "spec_id", "subclass"):
+            table = table.set_column(table.schema.get_field_index(name), name, pa.array([text] * len(table)))
+        return table
+
+    out = copy(labelled, tmp_path, change)
+    run = json.loads((out / "_run.json").read_text())
+    (out / "_run.json").write_text(json.dumps(run | {"model": text, "created": text}))
+    for part in (out / "_rejects").glob("*.parquet"):
+        rejects = pq.read_table(part)
+        texts = pa.array([text] * len(rejects))
+        for name in ("stage", "reason", "path"):
+            rejects = rejects.set_column(rejects.schema.get_field_index(name), name, texts)
+        pq.write_table(rejects, part)
+    write_page(str(out))
+    html = (out / "_report.html").read_text()
+    assert text not in html
+    page = read(out / "_report.html")
+    assert page.texts["header"].count(text) == 2
+    assert page.texts["best"].count(text) == 3 * SHOWN + 1  # and the model, which is not the one noted
+    assert [row[:2] + row[3:] for row in page.rows if row[0] == text] == [[text, text, text]]
+
+
+def test_the_contents_name_every_section_and_the_ood_score_is_explained_once(catalog_page):
+    assert catalog_page.links == [f"#{name}" for name in CATALOG_SECTIONS]
+    assert catalog_page.text.count("out-of-distribution score") == 1
+    assert catalog_page.text.count("standard deviation (std) of z is 1.05") == 1

@@ -1,1 +1,9 @@
-"""TODO."""
+"""The page of a catalogue.
+
+page          the page
+census        statistics of all rows from one pass
+figures       figures of these statistics
+gallery       the spectra of a few rows, read again from their files
+gallery_page  sections of the page that show these spectra
+truth         reference labels of the rows
+"""

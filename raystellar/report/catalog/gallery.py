@@ -1,4 +1,4 @@
-"""The spectra of a few rows of a catalogue, read again from where they lie."""
+"""The spectra of a few rows of a catalogue, read again from their files."""
 
 from __future__ import annotations
 
@@ -17,56 +17,60 @@ from raystellar.report.catalog.census import Pick
 from raystellar.spectra import Slice
 from raystellar.spectra.record import Spectrum
 
-OTHER = "another spectrum of its file"
+OTHER_SPECTRUM = "another spectrum of its file"
+"""Reason for which the other spectra of a file are passed over."""
 
 
 @dataclass(frozen=True)
-class Again:
-    """The spectrum of a row."""
+class SpectrumOfRow:
+    """The spectrum of a row of the gallery."""
 
     pick: Pick
+    """The row."""
     flux: np.ndarray | None
-    """(P,) standardised; None where it cannot be had."""
+    """Standardised flux (P,); None where the spectrum cannot be read."""
     why: str = ""
-    """It cannot be had."""
+    """Reason why the spectrum cannot be read."""
 
 
-def read_again(
+def read_spectra_again(
     picks: Sequence[Pick], output: ShardedOutput, config: PreprocessConfig, fetch: FetchConfig
-) -> list[Again]:
-    """Read and preprocess the spectra of rows, as they were to be labelled; one that is gone is none.
+) -> list[SpectrumOfRow]:
+    """Read and preprocess the spectra of rows, as ``raystellar label`` did.
 
     Parameters
     ----------
-    output : the catalogue, whose manifest says where in a file of many a spectrum may be
-    config : of the model that labelled them
+    picks : rows of the catalogue
+    output : folder of the catalogue; its manifest tells which part of a file holds a spectrum
+    config : preprocessing of the model that labelled the rows
+    fetch : requests for files on servers
     """
     preprocessor = Preprocessor(config)
     with Fetcher(fetch) as fetcher:
         return [_read(pick, output, preprocessor, fetcher) for pick in picks]
 
 
-def _read(pick: Pick, output: ShardedOutput, preprocessor: Preprocessor, fetcher: Fetcher) -> Again:
+def _read(pick: Pick, output: ShardedOutput, preprocessor: Preprocessor, fetcher: Fetcher) -> SpectrumOfRow:
     def admit(spectrum: Spectrum) -> Admitted:
         if spectrum.spec_id != pick.row["spec_id"]:
-            raise SpectrumError("read", OTHER)
+            raise SpectrumError("read", OTHER_SPECTRUM)
         known = pick.row["rv"] is not None and pick.row["rv_source"] != "none"
         return Admitted(pick.row["rv"] if known else math.nan, "catalog")
 
     try:
         batch = ingest(_slices(pick, output), preprocessor, admit, fetcher)
     except RaystellarError as error:
-        return Again(pick, None, str(error))
+        return SpectrumOfRow(pick, None, str(error))
     if len(batch.flux):
-        return Again(pick, batch.flux[0].copy())
-    reasons = [error.reason for _, error in batch.rejects if error.reason != OTHER]
-    return Again(pick, None, reasons[0] if reasons else "its file no longer holds it")
+        return SpectrumOfRow(pick, batch.flux[0].copy())
+    reasons = [error.reason for _, error in batch.rejects if error.reason != OTHER_SPECTRUM]
+    return SpectrumOfRow(pick, None, reasons[0] if reasons else "its file no longer holds it")
 
 
 def _slices(pick: Pick, output: ShardedOutput) -> list[Slice]:
-    """Return where in its file the spectrum was."""
+    """Return the slice of the file that holds the spectrum; the whole file where the manifest does not tell."""
     try:
-        found = [part for part in output.slices(pick.shard) if part.path == pick.row["path"]]
-    except (RaystellarError, IndexError):  # the manifest is of other shards
-        found = []
-    return found or [Slice(pick.row["path"])]
+        slices = [part for part in output.slices(pick.shard) if part.path == pick.row["path"]]
+    except (RaystellarError, IndexError):  # the manifest has other shards
+        slices = []
+    return slices or [Slice(pick.row["path"])]
