@@ -1,4 +1,4 @@
-"""From files to a batch: which velocity is taken, which columns a batch has, and when failures mean an outage."""
+"""The choice of a velocity, the columns of a batch, and the failures that mean an outage."""
 
 import dataclasses
 import errno
@@ -121,7 +121,7 @@ FETCH = FetchConfig(retries=0, backoff_s=0.0, give_up_after=15)
 
 
 def do(paths, fetch=FETCH, spectra=None):
-    """Return the rejects of one shard of which nothing is admitted."""
+    """Return the batch of one shard whose spectra are all rejected."""
 
     def admit(_):
         raise SpectrumError("labels", "not in the label table")
@@ -147,7 +147,7 @@ def files(survey, tmp_path):
 
 @pytest.fixture
 def broken(monkeypatch):
-    """What makes the system refuse some files."""
+    """A function that makes the system refuse files."""
     names, real = set(), os.open
 
     def refuse(path, *arguments, **named):

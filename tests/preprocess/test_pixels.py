@@ -1,3 +1,5 @@
+"""The preprocessing of one spectrum, against SciPy and against its own symmetries."""
+
 import numpy as np
 import pytest
 from scipy.interpolate import CubicSpline
@@ -21,7 +23,7 @@ def run(preprocessor, loglam, flux, ivar=None, rv=0.0):
 
 
 def as_the_paper(loglam, flux, rv):
-    """Do what Sec. 3 says, with SciPy."""
+    """Return the flux preprocessed with SciPy as Sec. 3 of the paper describes."""
 
     def clamped(x, y, at):
         return CubicSpline(x, y)(np.clip(at, x[0], x[-1]))

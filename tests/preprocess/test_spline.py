@@ -1,3 +1,5 @@
+"""The compiled spline, against SciPy and against exact cubics."""
+
 import numpy as np
 import pytest
 from hypothesis import given, settings

@@ -1,4 +1,4 @@
-"""Files of the other surveys made for tests, and what every source has to keep to whatever the bytes are."""
+"""Files of the other formats made for tests, and the rules that each source keeps, whatever the bytes are."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from raystellar.errors import SpectrumError
 from raystellar.spectra import Spectrum, count_spectra, read_spectra
 
 N = 240
-"""Pixels of the spectra made here."""
+"""Number of pixels of the spectra."""
 
 
 def rendered(*hdus):
+    """Return the bytes of a FITS file."""
     out = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -25,6 +26,7 @@ def rendered(*hdus):
 
 
 def with_header(hdu, cards):
+    """Return an HDU with more cards in its header; values of None are left out."""
     for key, value in cards.items():
         if value is not None:
             hdu.header[key] = value
@@ -32,7 +34,7 @@ def with_header(hdu, cards):
 
 
 def pixels(rows, seed=0):
-    """Flux, ivar and mask of (rows, N) pixels."""
+    """Return flux, ivar and mask, (rows, N)."""
     rng = np.random.default_rng(seed)
     flux = rng.normal(10, 1, (rows, N)).astype(np.float32)
     ivar = rng.uniform(0.5, 4, (rows, N)).astype(np.float32)
@@ -45,7 +47,7 @@ SPSPEC = {"TELESCOP": "SDSS 2.5-M", "RA": 150.0, "DEC": 10.0, "PLATEID": 1307, "
 
 
 def spspec_file(cards=None, rows=5, sigma=None, mask=None):
-    """The bytes of a spSpec file; values of None drop a card."""
+    """Return the bytes of a spSpec file; None drops a card."""
     flux, ivar, bits = pixels(1)
     sigma = 1 / np.sqrt(ivar[0]) if sigma is None else sigma
     image = np.stack([flux[0], flux[0] - 10, sigma, bits[0] if mask is None else mask, flux[0]][:rows])
@@ -75,14 +77,14 @@ LAMOST = {
 
 
 def lamost_image(cards=None, rows=5):
-    """The bytes of a file of LAMOST until DR7."""
+    """Return the bytes of a LAMOST file as until DR7."""
     flux, ivar, _ = pixels(1)
     image = np.stack([flux[0], ivar[0], np.ones(N), np.arange(N) % 2, np.ones(N)][:rows])
     return rendered(with_header(fits.PrimaryHDU(image.astype(np.float32)), LAMOST | (cards or {})))
 
 
 def lamost_table(cards=None, columns=None, name="COADD", form="{}E"):
-    """The bytes of a file of LAMOST since DR8; columns of None are dropped."""
+    """Return the bytes of a LAMOST file as since DR8; None drops a column."""
     flux, ivar, _ = pixels(1)
     vectors = {
         "FLUX": flux[0],
@@ -116,7 +118,7 @@ FIBRES = 20
 
 
 def plate_file(cards=None, names=True, plugmap=None, images=None, hdus=7):
-    """The bytes of a plate of 20 fibres: the third is not plugged, the fifth sees the sky."""
+    """Return the bytes of a plate of 20 fibres: the third is not plugged, the fifth observes the sky."""
     flux, ivar, mask = pixels(FIBRES)
     ivar[:, :5] = ivar[:, -7:] = ivar[:, 50] = 0
     ivar[2], mask[2] = 0, 1
@@ -144,7 +146,7 @@ def plate_file(cards=None, names=True, plugmap=None, images=None, hdus=7):
 
 
 def zbest_file(columns=None, rows=FIBRES):
-    """The bytes of the spZbest file of that plate; columns of None are dropped."""
+    """Return the bytes of the spZbest file of that plate; None drops a column."""
     made = {
         "PLATE": ("J", np.full(rows, 266)),
         "MJD": ("J", np.full(rows, 51602)),
@@ -166,19 +168,19 @@ def zbest_file(columns=None, rows=FIBRES):
 
 
 def reasons(data, path="file"):
-    """The reasons of the errors among the items of a file."""
+    """Return the reasons of the errors among the items of a file."""
     return [item.reason for item in read_spectra(path, data) if isinstance(item, SpectrumError)]
 
 
 def the_one(data, path="file"):
-    """The only item of a file, which must be a spectrum."""
+    """Return the only item of a file, which must be a spectrum."""
     (item,) = read_spectra(path, data)
     assert isinstance(item, Spectrum), item
     return item
 
 
 def assert_sound(data, path="file", seconds=1.0, label=""):
-    """Whatever the bytes are: as many items as were counted, each a sound spectrum or a reason, without delay."""
+    """Check that a file gives as many items as are counted, each a sound spectrum or a reason, without delay."""
     started = time.process_time()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -196,7 +198,7 @@ def assert_sound(data, path="file", seconds=1.0, label=""):
 
 
 def assert_record(spectrum, label=""):
-    """A record as its docstring says."""
+    """Check that a record has the types and shapes that its docstring states."""
     arrays = (spectrum.loglam, spectrum.flux, spectrum.ivar)
     assert [array.dtype for array in arrays] == [np.float32] * 3, label
     assert all(array.dtype.isnative and array.flags.c_contiguous and array.flags.writeable for array in arrays), label

@@ -1,4 +1,4 @@
-"""Spec files made for tests, damage done to them, and what astropy reads in them."""
+"""Spec files made for tests, kinds of damage, and a plain reading of a spec file by astropy."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PRIMARY = {"RA": 145.89219, "DEC": 0.059372, "PLATEID": 266, "MJD": 51602, "FIBE
 
 
 def coadd(n=200, formats=None):
-    """The columns of a coadd of ``n`` pixels, some formats replaced; a format of None drops the column."""
+    """Return the columns of a coadd of ``n`` pixels, with some columns replaced; None drops a column."""
     rng = np.random.default_rng(n)
     columns = {
         "flux": ("E", rng.normal(10, 1, n)), "loglam": ("E", 3.58 + 1e-4 * np.arange(n)),
@@ -33,7 +33,7 @@ def coadd(n=200, formats=None):
 
 
 def table(columns, name="", case=str.lower):
-    """A binary table of ``{name: (format, values)}``."""
+    """Return a binary table of ``{name: (format, values)}``."""
     made = [
         fits.Column(case(key), spec[0], array=np.atleast_1d(np.asarray(spec[1])), **(spec[2] if len(spec) > 2 else {}))
         for key, spec in columns.items()
@@ -46,7 +46,7 @@ def table(columns, name="", case=str.lower):
 
 
 def spec_file(columns=None, row=None, primary=None, case=str.lower, row_case=str.upper, names=True, exposures=0):
-    """The bytes of a spec file; values of None drop a column or keyword."""
+    """Return the bytes of a spec file; None drops a column or a keyword."""
     head = fits.PrimaryHDU()
     for key, value in (PRIMARY | (primary or {})).items():
         if value is not None:
@@ -77,7 +77,7 @@ def with_cards(data, hdu, *cards):
 
 
 def read_by_astropy(data):
-    """What astropy, used plainly, reads: arrays and scalars by the names of the record."""
+    """Return the arrays and values that astropy reads, by the names of the fields of the record."""
     data = gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
@@ -86,11 +86,11 @@ def read_by_astropy(data):
             columns = {name.upper(): name for name in table.columns.names}
 
             def value(key, keyword=None, default=None):
-                found = table.data[columns[key]][0] if key in columns else None
-                found = found.strip() if isinstance(found, str) else found
-                if found is None or (keyword and isinstance(found, str) and not found):
-                    found = primary.get(keyword, default) if keyword else default
-                return found
+                content = table.data[columns[key]][0] if key in columns else None
+                content = content.strip() if isinstance(content, str) else content
+                if content is None or (keyword and isinstance(content, str) and not content):
+                    content = primary.get(keyword, default) if keyword else default
+                return content
 
             zwarning = int(value("ZWARNING", default=0))
             sky = "SKY" in (value("SOURCETYPE"), value("OBJTYPE"))
@@ -115,9 +115,9 @@ def read_by_astropy(data):
 def assert_same(spectrum, expected, label=""):
     """Fail where a field of the record differs from ``read_by_astropy``; NaN equals NaN."""
     for key, value in expected.items():
-        found = getattr(spectrum, key)
-        same = found == value if isinstance(value, str) else np.array_equal(found, value, equal_nan=True)
-        assert same, f"{label}: {key} is {found!r}, astropy reads {value!r}"
+        read = getattr(spectrum, key)
+        same = read == value if isinstance(value, str) else np.array_equal(read, value, equal_nan=True)
+        assert same, f"{label}: {key} is {read!r}, astropy reads {value!r}"
 
 
 def damage(data, rng: random.Random):
@@ -127,16 +127,16 @@ def damage(data, rng: random.Random):
 
 
 def _cards_at(data):
-    """Offsets of the header cards of the first three HDUs, found without a library."""
-    found, at = [], 0
+    """Return the offsets of the header cards of the first three HDUs, without a library."""
+    offsets, at = [], 0
     for _ in range(3):
         end = data.find(b"END" + b" " * 77, at)
-        found += range(at, end, 80)
+        offsets += range(at, end, 80)
         following = data.find(b"XTENSION= 'BINTABLE'", end)
         if following < 0:
-            return found
+            return offsets
         at = following
-    return found
+    return offsets
 
 
 def _truncate_at_block(data, rng):
@@ -162,7 +162,7 @@ def _flip_anywhere(data, rng):
 
 
 def _lie(data, rng):
-    """Give a structural keyword another value, keeping its place."""
+    """Give a structural keyword another value."""
     structural = re.compile(rb"(SIMPLE|XTENSION|BITPIX|NAXIS\d?|PCOUNT|GCOUNT|TFIELDS|TFORM\d+|TTYPE\d+) *=")
     at = rng.choice([at for at in _cards_at(data) if structural.match(data, at)])
     key = data[at : at + 8]
@@ -229,7 +229,7 @@ def _lie(data, rng):
 
 
 def _insert_card(data, rng):
-    """Put a card in place of a random one: scalings, nulls, shapes, duplicates, oddities."""
+    """Replace a random card by a scaling, a null value, a shape, a duplicate or an odd card."""
     at = rng.choice(_cards_at(data))
     n = rng.randint(1, 16)
     card = rng.choice(
@@ -273,7 +273,7 @@ def _swap_cards(data, rng):
 
 
 def _drop_card(data, rng):
-    """Remove a card; the blank is put in its place, or at the end of the header."""
+    """Remove a card; a blank card replaces it, or is added at the end of the header."""
     at = rng.choice(_cards_at(data))
     if rng.random() < 0.5:
         return data[:at] + b" " * 80 + data[at + 80 :]

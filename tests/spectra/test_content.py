@@ -1,4 +1,4 @@
-"""The bytes of a file: its head, the whole of it, unpacked, and what the system says where it cannot be read."""
+"""The bytes of a file: its head, the rest, unpacking, and files that cannot be read."""
 
 from __future__ import annotations
 

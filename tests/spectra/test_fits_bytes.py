@@ -1,4 +1,4 @@
-"""The decoder of FITS bytes, against astropy on real headers and on headers that must be refused."""
+"""The decoder of FITS bytes: it agrees with astropy on real headers, and leaves or refuses odd ones."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def no_known_layouts(monkeypatch):
 
 @pytest.fixture
 def parsed(monkeypatch):
-    """The headers that were parsed card by card."""
+    """The headers that were parsed card by card, in a list."""
     seen = []
     parse = fits_bytes._parse
     monkeypatch.setattr(fits_bytes, "_parse", lambda header: seen.append(header) or parse(header))
@@ -57,17 +57,17 @@ def test_columns_of_real_tables_as_astropy_reads_them(real_data):
         data = path.read_bytes()
         with fits.open(path, memmap=False) as hdus:
             for hdu in hdus[1:4]:
-                found = read_table(data, hdu.fileinfo()["hdrLoc"], 10**6)
-                assert found.rows == len(hdu.data)
+                ours = read_table(data, hdu.fileinfo()["hdrLoc"], 10**6)
+                assert ours.rows == len(hdu.data)
                 for name in hdu.columns.names:
-                    field = found.layout.field(name.lower())
+                    field = ours.layout.field(name.lower())
                     if not field.plain or (field.repeat != 1 and field.code != "A"):
                         continue
                     expected = hdu.data[name]
                     if field.code == "A":
-                        assert found.first(data, name.lower()) == expected[0].strip()
+                        assert ours.first(data, name.lower()) == expected[0].strip()
                     else:
-                        np.testing.assert_array_equal(found.column(data, name.lower()), expected)
+                        np.testing.assert_array_equal(ours.column(data, name.lower()), expected)
 
 
 @pytest.mark.parametrize(
@@ -127,9 +127,9 @@ def test_header_without_a_proper_end(header, reason):
 def test_layout_is_parsed_once_for_tables_of_any_length(parsed):
     for n in (100, 200, 3000):
         data = spec_file(coadd(n))
-        found = read_table(data, second_hdu(data), 10**4)
-        assert found.rows == n
-        np.testing.assert_array_equal(found.column(data, "flux"), fits.getdata(io.BytesIO(data), 1)["flux"])
+        ours = read_table(data, second_hdu(data), 10**4)
+        assert ours.rows == n
+        np.testing.assert_array_equal(ours.column(data, "flux"), fits.getdata(io.BytesIO(data), 1)["flux"])
     assert len(parsed) == 1
 
 
@@ -137,10 +137,10 @@ def test_wider_text_needs_no_new_parse(parsed):
     for text in ("STAR", "GALAXY", "", "A", "Q" * 40):
         row = {"CLASS": (f"{max(len(text), 1)}A", text), "SUBCLASS": (f"{2 * len(text) + 1}A", text * 2)}
         data = spec_file(row=row)
-        found = read_table(data, read_table(data, second_hdu(data), 10**4).end, 1)
-        assert found.first(data, "class") == text
-        assert found.first(data, "subclass") == text * 2
-        assert found.first(data, "thing_id") == 7
+        ours = read_table(data, read_table(data, second_hdu(data), 10**4).end, 1)
+        assert ours.first(data, "class") == text
+        assert ours.first(data, "subclass") == text * 2
+        assert ours.first(data, "thing_id") == 7
     assert len(parsed) == 2  # the coadd and the row
 
 
@@ -179,19 +179,19 @@ def test_claimed_size_is_not_allocated(rows):
 def test_scaled_column_is_left_to_astropy_and_the_others_are_read(extra):
     data = spec_file()
     data = with_cards(data, 1, f"{extra:<8}= 2")
-    found = read_table(data, second_hdu(data), 10**4)
+    ours = read_table(data, second_hdu(data), 10**4)
     with pytest.raises(NotStandard):
-        found.column(data, "flux")
-    assert found.column(data, "ivar") is not None
+        ours.column(data, "flux")
+    assert ours.column(data, "ivar") is not None
 
 
 @pytest.mark.parametrize("form", ["PE(9)", "QE(9)", "8X", "0E", "Z", "E3"])
 def test_other_formats_are_left_to_astropy(form):
     data = spec_file()
     at = second_hdu(data)
-    place = data.index(b"TFORM8  = '", at) + 10
+    offset = data.index(b"TFORM8  = '", at) + 10
     with pytest.raises(NotStandard):
-        read_table(data[:place] + f"'{form}'".encode().ljust(10) + data[place + 10 :], at, 10**4)
+        read_table(data[:offset] + f"'{form}'".encode().ljust(10) + data[offset + 10 :], at, 10**4)
 
 
 def test_damaged_header_is_not_mistaken_for_the_known_one():

@@ -1,4 +1,4 @@
-"""The reader of LAMOST files, of old and new releases."""
+"""The reader of LAMOST files of old and new releases."""
 
 from __future__ import annotations
 
@@ -21,31 +21,33 @@ def test_real_files_as_astropy_reads_them(real_data):
     paths = sorted(real_data.glob("lamost/*.fits"))
     assert paths
     for path in paths:
-        found = read_spectrum(str(path))
-        assert_record(found, path.name)
+        spectrum = read_spectrum(str(path))
+        assert_record(spectrum, path.name)
         with fits.open(path, memmap=False) as hdus:
             header, rows = hdus[0].header, hdus[0].data
         loglam = (header["COEFF0"] + header["COEFF1"] * np.arange(rows.shape[1])).astype(np.float32)
         for array, expected in (
-            (found.loglam, loglam),
-            (found.flux, rows[0]),
-            (found.ivar, rows[1]),
+            (spectrum.loglam, loglam),
+            (spectrum.flux, rows[0]),
+            (spectrum.ivar, rows[1]),
         ):
             np.testing.assert_array_equal(array, expected, err_msg=path.name)
-        assert (found.object_class, found.subclass) == (header["CLASS"], header["SUBCLASS"])
-        assert (found.z, found.z_err, found.ra, found.dec) == tuple(header[k] for k in ("Z", "Z_ERR", "RA", "DEC"))
-        assert (found.plate, found.mjd, found.fiberid) == (0, header["MJD"], header["FIBERID"])
-        assert found.spec_id == f"lamost-55862-B6212-6-{header['FIBERID']}"
-        assert found.is_star
-        assert min(header["SN_U"], header["SN_G"]) < found.sn < max(header["SN_R"], header["SN_I"])
+        assert (spectrum.object_class, spectrum.subclass) == (header["CLASS"], header["SUBCLASS"])
+        assert (spectrum.z, spectrum.z_err, spectrum.ra, spectrum.dec) == tuple(
+            header[k] for k in ("Z", "Z_ERR", "RA", "DEC")
+        )
+        assert (spectrum.plate, spectrum.mjd, spectrum.fiberid) == (0, header["MJD"], header["FIBERID"])
+        assert spectrum.spec_id == f"lamost-55862-B6212-6-{header['FIBERID']}"
+        assert spectrum.is_star
+        assert min(header["SN_U"], header["SN_G"]) < spectrum.sn < max(header["SN_R"], header["SN_I"])
 
 
 @pytest.mark.realdata
 def test_real_labels_belong_to_the_files(real_data):
     with open(real_data / "lamost" / "labels.csv", newline="") as stream:
         for row in csv.DictReader(stream):
-            found = read_spectrum(str(real_data / "lamost" / row["file"]))
-            assert (found.subclass, found.z) == (row["subclass"], float(row["z"]))
+            spectrum = read_spectrum(str(real_data / "lamost" / row["file"]))
+            assert (spectrum.subclass, spectrum.z) == (row["subclass"], float(row["z"]))
 
 
 def test_old_and_new_files_give_the_same():
@@ -72,9 +74,9 @@ def test_wavelengths_off_the_lattice_are_taken_as_they_are():
         ({"CLASS": None, "Z": None}, ("", False, None)),
     ],
 )
-def test_what_is_unknown(cards, expected):
-    found = the_one(lamost_image(cards))
-    assert (found.object_class, found.is_sky, None if math.isnan(found.z) else found.z) == expected
+def test_unknown_classes_and_redshifts_are_empty(cards, expected):
+    spectrum = the_one(lamost_image(cards))
+    assert (spectrum.object_class, spectrum.is_sky, None if math.isnan(spectrum.z) else spectrum.z) == expected
 
 
 @pytest.mark.parametrize(

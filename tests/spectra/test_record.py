@@ -1,4 +1,4 @@
-"""The record of a spectrum: its signal-to-noise ratio, its wavelengths, and which of them are refused."""
+"""The signal-to-noise ratio and the wavelengths of a spectrum."""
 
 from __future__ import annotations
 

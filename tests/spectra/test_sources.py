@@ -1,4 +1,4 @@
-"""Every file finds its source by what stands in it, and one file may give many rows and rejects."""
+"""Each file is recognised by its content, and one file may give many spectra and rejects."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_files_are_known_by_content(name, tmp_path):
     data, count = FILES[name]
     assert source_of(data) == name
     assert source_of(gzip.compress(data)) == name or name.startswith("Parquet")
-    (tmp_path / "spec-0266-51602-0001.fits").write_bytes(data)  # whatever it is called
+    (tmp_path / "spec-0266-51602-0001.fits").write_bytes(data)  # the name does not matter
     path = str(tmp_path / "spec-0266-51602-0001.fits")
     assert count_spectra(path) == count_spectra("x", data) == count
     assert [type(item) for item in read_spectra(path)] == [type(item) for item in read_spectra("x", data)]
@@ -95,8 +95,8 @@ def test_a_plain_spec_file_is_opened_and_read_once(tmp_path, monkeypatch):
 def test_urls_are_read_as_files_are():
     import fsspec
 
-    place = fsspec.filesystem("memory")
-    place.pipe(
+    memory = fsspec.filesystem("memory")
+    memory.pipe(
         {
             "/sources/spPlate-0266-51602.fits": plate_file(),
             "/sources/spZbest-0266-51602.fits": zbest_file(),

@@ -1,4 +1,4 @@
-"""The reader of spec files: what it returns is what astropy reads, and what it refuses has a reason."""
+"""The reader of spec files: it returns what astropy reads, or refuses the file with a reason."""
 
 from __future__ import annotations
 
@@ -90,12 +90,14 @@ def test_sky_fibres_are_no_stars(real_data):
 @pytest.mark.realdata
 def test_computed_sn_is_that_of_the_pipeline(real_data):
     for path in spec_paths(real_data):
-        found = read_spec(str(path))
-        if found.run2d.startswith("v5"):
-            assert median_sn(found.loglam, found.flux, found.ivar) == pytest.approx(found.sn, rel=1e-6), path.name
+        spectrum = read_spec(str(path))
+        if spectrum.run2d.startswith("v5"):
+            assert median_sn(spectrum.loglam, spectrum.flux, spectrum.ivar) == pytest.approx(spectrum.sn, rel=1e-6), (
+                path.name
+            )
         else:  # the older pipeline takes the absolute value, so that sky has 0.67 and not 0
-            absolute = median_sn(found.loglam, np.abs(found.flux), found.ivar)
-            assert absolute == pytest.approx(found.sn, rel=0.03), path.name
+            absolute = median_sn(spectrum.loglam, np.abs(spectrum.flux), spectrum.ivar)
+            assert absolute == pytest.approx(spectrum.sn, rel=0.03), path.name
 
 
 @pytest.mark.realdata
@@ -309,15 +311,15 @@ def check_damaged(data, label):
     started = time.process_time()
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error")  # a reader that warns a million times is no use either
-            found = read_spec("spec.fits", data)
+            warnings.simplefilter("error")  # a reader must not warn a million times
+            item = read_spec("spec.fits", data)
     except SpectrumError as error:
-        found = error
+        item = error
     assert time.process_time() - started < 1, label
-    if isinstance(found, Spectrum):
-        assert_same(found, read_by_astropy(data), label)
+    if isinstance(item, Spectrum):
+        assert_same(item, read_by_astropy(data), label)
     else:
-        assert (found.stage, bool(found.reason)) == ("read", True)
+        assert (item.stage, bool(item.reason)) == ("read", True)
 
 
 def test_damaged_files_give_what_astropy_reads_or_a_reason():

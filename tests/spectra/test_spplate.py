@@ -1,4 +1,4 @@
-"""The reader of plate files: the same records as the spec files, or a named reason for every fibre."""
+"""The reader of plate files: each fibre gives the record of its spec file, or a reason."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def plates(tmp_path_factory):
 
 @pytest.fixture
 def plate(tmp_path):
-    """Write a plate and its spZbest, and return its path."""
+    """Return a function that writes a plate and its spZbest, and returns the path of the plate."""
 
     def write(data=None, zbest=None, folder="", name=NAME):
         (tmp_path / name).write_bytes(plate_file() if data is None else data)
-        place = tmp_path / folder / ZBEST
-        place.parent.mkdir(exist_ok=True)
-        place.write_bytes(zbest_file() if zbest is None else zbest)
+        path = tmp_path / folder / ZBEST
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(zbest_file() if zbest is None else zbest)
         return str(tmp_path / name)
 
     return write
@@ -53,16 +53,16 @@ def test_a_plate_gives_the_records_of_its_spec_files(plates):
     for path in plates:
         items = list(read_spectra(str(path)))
         assert count_spectra(str(path)) == len(items) == 640
-        found = {item.spec_id: item for item in items}
-        assert len(found) == 640
+        by_name = {item.spec_id: item for item in items}
+        assert len(by_name) == 640
         files = sorted(path.parent.glob("spec-*.fits"))
         assert sum(isinstance(item, Spectrum) for item in items) == len(files)
         for file in files:
             alone = read_spectrum(str(file))
-            together = found[alone.spec_id]
+            together = by_name[alone.spec_id]
             assert_record(together)
             for field in dataclasses.fields(Spectrum):
-                if field.name not in ("path", "run2d"):  # run2d stands in the archive's path only
+                if field.name not in ("path", "run2d"):  # run2d is only in the path of the archive
                     expected = getattr(alone, field.name)
                     np.testing.assert_array_equal(getattr(together, field.name), expected, err_msg=field.name)
 
@@ -74,16 +74,16 @@ def test_fibres_by_astropy(plate):
     ivar[:, 50] = 0
     assert isinstance(items[2], SpectrumError)
     for i in (0, 1, 4, FIBRES - 1):
-        found = items[i]
-        assert_record(found)
-        np.testing.assert_array_equal(found.loglam, ((35785 + np.arange(5, N - 7)) * 1e-4).astype(np.float32))
-        np.testing.assert_array_equal(found.flux, flux[i, 5:-7])
-        np.testing.assert_array_equal(found.ivar, ivar[i, 5:-7])
-        assert (found.fiberid, found.ra, found.dec) == (i + 1, i + 0.25, i - 9.25)
-        assert (found.zwarning, found.sn) == (2 * i, i + 0.5)
-        assert found.z == float(np.linspace(0, 1e-3, FIBRES, dtype=np.float32)[i])
-        assert (found.object_class, found.subclass, found.is_sky) == ("STAR", "F9", i == 4)
-        assert found.is_star == (i != 4)
+        spectrum = items[i]
+        assert_record(spectrum)
+        np.testing.assert_array_equal(spectrum.loglam, ((35785 + np.arange(5, N - 7)) * 1e-4).astype(np.float32))
+        np.testing.assert_array_equal(spectrum.flux, flux[i, 5:-7])
+        np.testing.assert_array_equal(spectrum.ivar, ivar[i, 5:-7])
+        assert (spectrum.fiberid, spectrum.ra, spectrum.dec) == (i + 1, i + 0.25, i - 9.25)
+        assert (spectrum.zwarning, spectrum.sn) == (2 * i, i + 0.5)
+        assert spectrum.z == float(np.linspace(0, 1e-3, FIBRES, dtype=np.float32)[i])
+        assert (spectrum.object_class, spectrum.subclass, spectrum.is_sky) == ("STAR", "F9", i == 4)
+        assert spectrum.is_star == (i != 4)
 
 
 def test_unplugged_fibres_have_a_reason_and_a_name(plate):
@@ -92,9 +92,9 @@ def test_unplugged_fibres_have_a_reason_and_a_name(plate):
     _, ivar, mask = pixels(FIBRES)
     ivar[7], ivar[8] = 0, 0
     ivar[8, 3:50] = 1
-    found = list(read_spectra(plate(plate_file(images={"ivar": ivar, "mask": mask}))))
-    assert [found[7].reason, found[8].reason] == ["no good pixel", "too few pixels"]
-    assert isinstance(found[2], Spectrum)  # OBJTYPE NA alone does not make a fibre unplugged
+    items = list(read_spectra(plate(plate_file(images={"ivar": ivar, "mask": mask}))))
+    assert [items[7].reason, items[8].reason] == ["no good pixel", "too few pixels"]
+    assert isinstance(items[2], Spectrum)  # OBJTYPE NA alone does not make a fibre unplugged
 
 
 @pytest.mark.parametrize(
@@ -118,16 +118,16 @@ def test_a_fibre_is_unplugged_by_any_of_three_signs(plate, objtype, zwarning, ma
 
 def test_without_zbest_class_and_redshift_are_unknown(tmp_path):
     (tmp_path / NAME).write_bytes(plate_file())
-    found = next(read_spectra(str(tmp_path / NAME)))
-    assert (found.object_class, found.is_star, found.zwarning) == ("", False, 0)
-    assert np.isnan([found.z, found.z_err]).all()
-    assert (found.ra, found.dec) == (0.5, -9.5)
-    assert found.note == "no spZbest file beside the spPlate file: class and redshift are unknown"
+    spectrum = next(read_spectra(str(tmp_path / NAME)))
+    assert (spectrum.object_class, spectrum.is_star, spectrum.zwarning) == ("", False, 0)
+    assert np.isnan([spectrum.z, spectrum.z_err]).all()
+    assert (spectrum.ra, spectrum.dec) == (0.5, -9.5)
+    assert spectrum.note == "no spZbest file beside the spPlate file: class and redshift are unknown"
     (tmp_path / "pilot").mkdir()
     (tmp_path / "pilot" / NAME).write_bytes(plate_file({"PLATEID": 267}))
     (tmp_path / "pilot" / ZBEST).write_bytes(zbest_file())
-    found = next(read_spectra(str(tmp_path / "pilot" / NAME)))
-    assert found.note == f"{ZBEST} cannot be used (of another plate): class and redshift are unknown"
+    spectrum = next(read_spectra(str(tmp_path / "pilot" / NAME)))
+    assert spectrum.note == f"{ZBEST} cannot be used (of another plate): class and redshift are unknown"
 
 
 @pytest.mark.parametrize(
@@ -147,9 +147,9 @@ def test_without_zbest_class_and_redshift_are_unknown(tmp_path):
     ],
 )
 def test_a_zbest_that_cannot_be_used_is_named(plate, zbest, expected):
-    found = next(read_spectra(plate(zbest=zbest)))
-    assert f"({expected})" in found.note
-    assert found.object_class == ""
+    spectrum = next(read_spectra(plate(zbest=zbest)))
+    assert f"({expected})" in spectrum.note
+    assert spectrum.object_class == ""
 
 
 def test_zbest_in_the_folder_of_the_reduction(plate):
@@ -161,8 +161,8 @@ def test_run2d_from_the_folders_of_the_archive(tmp_path):
     folder.mkdir(parents=True)
     (folder / NAME).write_bytes(plate_file())
     (folder / f"{ZBEST}.gz").write_bytes(gzip.compress(zbest_file()))
-    found = next(read_spectra(str(folder / NAME)))
-    assert (found.run2d, found.object_class) == ("26", "STAR")
+    spectrum = next(read_spectra(str(folder / NAME)))
+    assert (spectrum.run2d, spectrum.object_class) == ("26", "STAR")
 
 
 def test_known_by_content_whatever_the_name(plate):
@@ -207,16 +207,16 @@ def test_a_plate_that_shrinks_while_it_is_read_keeps_its_count(plate, monkeypatc
         return read(image, stream, first, count)
 
     monkeypatch.setattr(spplate.Image, "read", fail)
-    found = list(read_spectra(path))
-    assert len(found) == FIBRES
-    assert Counter(item.reason for item in found if isinstance(item, SpectrumError))["read failed"] == 12
-    assert found[-1].spec_id == f"266-51602-{FIBRES}"
-    assert isinstance(found[-1].__cause__, OSError)  # by which an outage is known
+    items = list(read_spectra(path))
+    assert len(items) == FIBRES
+    assert Counter(item.reason for item in items if isinstance(item, SpectrumError))["read failed"] == 12
+    assert items[-1].spec_id == f"266-51602-{FIBRES}"
+    assert isinstance(items[-1].__cause__, OSError)  # an outage is recognised by the cause
 
 
 @pytest.fixture
 def remote(monkeypatch):
-    """An archive, and what reads a file from it as an actor does."""
+    """An archive, and a function that reads a file from it as an actor does."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with Archive() as archive, Fetcher(FetchConfig(retries=1, backoff_s=0.01)) as fetcher:
@@ -228,15 +228,15 @@ def remote(monkeypatch):
         yield archive, read
 
 
-def assert_same(found, expected):
-    assert len(found) == len(expected)
-    for one, other in zip(found, expected, strict=True):
-        assert type(one) is type(other)
+def assert_same(items, expected):
+    assert len(items) == len(expected)
+    for item, other in zip(items, expected, strict=True):
+        assert type(item) is type(other)
         if isinstance(other, Spectrum):
             for field in dataclasses.fields(Spectrum)[1:]:  # all but the path
-                np.testing.assert_array_equal(getattr(one, field.name), getattr(other, field.name), field.name)
+                np.testing.assert_array_equal(getattr(item, field.name), getattr(other, field.name), field.name)
         else:
-            assert (one.stage, one.reason, one.spec_id) == (other.stage, other.reason, other.spec_id)
+            assert (item.stage, item.reason, item.spec_id) == (other.stage, other.reason, other.spec_id)
 
 
 @pytest.mark.parametrize(("first", "most"), [(0, 20), (320, 15)])
@@ -254,17 +254,19 @@ def test_without_an_answer_on_zbest_no_fibre_is_taken(remote):
     archive, read = remote
     archive.add(f"/{NAME}", plate_file())
     archive.add(f"/{ZBEST}", zbest_file(), status=503)
-    found = read(f"/{NAME}", 0, FIBRES)
-    assert [(item.stage, item.reason) for item in found] == [("fetch", "server error")] * FIBRES
+    items = read(f"/{NAME}", 0, FIBRES)
+    assert [(item.stage, item.reason) for item in items] == [("fetch", "server error")] * FIBRES
     assert archive.asked[f"/{ZBEST}"] == 2
 
 
 def test_a_server_without_zbest_says_so_in_the_note(remote):
     archive, read = remote
     archive.add(f"/{NAME}", plate_file())
-    found = [item for item in read(f"/{NAME}", 0, FIBRES) if isinstance(item, Spectrum)]
-    assert len(found) == FIBRES - 1
-    assert {item.note for item in found} == {"no spZbest file beside the spPlate file: class and redshift are unknown"}
+    spectra = [item for item in read(f"/{NAME}", 0, FIBRES) if isinstance(item, Spectrum)]
+    assert len(spectra) == FIBRES - 1
+    assert {item.note for item in spectra} == {
+        "no spZbest file beside the spPlate file: class and redshift are unknown"
+    }
 
 
 def test_a_disk_that_does_not_tell_of_zbest_gives_no_rows(plate, monkeypatch):
@@ -276,8 +278,8 @@ def test_a_disk_that_does_not_tell_of_zbest_gives_no_rows(plate, monkeypatch):
         return stat(name, *arguments, **named)
 
     monkeypatch.setattr(os, "stat", fail)
-    found = list(read_spectra(path, count=FIBRES))
-    assert [(item.stage, item.reason) for item in found] == [("fetch", "read failed")] * FIBRES
+    items = list(read_spectra(path, count=FIBRES))
+    assert [(item.stage, item.reason) for item in items] == [("fetch", "read failed")] * FIBRES
 
 
 @pytest.mark.parametrize(

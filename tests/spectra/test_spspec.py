@@ -1,4 +1,4 @@
-"""The reader of spSpec files against a plain reading by astropy, and what it refuses."""
+"""The reader of spSpec files: it returns what astropy reads, or refuses the file with a reason."""
 
 from __future__ import annotations
 
@@ -29,26 +29,26 @@ def read_plainly(path):
 @pytest.mark.realdata
 def test_a_real_file_as_astropy_reads_it(real_data):
     (path,) = real_data.glob("sdss_other/spSpec-*.fit")
-    found = read_spectrum(str(path))
+    spectrum = read_spectrum(str(path))
     header, loglam, flux, ivar, _ = read_plainly(path)
-    assert_record(found)
-    np.testing.assert_array_equal(found.loglam, loglam)
-    np.testing.assert_array_equal(found.flux, flux)
-    np.testing.assert_allclose(found.ivar, ivar, rtol=1e-6)
-    assert (found.spec_id, found.plate, found.mjd, found.fiberid) == ("1307-52999-323", 1307, 52999, 323)
-    assert (found.object_class, found.is_sky, found.zwarning) == ("GALAXY", False, 0)
-    assert (found.z, found.z_err) == (header["Z"], header["Z_ERR"])
-    assert (found.ra, found.dec) == (header["RAOBJ"], header["DECOBJ"])
-    assert header["SN_G"] < found.sn < header["SN_R"]  # medians in bands on both sides of the median over all
+    assert_record(spectrum)
+    np.testing.assert_array_equal(spectrum.loglam, loglam)
+    np.testing.assert_array_equal(spectrum.flux, flux)
+    np.testing.assert_allclose(spectrum.ivar, ivar, rtol=1e-6)
+    assert (spectrum.spec_id, spectrum.plate, spectrum.mjd, spectrum.fiberid) == ("1307-52999-323", 1307, 52999, 323)
+    assert (spectrum.object_class, spectrum.is_sky, spectrum.zwarning) == ("GALAXY", False, 0)
+    assert (spectrum.z, spectrum.z_err) == (header["Z"], header["Z_ERR"])
+    assert (spectrum.ra, spectrum.dec) == (header["RAOBJ"], header["DECOBJ"])
+    assert header["SN_G"] < spectrum.sn < header["SN_R"]  # medians in bands on both sides of the median over all
     assert count_spectra(str(path)) == 1
 
 
 def test_bad_pixels_have_no_weight():
     sigma, mask = np.full(N, 0.5), np.zeros(N)
     sigma[[1, 2, 3]], mask[[5, 6, 7]] = (0, -1, np.nan), (1 << 18, 1 << 24, 1 << 23)
-    found = the_one(spspec_file(sigma=sigma, mask=mask))
-    assert np.flatnonzero(found.ivar == 0).tolist() == [1, 2, 3, 5, 6]
-    assert (found.ivar[[0, 4, 7]] == 4).all()
+    spectrum = the_one(spspec_file(sigma=sigma, mask=mask))
+    assert np.flatnonzero(spectrum.ivar == 0).tolist() == [1, 2, 3, 5, 6]
+    assert (spectrum.ivar[[0, 4, 7]] == 4).all()
 
 
 @pytest.mark.parametrize(
@@ -64,8 +64,8 @@ def test_bad_pixels_have_no_weight():
     ],
 )
 def test_classes_and_warnings_in_the_words_of_later_files(cards, expected):
-    found = the_one(spspec_file(cards))
-    assert (found.object_class, found.subclass, found.is_sky, found.zwarning) == expected
+    spectrum = the_one(spspec_file(cards))
+    assert (spectrum.object_class, spectrum.subclass, spectrum.is_sky, spectrum.zwarning) == expected
 
 
 def test_four_rows_and_gzip():

@@ -1,4 +1,4 @@
-"""The reader of Parquet tables: what was written comes back, streamed, and what is no such table is refused."""
+"""The reader of Parquet tables: written spectra come back, and other tables are refused."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ROWS = 6
 
 
 def columns(rows=ROWS, floats=None):
-    """The columns of the published data set, with a different number of pixels in each row."""
+    """Return the columns of the published data set, with another number of pixels in each row."""
     rng = np.random.default_rng(rows)
     lengths = 200 + np.arange(rows)
     kind = pa.list_(floats or pa.float64())
@@ -45,6 +45,7 @@ def columns(rows=ROWS, floats=None):
 
 
 def parquet(made=None, **options):
+    """Return the bytes of a Parquet table."""
     out = io.BytesIO()
     pq.write_table(pa.table(columns() if made is None else made), out, **options)
     return out.getvalue()
@@ -54,9 +55,9 @@ def test_the_published_columns(tmp_path):
     made = columns()
     path = tmp_path / "train-00000-of-00001.parquet"
     path.write_bytes(parquet(made))
-    found = list(read_spectra(str(path)))
-    assert count_spectra(str(path)) == len(found) == ROWS
-    for i, spectrum in enumerate(found):
+    spectra = list(read_spectra(str(path)))
+    assert count_spectra(str(path)) == len(spectra) == ROWS
+    for i, spectrum in enumerate(spectra):
         assert_record(spectrum)
         for name, array in (
             ("flux", spectrum.flux),
@@ -68,8 +69,8 @@ def test_the_published_columns(tmp_path):
         assert (spectrum.object_class, spectrum.is_star, spectrum.path) == ("STAR", True, str(path))
         assert spectrum.z * SPEED_OF_LIGHT_KM_S == pytest.approx(made["rv_adop"][i].as_py())
         assert 0 <= spectrum.ra < 360
-    assert found[0].sn == 43.37117
-    assert np.isnan(found[0].z_err)
+    assert spectra[0].sn == 43.37117
+    assert np.isnan(spectra[0].z_err)
 
 
 def test_simulated_spectra_come_back(survey, tmp_path):
@@ -116,8 +117,8 @@ def test_bad_rows_are_named_and_the_others_read():
     made["loglam"][3] = [3.6] * len(made["loglam"][3])
     made["plate"][4] = None
     made["flux"][5][7] = made["ivar"][5][8] = None
-    found = list(read_spectra("x", parquet(made)))
-    assert [getattr(item, "reason", "") for item in found] == [
+    items = list(read_spectra("x", parquet(made)))
+    assert [getattr(item, "reason", "") for item in items] == [
         "",
         "columns of unequal length",
         "columns of unequal length",
@@ -125,9 +126,9 @@ def test_bad_rows_are_named_and_the_others_read():
         "bad value plate",
         "",
     ]
-    assert [item.spec_id for item in found[1:4]] == [f"2316-53757-{580 + i}" for i in (1, 2, 3)]
-    assert np.isnan(found[5].flux[7])
-    assert np.isnan(found[5].ivar[8])
+    assert [item.spec_id for item in items[1:4]] == [f"2316-53757-{580 + i}" for i in (1, 2, 3)]
+    assert np.isnan(items[5].flux[7])
+    assert np.isnan(items[5].ivar[8])
 
 
 def test_other_spellings_and_missing_numbers():
@@ -143,10 +144,10 @@ def test_other_spellings_and_missing_numbers():
         "class_label": pa.array(["galaxy"]).dictionary_encode(),
         "RV_ADOP": pa.array([-9999.0]),
     }
-    found = the_one(parquet(made))
-    assert (found.object_class, found.z, found.is_star) == ("GALAXY", 0.36, False)
-    assert np.isnan([found.ra, found.z_err]).all()
-    assert found.sn > 0
+    spectrum = the_one(parquet(made))
+    assert (spectrum.object_class, spectrum.z, spectrum.is_star) == ("GALAXY", 0.36, False)
+    assert np.isnan([spectrum.ra, spectrum.z_err]).all()
+    assert spectrum.sn > 0
     del made["redshift"]
     assert np.isnan(the_one(parquet(made)).z)
 
