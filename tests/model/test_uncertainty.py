@@ -1,13 +1,10 @@
-"""What the network says of its errors, and the errors made of it."""
-
-import dataclasses
+"""Variances of predictions, against explicit Jacobians and random copies."""
 
 import numpy as np
 import pytest
 import torch
 
 from raystellar.model.architecture import NetworkConfig
-from raystellar.model.errormodel import HALF_68, N_LOGARITHMS, N_TERMS, ErrorModel
 from raystellar.model.network import Ensemble, KeyedDropout, Residual, StellarNet, predict
 from raystellar.model.uncertainty import MOST_VARIANCE, PIXEL_STEP, block_variance, predict_with_variances
 
@@ -28,16 +25,16 @@ def make(**ablation):
 
 
 @pytest.mark.parametrize("ablation", ABLATIONS)
-def test_that_by_photons_is_that_of_the_explicit_jacobian_at_every_fourth_pixel(ablation):
-    network, found = make(**ablation), variances(make(**ablation), FLUX[:9], IVAR[:9])
+def test_the_variance_by_photons_is_that_of_the_explicit_jacobian_at_every_fourth_pixel(ablation):
+    network, by_photons = make(**ablation), variances(make(**ablation), FLUX[:9], IVAR[:9])
     variance = np.repeat(np.where(IVAR > 0, 1 / np.maximum(IVAR, 1), MOST_VARIANCE), 8, axis=1)
     for row in range(9):
         jacobian = torch.autograd.functional.jacobian(network, torch.from_numpy(FLUX[row : row + 1]))[0, :, 0].numpy()
         expected = PIXEL_STEP * (jacobian**2 * variance[row])[:, 1::PIXEL_STEP].sum(axis=1)
-        np.testing.assert_allclose(found[row, :3], expected, rtol=1e-4)
+        np.testing.assert_allclose(by_photons[row, :3], expected, rtol=1e-4)
 
 
-def test_that_by_photons_is_the_scatter_of_noisy_copies():
+def test_the_variance_by_photons_is_the_scatter_of_noisy_copies():
     flux = np.tile(FLUX[:1, ::PIXEL_STEP].repeat(PIXEL_STEP, axis=1), (20_000, 1))
     network, ivar = make(), np.full((1, 5), 1e4, np.float32)
     with torch.no_grad():  # neighbouring pixels weigh alike, as they do in a network that was trained
@@ -49,7 +46,7 @@ def test_that_by_photons_is_the_scatter_of_noisy_copies():
 
 
 @pytest.mark.parametrize("ablation", ABLATIONS)
-def test_that_by_units_is_the_scatter_when_units_of_the_blocks_are_dropped(ablation):
+def test_the_variance_by_units_is_the_scatter_when_units_of_the_blocks_are_dropped(ablation):
     network, rate = make(**ablation), 1e-3
     expected = variances(network, FLUX[:4], IVAR[:4])[:, 3:]
     ends = [block.body[-1] for block in network.modules() if isinstance(block, Residual)]
@@ -63,17 +60,17 @@ def test_that_by_units_is_the_scatter_when_units_of_the_blocks_are_dropped(ablat
 
 
 @pytest.mark.parametrize("ablation", ABLATIONS)
-def test_those_of_an_ensemble_are_the_mean_of_its_members_at_pixels_of_their_own(ablation):
+def test_variances_of_an_ensemble_are_means_over_its_members_at_pixels_of_their_own(ablation):
     ensemble = Ensemble(NetworkConfig(**SHAPE, **ablation), 2).eval()
-    found, variance = variances(ensemble, FLUX[:9], IVAR[:9]), np.repeat(block_variance(IVAR), 8, axis=1)
+    both, variance = variances(ensemble, FLUX[:9], IVAR[:9]), np.repeat(block_variance(IVAR), 8, axis=1)
     by_units = np.mean([variances(member, FLUX[:9], IVAR[:9])[:, 3:] for member in ensemble.each()], axis=0)
-    np.testing.assert_allclose(found[:, 3:], by_units, rtol=1e-5)
+    np.testing.assert_allclose(both[:, 3:], by_units, rtol=1e-5)
     for row in range(9):
         flux, expected = torch.from_numpy(FLUX[row : row + 1]), np.zeros(3)
         for start, member in zip((1, 1 + PIXEL_STEP), ensemble.each(), strict=True):
             jacobian = torch.autograd.functional.jacobian(member, flux)[0, :, 0].numpy()
             expected += PIXEL_STEP * (jacobian**2 * variance[row])[:, start :: 2 * PIXEL_STEP].sum(axis=1)
-        np.testing.assert_allclose(found[row, :3], expected, rtol=1e-4)
+        np.testing.assert_allclose(both[row, :3], expected, rtol=1e-4)
     for rows in ([0], [299, 3], list(RNG.permutation(300))):
         assert np.array_equal(variances(ensemble, FLUX[rows], IVAR[rows]), variances(ensemble, FLUX, IVAR)[rows])
 
@@ -93,7 +90,7 @@ def test_a_row_does_not_depend_on_the_rows_with_it(ablation):
     assert variances(network, FLUX[:0], IVAR[:0]).shape == (0, 6)
 
 
-def test_neither_weights_nor_threads_are_touched():
+def test_weights_and_threads_stay_as_they_were():
     network, threads = make(), torch.get_num_threads()
     variances(network, FLUX, IVAR)
     assert all(parameter.grad is None for parameter in network.parameters())
@@ -101,67 +98,5 @@ def test_neither_weights_nor_threads_are_touched():
 
 
 def test_noise_is_bounded_where_no_pixel_is_good():
-    found = block_variance(np.array([[0.0, 1e-9, 4.0, np.nan]], np.float32))
-    np.testing.assert_allclose(found, [[MOST_VARIANCE, MOST_VARIANCE, 0.25, MOST_VARIANCE]])
-
-
-@pytest.fixture
-def model():
-    weights = RNG.normal(0.0, 0.3, (3, N_TERMS + N_LOGARITHMS))
-    low, high = (1.0, -1.0, -2.0, -2.0, *(-6.0,) * 6), (2.0, 2.0, 1.0, 1.0, *(-2.0,) * 6)
-    return ErrorModel(low, high, tuple(map(tuple, weights)))
-
-
-def test_errors_are_those_of_the_equation(model):
-    found, targets, sn = np.exp(RNG.uniform(-6, -2, (9, 6))), RNG.uniform(-1, 1, (9, 3)), RNG.uniform(10, 100, 9)
-    for row, errors in enumerate(model(found, targets, sn)):
-        place = np.array([np.log10(sn[row]), *targets[row]])
-        u = 2 * (place - model.low[:4]) / np.subtract(model.high[:4], model.low[:4]) - 1
-        columns = [1, *u, *(u[i] * u[j] for i in range(4) for j in range(i, 4)), *np.log(found[row])]
-        np.testing.assert_allclose(errors, HALF_68 * np.exp(0.5 * np.array(model.weights) @ columns), rtol=1e-6)
-
-
-def test_errors_of_a_row_do_not_depend_on_the_rows_with_it(model):
-    found, targets, sn = RNG.uniform(0, 0.5, (300, 6)), RNG.normal(0, 2, (300, 3)), RNG.uniform(1, 100, 300)
-    whole = model(found, targets, sn)
-    for rows in ([5], [299, 3, 17], list(RNG.permutation(300))):
-        assert np.array_equal(model(found[rows], targets[rows], sn[rows]), whole[rows])
-
-
-def test_errors_are_those_of_the_nearest_star_it_was_learnt_from(model):
-    found, sn = np.zeros((4, 6)), np.array([10.0, 2.0, -3.0, np.nan])
-    errors = model(found, np.full((4, 3), -9.0), sn)
-    assert np.array_equal(errors, np.broadcast_to(errors[0], (4, 3)))
-    at_the_ends = np.full((1, 6), np.exp(-6.0))
-    np.testing.assert_allclose(errors[:1], model(at_the_ends, np.array([[-1.0, -2.0, -2.0]]), sn[:1]), rtol=1e-12)
-
-
-def test_where_pixels_are_worse_than_those_of_any_star_errors_grow_with_their_noise(model):
-    found = np.exp(np.full((2, 6), -2.0))
-    found[1, :3] *= 100.0
-    errors = model(found, np.zeros((2, 3)), np.array([50.0, 50.0]))
-    np.testing.assert_allclose(errors[1], 10.0 * errors[0], rtol=1e-9)
-    found[1, 3:] *= 100.0  # units say nothing beyond
-    np.testing.assert_allclose(model(found, np.zeros((2, 3)), np.array([50.0, 50.0]))[1], 10.0 * errors[0], rtol=1e-9)
-
-
-def test_the_floor_is_added_in_squares(model):
-    found, targets, sn = np.exp(RNG.uniform(-6, -2, (9, 6))), RNG.uniform(-1, 1, (9, 3)), RNG.uniform(10, 100, 9)
-    whole = dataclasses.replace(model, floor=(0.1, 0.0, 3.0))
-    assert np.array_equal(whole.scatter(found, targets, sn), model.scatter(found, targets, sn))
-    expected = HALF_68 * np.hypot(model.scatter(found, targets, sn), (0.1, 0.0, 3.0))
-    np.testing.assert_allclose(whole(found, targets, sn), expected, rtol=1e-12)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"low": (1.0,)}, "low has 1 values"),
-        ({"weights": ((1.0,),)}, "3 rows of 21"),
-        ({"floor": (1.0,)}, "floor has 1"),
-    ],
-)
-def test_parameters_of_another_shape_are_refused(changes, message):
-    good = {"low": (0.0,) * 10, "high": (1.0,) * 10, "weights": ((0.0,) * (N_TERMS + N_LOGARITHMS),) * 3}
-    with pytest.raises(ValueError, match=message):
-        ErrorModel(**{**good, **changes})
+    variance = block_variance(np.array([[0.0, 1e-9, 4.0, np.nan]], np.float32))
+    np.testing.assert_allclose(variance, [[MOST_VARIANCE, MOST_VARIANCE, 0.25, MOST_VARIANCE]])

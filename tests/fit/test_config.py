@@ -1,0 +1,28 @@
+"""The section ``fit`` of the configuration."""
+
+import pytest
+
+from raystellar.config import build
+from raystellar.errors import ConfigError
+from raystellar.fit.config import FitConfig
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"epochs": 0},
+        {"batch_size": 0},
+        {"copies": -1},
+        {"members": 0},
+        {"seed": -1},
+        {"seed": 2**63},
+        {"learning_rate": 0.0},
+        {"huber_delta": float("nan")},
+        {"warmup_fraction": 1.5},
+        {"averaging": -0.1},
+        {"noise_min": 0.1},
+    ],
+)
+def test_values_out_of_bounds_are_refused_by_name(values):
+    with pytest.raises(ConfigError, match=next(iter(values))):
+        build(FitConfig, values, "fit")
