@@ -59,11 +59,11 @@ def residual_figures(residuals: Residuals, name: str) -> Markup:
     parts: list[Markup] = []
     if residuals.scored:
         draw = partial(draw_scores, residuals=residuals)
-        svg = inline_svg(draw, (10.6, 3.1), f"{name}-z", "Distribution of z", scores)
+        svg = inline_svg(draw, (10.6, 3.1), f"{name}-z", "Distribution of z")
         parts += [paragraph(scores), picture(svg)]
     for by, words in (("label", by_label), ("sn", by_sn)):
         draw = partial(draw_residuals, residuals=residuals, by=by)
-        svg = inline_svg(draw, (10.6, 3.3), f"{name}-{by}", f"Residuals by {by}", words)
+        svg = inline_svg(draw, (10.6, 3.3), f"{name}-{by}", f"Residuals by {by}")
         parts += [paragraph(words), picture(svg)]
     return joined(parts)
 

@@ -150,7 +150,7 @@ def _training(bundle: Bundle) -> Markup:
         "and dropout. A validation loss that rises again means overfitting."
     )
     draw = partial(draw_training, histories=bundle.history, best=bundle.best_epochs)
-    svg = inline_svg(draw, (10.6, 3.6), "curves", "Learning curves", caption)
+    svg = inline_svg(draw, (10.6, 3.6), "curves", "Learning curves")
     return figure("curves", "Training", caption, svg)
 
 
@@ -249,7 +249,7 @@ def _saliency(bundle: Bundle, examined: Examined | None) -> Markup:
     grid = bundle.grid
     loglam = np.linspace(grid["start"], grid["stop"], grid["n"])
     draw = partial(_draw_saliency, loglam=loglam, response=examined.response)
-    return figure("saliency", title, caption, inline_svg(draw, (10.6, 3.6), "saliency", title, caption))
+    return figure("saliency", title, caption, inline_svg(draw, (10.6, 3.6), "saliency", title))
 
 
 def _draw_saliency(figure: Figure, loglam: np.ndarray, response: np.ndarray) -> None:

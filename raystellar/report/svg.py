@@ -59,9 +59,7 @@ def variables(night: bool) -> str:
     return " ".join(f"--{name}: {values[night]};" for name, values in PALETTE.items())
 
 
-def inline_svg(
-    draw: Callable[[Figure], None], size: tuple[float, float], name: str, label: str, description: str = ""
-) -> Markup:
+def inline_svg(draw: Callable[[Figure], None], size: tuple[float, float], name: str, label: str) -> Markup:
     """Return a figure as an SVG element.
 
     Parameters
@@ -70,7 +68,6 @@ def inline_svg(
     size : width and height of the figure [inch]
     name : name of the figure, unique on the page
     label : short text for readers who cannot see the figure
-    description : longer text for the same readers
     """
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -82,7 +79,7 @@ def inline_svg(
         buffer = io.StringIO()
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         FigureCanvasSVG(figure).print_svg(buffer, metadata=nothing)
-    return _for_the_page(buffer.getvalue(), name, label, description)
+    return _for_the_page(buffer.getvalue(), name, label)
 
 
 def _style(name: str) -> Any:
@@ -117,12 +114,11 @@ def _style(name: str) -> Any:
     }
 
 
-def _for_the_page(svg: str, name: str, label: str, description: str) -> Markup:
+def _for_the_page(svg: str, name: str, label: str) -> Markup:
     """Remove the parts that only a separate file needs, and make names and colours those of the page."""
     svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg[svg.index("<svg") :], flags=re.DOTALL)
     box = re.search(r'viewBox="[^"]*"', svg)
     head = Markup('<svg {} role="img" aria-label="{}">').format(Markup(box.group() if box else ""), label)
-    head += Markup("<desc>{}</desc>").format(description) if description else ""
     svg = str(head) + svg[svg.index(">") + 1 :].replace("xlink:href", "href")
     used = set(re.findall(r"#([\w-]+)", svg))
     svg = re.sub(r' id="([^"]*)"', lambda match: f' id="{name}-{match[1]}"' if match[1] in used else "", svg)

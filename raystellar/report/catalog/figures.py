@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -77,7 +77,7 @@ def draw_kiel(figure: Figure, kiel: Mapping[str, Density]) -> None:
 
 def draw_sky(figure: Figure, sky: Density) -> None:
     """Draw the density of rows on the sky in Mollweide's projection; right ascension increases to the left."""
-    axis = figure.add_subplot(projection="mollweide")
+    axis: Any = figure.add_subplot(projection="mollweide")
     longitude = np.radians(180.0 - sky.x.edges())
     latitude = np.arcsin(sky.y.edges())
     counts = np.ma.masked_equal(sky.counts, 0)

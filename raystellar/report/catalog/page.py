@@ -130,7 +130,7 @@ def _kiel(census: Census) -> Markup:
     outside = sum(density.outside for density in census.kiel.values())
     caption += f" {count(outside)} rows are beyond 2000 to 12000 K and -1 to 7 dex." if outside else ""
     draw = partial(figures.draw_kiel, kiel=census.kiel)
-    svg = inline_svg(draw, (10.6, 4.0), "kiel", "Surface gravity against temperature", caption)
+    svg = inline_svg(draw, (10.6, 4.0), "kiel", "Surface gravity against temperature")
     return figure("kiel", "Temperature, gravity and metallicity", caption, svg)
 
 
@@ -143,7 +143,7 @@ def _sky(census: Census) -> Markup:
     )
     nowhere = census.sky.outside
     caption += f" {count(nowhere)} rows have no position." if nowhere else ""
-    svg = inline_svg(partial(figures.draw_sky, sky=census.sky), (10.6, 5.0), "sky", "Map of the sky", caption)
+    svg = inline_svg(partial(figures.draw_sky, sky=census.sky), (10.6, 5.0), "sky", "Map of the sky")
     return figure("sky", "Sky", caption, svg, shrinks=True)
 
 
@@ -156,7 +156,7 @@ def _errors(census: Census) -> Markup:
         "fall with S/N, and level off where the model rather than the noise sets them."
     )
     draw = partial(figures.draw_errors, errors=census.errors)
-    svg = inline_svg(draw, (10.6, 3.4), "errors", "Errors by S/N", caption)
+    svg = inline_svg(draw, (10.6, 3.4), "errors", "Errors by S/N")
     head = ["S/N", "rows", *(f"median e_{target.name}" for target in TARGETS)]
     return section(
         "errors", "Errors by S/N", paragraph(caption), picture(svg), table(head, rows, numbers=range(1, len(head)))
@@ -248,7 +248,7 @@ def _distributions(census: Census) -> Markup:
     caption += f" Beyond these axes, or without a value: {listed(beyond)}." if beyond else ""
     caption += f" OOD score is the {OOD_SCORE}." if "ood_score" in census.columns else ""
     draw = partial(figures.draw_distributions, census=census)
-    svg = inline_svg(draw, (10.6, 3.3), "distributions", "Distributions of rows", caption)
+    svg = inline_svg(draw, (10.6, 3.3), "distributions", "Distributions of rows")
     return figure("distributions", "Distributions", caption, svg)
 
 

@@ -5,8 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 from catalog_rows import catalogue
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from drawing import draw, shown_labels
 
 from raystellar.report.axes import LEAST_TICKS
 from raystellar.report.catalog.census import RIGHT_ASCENSION_BINS, SINE_DECLINATION_BINS, Density, take
@@ -16,27 +15,6 @@ from raystellar.report.residuals import Residuals
 from raystellar.report.spectral_figures import draw_spectrum
 
 LOGLAM = np.linspace(3.5754, 3.967, 4000)
-
-
-def draw(function, size=(10.6, 3.6)):
-    figure = Figure(figsize=size, layout="constrained")
-    canvas = FigureCanvasAgg(figure)
-    function(figure)
-    canvas.draw()
-    return figure
-
-
-def shown_labels(axis):
-    """Yield the tick labels of the ordinate and the abscissa, where they have labels; a colour bar has an ordinate."""
-    lines = [(axis.yaxis, "labelleft", axis.get_ylim())]
-    if axis.get_label() != "<colorbar>":
-        lines.append((axis.xaxis, "labelbottom", axis.get_xlim()))
-    for line, key, ends in lines:
-        low, high = sorted(ends)
-        room = 1e-9 * (high - low)
-        if line.get_tick_params().get(key, True) or axis.get_label() == "<colorbar>":
-            inside = [tick for tick in line.get_major_ticks() if low - room <= tick.get_loc() <= high + room]
-            yield [text for tick in inside if (text := tick.label1.get_text() or tick.label2.get_text())]
 
 
 def residuals_of(rows):
