@@ -1,8 +1,8 @@
-"""Configuration: TOML files and ``section.key=value`` settings into frozen dataclasses.
+"""Settings: TOML files and texts ``section.key=value`` -> frozen dataclasses.
 
-A section is a frozen keyword-only dataclass beside the code it configures; ``settings.py`` lists them all.
-Unknown sections and keys are refused with the nearest name, values are checked against the annotated type,
-and limits are checked by the section's own ``__post_init__``. Nothing here touches the disk but to read.
+A section is a frozen keyword-only dataclass beside the code that it configures; ``cli/settings.py`` lists all sections.
+An unknown section or key is refused with the nearest known name. Values are checked against the annotated types, and
+limits by the ``__post_init__`` of the section. This module reads files and writes none.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def _sentence(message: str, section: type, values: Mapping[str, Any], name: str)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Say which known word is nearest, or list them all where none is near."""
+    """Return a hint for a message: the nearest known word, or all known words where none is near."""
     known = sorted(known)
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f"; did you mean {close[0]}?" if close else f"; known are {', '.join(known)}"

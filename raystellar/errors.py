@@ -6,20 +6,20 @@
     │   ├── LabelTableError    a table of labels lacks a column, rows or sense
     │   ├── DatasetError       a folder of preprocessed spectra does not fit
     │   └── BundleError        a model bundle is missing, damaged or of another version
-    ├── OutputError        the place to write to cannot be used, or holds something else
+    ├── OutputError        the output cannot be written, or holds something else
     ├── KernelError        a compiled kernel gives wrong numbers on this machine
     ├── IncompleteError    a job ended without accounting for every input row
     └── SpectrumError      one spectrum cannot be used: becomes a row of the rejects, never ends a job
 
-Every error but the last ends the program with its message, one sentence that names the subject, the value,
-the bound and the cure, and a non-zero exit code. Anything else that is raised is a programming error.
+Every error but the last ends the program with a non-zero exit code and its message: one sentence with the subject, the
+value, the bound and the cure. Any other exception is a programming error.
 """
 
 from __future__ import annotations
 
 
 class RaystellarError(Exception):
-    """Raised by raystellar for a cause which the user can mend."""
+    """Raised by raystellar for a cause that the user can remove."""
 
 
 class ConfigError(RaystellarError):
@@ -59,10 +59,10 @@ class SpectrumError(RaystellarError):
 
     Parameters
     ----------
-    stage : where it happened, one of ``schema.REJECT_STAGES``
-    reason : a short, countable cause (no values that differ from file to file)
-    detail : what was found, for a human
-    spec_id : which spectrum, where its file has many and it is known
+    stage : stage of the work, one of ``schema.REJECT_STAGES``
+    reason : short cause that can be counted, without values that differ from file to file
+    detail : observed values, for a human
+    spec_id : name of the spectrum, where its file holds many and the name is known
     """
 
     def __init__(self, stage: str, reason: str, detail: str = "", spec_id: str = "") -> None:
@@ -74,5 +74,5 @@ class SpectrumError(RaystellarError):
 
 
 def first_line(error: BaseException) -> str:
-    """Return what an error says, on one line; its class where it says nothing."""
+    """Return the first line of the message of an error; its class where the message is empty."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

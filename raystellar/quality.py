@@ -1,8 +1,8 @@
-"""Quality bits of a catalogue row: what may be wrong with it, as one integer.
+"""Quality flags of a catalogue row: possible faults, one bit each, in one integer.
 
-flags      the bits below, added up
-flag_warn  some bit of WARN is set: use with care
-flag_bad   some bit of BAD is set: do not use
+flags      sum of the bits below
+flag_warn  a bit of WARN is set: use with care
+flag_bad   a bit of BAD is set: do not use
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 
 
 class Flag(IntFlag):
-    """One bit for each thing that may be wrong with a row; values never change their meaning."""
+    """One bit for each possible fault of a row; the meaning of a bit never changes."""
 
     SKY = 1 << 0  # the fibre looked at the sky
     NOT_STAR = 1 << 1  # the pipeline calls it a galaxy or quasar, or gives it no class
@@ -42,7 +42,7 @@ MEANINGS = {
     Flag.OOD: "unlike the spectra the model was trained on",
     Flag.RV_UNCERTAIN: "the pipeline's velocity has too large an error",
 }
-"""What each bit says, for a page; one that is missing here is called by its name."""
+"""Meaning of each bit, for pages and the reference of the catalogue."""
 
 BAD = Flag.SKY | Flag.NOT_STAR | Flag.NO_RV | Flag.OOD
 """Bits that forbid use."""
@@ -59,7 +59,7 @@ WARN = (
 """Bits that ask for care."""
 
 ZWARNING_MANY_OUTLIERS = 1 << 4
-"""SDSS sets this bit on many good bright stars, so alone it does not count as a doubt of the redshift."""
+"""Bit that SDSS sets for many good bright stars; alone it does not count as a doubt of the redshift."""
 
 RANGE_BITS = (Flag.TEFF_RANGE, Flag.FEH_RANGE, Flag.LOGG_RANGE)
 """The range bits in the order of ``targets.TARGETS``."""
@@ -76,7 +76,7 @@ class QualityConfig:
     """Share of good grid pixels below which FEW_GOOD_PIXELS is set."""
 
     max_ood_score: float = 1.0
-    """``ood_score`` above which OOD is set; at 1 about one ordinary star in a hundred has it."""
+    """``ood_score`` above which OOD is set; about one ordinary star in a hundred is above 1."""
 
     max_rv_error: float = 30.0
     """Error of a pipeline's velocity [km/s] above which RV_UNCERTAIN is set: half a pixel of the spectrograph."""
@@ -111,8 +111,8 @@ def flag_rows(
     object_class : (n,) str
     zwarning : (n,) int
     sn, good_fraction : (n,) float; a NaN counts as too low
-    rv_error : (n,) error of a velocity that is the pipeline's [km/s], negative where its fit failed; NaN: not known
-    ood_score : (n,) float; NaN: not known
+    rv_error : (n,) error of the pipeline's velocity [km/s], negative where its fit failed; NaN where unknown
+    ood_score : (n,) float; NaN where unknown
     labels : (n, 3) predicted, in the order of ``targets.TARGETS``
     label_ranges : (3, 2) smallest and largest label of the training set
     """

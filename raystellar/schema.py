@@ -1,4 +1,8 @@
-"""Names on disk: files, columns, units, UCDs. One glossary feeds the metadata of all files and the documentation."""
+"""Names on disk: files, columns, units and UCDs, for the metadata of all files and for the documentation.
+
+The VOTable in the footer of each Parquet file is written with ElementTree. ``astropy.io.votable`` writes the same
+elements, but breaks descriptions into lines, which readers hand on, and takes 0.26 s to import.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +48,7 @@ OOD_NAME = "ood.safetensors"
 BUNDLE_NAME = "bundle.json"
 
 REJECT_STAGES = ("fetch", "read", "class", "labels", "rv", "preprocess", "predict")
-"""Where a spectrum may be rejected, in the order in which it passes."""
+"""Stages at which a spectrum may be rejected, in their order."""
 
 SPLITS = ("train", "validation", "test")
 
@@ -56,12 +60,12 @@ class Column:
     name: str
     type: pa.DataType
     unit: str
-    """As people write it, empty where there is none."""
+    """Unit as people write it; empty where there is none."""
     description: str
     ucd: str = ""
-    """What it is in the words of the IVOA (UCD1+), empty where none fits."""
+    """Name in the vocabulary of the IVOA (UCD1+); empty where none fits."""
     values: str = ""
-    """What its values stand for, where that needs to be said."""
+    """Meaning of its values, where they need one."""
 
     def field(self) -> pa.Field:
         """Return the Arrow field, with unit, description and UCD as its metadata."""
@@ -70,7 +74,7 @@ class Column:
 
 
 def error_ucd(ucd: str) -> str:
-    """Return the UCD of the error of what ``ucd`` names."""
+    """Return the UCD of the error of the quantity ``ucd``."""
     return f"stat.error;{ucd}"
 
 
@@ -100,7 +104,7 @@ IDENTITY = (
         "heliocentric radial velocity used to shift to the rest frame",
         "spect.dopplerVeloc.opt;pos.heliocentric",
     ),
-    Column("rv_source", pa.string(), "", "where rv came from: table, pipeline, given (in Python) or none", "meta.code"),
+    Column("rv_source", pa.string(), "", "source of rv: table, pipeline, given (in Python) or none", "meta.code"),
     Column("good_fraction", pa.float32(), "", "share of the grid covered by pixels with ivar > 0"),
 )
 
@@ -132,7 +136,13 @@ DATASET = (
     *IDENTITY,
     *LABELS,
     *LABEL_ERRORS,
-    Column("star_id", pa.int64(), "", "the same for all spectra of one star in the label table", "meta.id;src"),
+    Column(
+        "star_id",
+        pa.int64(),
+        "",
+        "identity of the star: the same for all its spectra in the label table",
+        "meta.id;src",
+    ),
     Column("split", pa.string(), "", "train, validation or test"),
     *SPECTRA,
 )
@@ -144,12 +154,12 @@ QUALITY = (
         "ood_score",
         pa.float32(),
         "",
-        "how unlike the training spectra this one is: 0 like most stars, above 1 like one star in a hundred",
+        "out-of-distribution score: how unlike the training spectra; above 1 for one ordinary star in a hundred",
         "stat.fit.goodness",
     ),
-    Column("flags", pa.int32(), "", "quality bits, added up", "meta.code.qual", FLAG_VALUES),
-    Column("flag_warn", pa.bool_(), "", "some bit asks for care", "meta.code.qual"),
-    Column("flag_bad", pa.bool_(), "", "some bit forbids use", "meta.code.qual"),
+    Column("flags", pa.int32(), "", "sum of the quality bits", "meta.code.qual", FLAG_VALUES),
+    Column("flag_warn", pa.bool_(), "", "a bit asks for care", "meta.code.qual"),
+    Column("flag_bad", pa.bool_(), "", "a bit forbids use", "meta.code.qual"),
     Column("model_id", pa.string(), "", "identity of the model bundle that made the labels", "meta.id;meta.modelled"),
 )
 
@@ -158,12 +168,12 @@ REPEATS = (
         "star_id",
         pa.int64(),
         "",
-        "the same for all spectra of one star in the catalogue: within 2 arcsec, or of one spec_id",
+        "identity of the star: the same for all its spectra in the catalogue, within 2 arcsec or with one spec_id",
         "meta.id;src",
     ),
-    Column("is_primary", pa.bool_(), "", "the best row of its star, one of each", "meta.code"),
+    Column("is_primary", pa.bool_(), "", "whether the row is the best one of its star", "meta.code"),
 )
-"""Decided when all shards are done; null before."""
+"""Columns that are filled when all shards are done; null before."""
 
 ESTIMATES = tuple(
     column
@@ -177,11 +187,13 @@ ESTIMATES = tuple(
 CATALOG = (*IDENTITY, *ESTIMATES, *QUALITY, *REPEATS)
 
 REJECTS = (
-    Column("path", pa.string(), "", "file that was rejected, or one of whose spectra was, as given", "meta.ref"),
-    Column("spec_id", pa.string(), "", "name of the spectrum, empty where it is not known", "meta.id;meta.main"),
-    Column("stage", pa.string(), "", f"where: {', '.join(REJECT_STAGES)}", "meta.code"),
-    Column("reason", pa.string(), "", "why, in words that can be counted", "meta.code.error"),
-    Column("detail", pa.string(), "", "what was found", "meta.note"),
+    Column(
+        "path", pa.string(), "", "file that was rejected, or that holds the rejected spectrum, as given", "meta.ref"
+    ),
+    Column("spec_id", pa.string(), "", "name of the spectrum; empty where unknown", "meta.id;meta.main"),
+    Column("stage", pa.string(), "", f"stage of the rejection: {', '.join(REJECT_STAGES)}", "meta.code"),
+    Column("reason", pa.string(), "", "cause, in words that can be counted", "meta.code.error"),
+    Column("detail", pa.string(), "", "observed values", "meta.note"),
 )
 
 
@@ -197,7 +209,7 @@ VERSION_KEY, CONTENT_KEY = "IVOA.VOTable-Parquet.version", "IVOA.VOTable-Parquet
 VOPARQUET_VERSION = "1.0"
 
 NAMESPACE = "http://www.ivoa.net/xml/VOTable/v1.3"
-"""Of all VOTables since 1.3."""
+"""XML namespace of all VOTables since 1.3."""
 
 DATATYPES: Mapping[pa.DataType, str] = {
     pa.bool_(): "boolean",
@@ -208,16 +220,16 @@ DATATYPES: Mapping[pa.DataType, str] = {
     pa.float64(): "double",
     pa.string(): "unicodeChar",
 }
-"""What VOTable calls the types of the columns; text is not only ASCII."""
+"""Names of the column types in VOTable; text may go beyond ASCII."""
 
 VOUNITS = {"dex": "'dex'"}
-"""Units whose name in VOUnit syntax is another: it knows no dex, and has quotes around what it does not know."""
+"""Units with another name in VOUnit syntax, which knows no dex and puts unknown units in quotes."""
 
 TEXT_SIZES: Mapping[str, int] = {"path": 512, "detail": 512}
-"""Characters of the longest text of a column. Without a size astropy refuses the file; beyond it, TOPCAT may cut."""
+"""Most characters of a text column. astropy refuses a file without a size; TOPCAT may cut longer texts."""
 
 TEXT_SIZE = 64
-"""Of any other column."""
+"""Most characters of any other text column."""
 
 
 @lru_cache
@@ -226,14 +238,22 @@ def described_schema(columns: tuple[Column, ...], name: str) -> pa.Schema:
 
     Parameters
     ----------
-    name : what the rows are, in one word
+    columns : columns of the file
+    name : kind of the rows, in one word
     """
     schema = arrow_schema(columns)
     return schema.with_metadata({VERSION_KEY: VOPARQUET_VERSION, CONTENT_KEY: votable(schema, name)})
 
 
 def votable(schema: pa.Schema, name: str, sizes: Mapping[str, int] = TEXT_SIZES) -> str:
-    """Return a VOTable without data whose fields are those of ``schema``, with texts of so many characters."""
+    """Return a VOTable without data whose fields are the columns of ``schema``.
+
+    Parameters
+    ----------
+    schema : columns with their metadata
+    name : kind of the rows, in one word
+    sizes : most characters of each text column, where not ``TEXT_SIZE``
+    """
     root = ElementTree.Element("VOTABLE", version="1.4", xmlns=NAMESPACE)
     table = ElementTree.SubElement(ElementTree.SubElement(root, "RESOURCE", type="results"), "TABLE", name=name)
     for field in schema:
@@ -247,7 +267,7 @@ def votable(schema: pa.Schema, name: str, sizes: Mapping[str, int] = TEXT_SIZES)
 
 
 def about_field(field: pa.Field) -> dict[str, str]:
-    """Return ``unit``, ``description`` and ``ucd`` of a column on disk, empty where the file does not say."""
+    """Return ``unit``, ``description`` and ``ucd`` of a column on disk; empty where the file has none."""
     metadata = field.metadata or {}
     return {key: metadata.get(key.encode(), b"").decode() for key in ("unit", "description", "ucd")}
 

@@ -10,13 +10,22 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Target:
-    """One stellar parameter: its name here, unit, how a person writes it, and what the IVOA calls it (UCD1+)."""
+    """One stellar parameter."""
 
     name: str
+    """Name of the column."""
+
     unit: str
+    """Unit, as people write it."""
+
     symbol: str
+    """Symbol in figures and texts."""
+
     description: str
+    """Meaning, in words."""
+
     ucd: str
+    """Name in the vocabulary of the IVOA (UCD1+)."""
 
 
 TEFF = Target("teff", "K", "Teff", "effective temperature", "phys.temperature.effective")

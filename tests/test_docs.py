@@ -106,7 +106,7 @@ def test_the_notebook_snippet_labels_files_and_arrays(survey, model, tmp_path, m
     (tmp_path / "model").symlink_to(model)
     monkeypatch.chdir(tmp_path)
     wavelength = 10 ** np.arange(3.57, 3.97, 1e-4)
-    names = {"wavelength": wavelength, "flux": np.ones_like(wavelength), "ivar": np.ones_like(wavelength)}
+    names = {"wavelength": wavelength, "flux": np.sin(wavelength), "ivar": np.ones_like(wavelength)}
     exec(snippet("README.md", "raystellar.load"), names)
     assert len(names["stars"]) == len(list((survey / "spectra").rglob("spec-*.fits")))
     assert len(names["again"]) == 1

@@ -1,7 +1,7 @@
-"""The main job, whole, on a simulated survey: simulate -> preprocess -> train -> label -> compare with the truth.
+"""The whole job on a simulated survey: simulate -> preprocess -> train -> label -> compare with the truth.
 
-Part of the plates have labels: the network learns from these, labels the others, and is compared with the truth and
-with a Ridge regression on the same spectra (Source: Table 2).
+Some plates have labels. The network learns from these and labels the other plates; its labels are compared with the
+truth, beside the labels of a Ridge regression on the same spectra. Source: Table 2.
 """
 
 from __future__ import annotations
@@ -37,28 +37,40 @@ from raystellar.targets import TARGET_NAMES, TARGETS
 
 @dataclass(frozen=True)
 class DemoSummary:
-    """Mean absolute errors on the held-out plates against the truth, in the order of ``targets.TARGETS``."""
+    """The outcome of the demo."""
 
     spectra: int
+    """Number of held-out stars."""
+
     network: np.ndarray
+    """(3,) mean absolute errors of the network against the truth, in the order of ``targets.TARGETS``."""
+
     ridge: np.ndarray
+    """(3,) mean absolute errors of the Ridge regression."""
+
     picture: str
+    """Path of the picture of predicted against true labels."""
+
     pages: list[PageSummary]
-    """Of the model and the catalogue, those that could be written."""
+    """Pages of the model and the catalogue, if they could be written."""
+
     seconds: dict[str, float]
+    """Time of each part [s]."""
 
 
 def demo(out: str, settings: Settings, *, report: bool = True) -> DemoSummary:
-    """Run the main job in the folder ``out``; what is there of an earlier run is not done again.
+    """Run the whole job in the folder ``out``; finished work of an earlier run is not repeated.
 
     Parameters
     ----------
+    out : folder to write
+    settings : settings of all stages
     report : write the pages of the model and the catalogue
 
     Raises
     ------
     ConfigError : the settings leave no plate without labels to compare with the truth
-    RaystellarError : a stage cannot be done
+    RaystellarError : a stage cannot do its work
     """
     _check_held_out(settings.simulate)
     survey, dataset, model, catalog = (places.join(out, name) for name in ("survey", "dataset", "model", "catalog"))
@@ -97,8 +109,8 @@ def demo(out: str, settings: Settings, *, report: bool = True) -> DemoSummary:
     pages = []
     if report:
         with watch.part("report"):
-            found = [try_page(model, dataset=dataset), try_page(catalog, truth=places.join(survey, TRUTH_NAME))]
-            pages = [page for page in found if page]
+            tried = [try_page(model, dataset=dataset), try_page(catalog, truth=places.join(survey, TRUTH_NAME))]
+            pages = [page for page in tried if page]
     network, ridge = (np.abs(values - true).mean(axis=0) for values in (predicted, linear))
     return DemoSummary(len(true), network, ridge, picture, pages, watch.seconds)
 
@@ -116,7 +128,7 @@ def _check_held_out(config: SimulateConfig) -> None:
 
 
 def _plate_folders(survey: str, truth: pa.Table, *, labelled: bool) -> list[str]:
-    """Return the folders of the plates that have labels, or of those that have none."""
+    """Return the folders of the plates with labels, or of the plates without."""
     chosen = truth.filter(pa.compute.equal(truth["labelled"], labelled))
     plates = sorted(set(chosen["plate"].to_pylist()))
     return [places.join(survey, SPECTRA_DIR, f"{plate:04d}") for plate in plates]

@@ -1,6 +1,7 @@
-"""All sections of the configuration, in one list; each is owned by the module that uses it.
+"""All sections of the settings, and how they are composed.
 
-Laid on each other, later over earlier: the defaults, a preset, a TOML file, ``--set section.key=value``, options.
+Each section is a dataclass of the module that uses it. Settings are laid over each other, the later ones winning: the
+defaults, a preset, a TOML file, ``--set section.key=value``, options of the command line.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ RENAMED = {"catalog": "labels"}
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The whole configuration, one field a section."""
+    """All settings, one field a section."""
 
     simulate: SimulateConfig = field(default_factory=SimulateConfig)
     labels: LabelsConfig = field(default_factory=LabelsConfig)
@@ -67,7 +68,7 @@ def compose(
     preset : name of one of ``presets()``
     config : TOML file
     assignments : texts ``section.key=value``
-    options : nested mapping of what the command line's own options say
+    options : settings by section that options of the command line give
 
     Raises
     ------

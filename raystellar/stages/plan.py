@@ -27,42 +27,52 @@ WORKERS = (1, 2, 4, 8, 16, 32, 64, 128)
 """Numbers of workers in the table."""
 
 KEPT = 0.8
-"""Of the rate of one bare process, what each worker of a Ray job keeps; measured on two cores."""
+"""Rate of each of several workers of a Ray job, as a share of the rate of one bare process; measured on two cores."""
 
 SIZES_ASKED = 32
-"""Of so many files, evenly taken, a server is asked for the size, where the list of files does not tell it."""
+"""Number of files, evenly taken, whose size a server is asked for where the list of files does not tell it."""
 
 START_S = 15.0
-"""Until the first actor has its first result: Ray, imports, kernels from the cache."""
+"""Time until the first actor has its first result [s]: Ray, imports, kernels from the cache."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a job will cost."""
+    """The estimated cost of a job."""
 
     files: int
+    """Number of input files."""
+
     spectra: int
+    """Number of input spectra."""
+
     input_bytes: int | None
-    """Of all files; None where no server tells it."""
+    """Bytes of all files; None where no server tells them."""
+
     sizes_asked: int
-    """Files that stand for those whose size is not in the list; 0 where there are none such."""
+    """Number of files from whose sizes ``input_bytes`` was estimated; 0 where all sizes are known."""
+
     sample: int
-    """Spectra that were timed."""
+    """Number of spectra that were timed."""
+
     rejected: int
-    """Of the sample."""
+    """Number of rejects in the sample."""
+
     seconds_per_spectrum: float
-    """On one core, from path to a shard's bytes."""
+    """Time of one core from the path to the bytes of an output file [s]."""
+
     output_bytes: int
-    """Of the whole job, estimated from the sample."""
+    """Bytes of the output of the whole job, estimated from the sample."""
+
     worker_bytes: int
-    """Peak memory of this process, which did what a worker does."""
+    """Peak memory of this process, which did the work of a worker [bytes]."""
 
     def rate(self, workers: int) -> float:
-        """Return spectra per second with so many workers, in the steady state."""
+        """Return the spectra per second of ``workers`` workers, without the start."""
         return workers * (1.0 if workers == 1 else KEPT) / self.seconds_per_spectrum
 
     def hours(self, workers: int) -> float:
-        """Return the hours of the whole job with so many workers."""
+        """Return the hours of the whole job with ``workers`` workers, with the start."""
         return (START_S + self.spectra / self.rate(workers)) / 3600.0
 
 
@@ -74,17 +84,20 @@ def plan(
     fetch: FetchConfig | None = None,
     sample: int = 512,
 ) -> Plan:
-    """Count and size the input, do a sample of it in this process, and estimate the whole.
+    """Count and size the input, time a sample of it in this process, and estimate the whole job.
 
     Parameters
     ----------
-    spectra : files, folders, globs or lists, see ``listing.expand``
+    spectra : files, folders, globs or lists, see ``files.listing.expand``
     model : bundle to label with; None to estimate preprocessing into Parquet
-    sample : spectra to time, evenly taken
+    config : preprocessing where no model is given
+    fetch : requests for files on servers
+    sample : number of spectra to time, evenly taken
 
     Raises
     ------
-    InputError : there are no spectra, or none of the sample can be used
+    ConfigError : ``sample`` is not positive
+    InputError : there are no spectra, or no spectrum of the sample can be used
     """
     if sample < 1:
         raise ConfigError(f"sample = {sample} must be at least 1")
@@ -116,16 +129,17 @@ def plan(
 
 
 def _sample(manifest: pa.Table, count: int) -> list[Slice]:
-    """Return about ``count`` spectra: the first ones of evenly taken files."""
+    """Return slices with about ``count`` spectra: the first spectra of evenly taken files."""
     files = manifest.take(pa.array(range(0, manifest.num_rows, max(1, manifest.num_rows // count)))).to_pylist()
     each = max(1, count // len(files))
     return [Slice(row["path"], 0, row["spectra"] and min(row["spectra"], each)) for row in files]
 
 
 def _input_bytes(manifest: pa.Table, fetcher: Fetcher) -> tuple[int | None, int]:
-    """Return the bytes of all files, None where they are unknown, and the number of files that were asked for theirs.
+    """Return the bytes of all files, None where they are unknown, and the number of files whose size was asked for.
 
-    Files on servers may stand in the list without a size: some of them are taken for all.
+    A file on a server may stand in the list without a size. The size of some of these files is asked for, and their
+    mean stands for all.
     """
     listed = int(pc.sum(manifest["bytes"]).as_py())
     without = manifest.filter(pc.equal(manifest["bytes"], 0))["path"].to_pylist()
@@ -137,7 +151,7 @@ def _input_bytes(manifest: pa.Table, fetcher: Fetcher) -> tuple[int | None, int]
 
 
 def _size(path: str, fetcher: Fetcher) -> int | None:
-    """Return the bytes of a file on a server; None where it does not tell, or the file cannot be had."""
+    """Return the bytes of a file on a server; None where the server does not tell or the file cannot be had."""
     try:
         return fetcher.size(path)
     except SpectrumError:
@@ -145,7 +159,7 @@ def _size(path: str, fetcher: Fetcher) -> int | None:
 
 
 def _do(slices: list[Slice], preprocessor: Preprocessor, bundle: Bundle | None, fetcher: Fetcher) -> tuple[Batch, int]:
-    """Do what a worker does; return the batch and the bytes of its Parquet file."""
+    """Do the work of a worker; return the batch and the bytes of its Parquet file."""
     limit = preprocessor.config.max_abs_rv
     batch = ingest(slices, preprocessor, lambda spectrum: choose_rv(spectrum, None, -1, limit), fetcher)
     if bundle:
@@ -156,27 +170,29 @@ def _do(slices: list[Slice], preprocessor: Preprocessor, bundle: Bundle | None, 
     return batch, len(parquet_bytes(table))
 
 
-def plan_table(found: Plan) -> str:
+def plan_table(estimate: Plan) -> str:
     """Return the plan as text for the terminal."""
     lines = [
-        f"input: {found.spectra} spectra in {found.files} files, {_input_size(found)}",
-        f"sample: {found.sample} spectra, {found.rejected} rejected, {1e3 * found.seconds_per_spectrum:.3f} ms each on "
-        "one core",
-        f"output: {found.output_bytes / 1e9:.3g} GB",
-        f"memory: {found.worker_bytes / 1e9:.2f} GB a worker",
+        f"input: {estimate.spectra} spectra in {estimate.files} files, {_input_size(estimate)}",
+        f"sample: {estimate.sample} spectra, {estimate.rejected} rejected, "
+        f"{1e3 * estimate.seconds_per_spectrum:.3f} ms each on one core",
+        f"output: {estimate.output_bytes / 1e9:.3g} GB",
+        f"memory: {estimate.worker_bytes / 1e9:.2f} GB a worker",
         f"{'workers':>8s} {'spectra/s':>10s} {'time':>10s} {'memory':>10s}",
     ]
     for workers in WORKERS:
-        memory = f"{workers * found.worker_bytes / 1e9:.1f} GB"
-        lines.append(f"{workers:8d} {found.rate(workers):10.0f} {_duration(found.hours(workers)):>10s} {memory:>10s}")
+        memory = f"{workers * estimate.worker_bytes / 1e9:.1f} GB"
+        lines.append(
+            f"{workers:8d} {estimate.rate(workers):10.0f} {_duration(estimate.hours(workers)):>10s} {memory:>10s}"
+        )
     return "\n".join(lines)
 
 
-def _input_size(found: Plan) -> str:
-    if found.input_bytes is None:
+def _input_size(estimate: Plan) -> str:
+    if estimate.input_bytes is None:
         return "their size is unknown"
-    size = f"{found.input_bytes / 1e9:.3g} GB"
-    return f"about {size} by the size of {found.sizes_asked} of them" if found.sizes_asked else size
+    size = f"{estimate.input_bytes / 1e9:.3g} GB"
+    return f"about {size} by the size of {estimate.sizes_asked} of them" if estimate.sizes_asked else size
 
 
 def _duration(hours: float) -> str:

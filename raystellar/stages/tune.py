@@ -1,8 +1,10 @@
-"""Stage: preprocessed spectra -> the best hyperparameters, and a page that shows how they were found. Source: Sec. 6.
+"""Stage: preprocessed spectra -> the best hyperparameters, and a page about the search. Source: Sec. 6.
 
-A folder holds a search: ``trials.json`` all that is known of its trials, from which the same command goes on after it
-was killed; ``best.toml`` the settings that ``raystellar train --config`` takes; ``report.html`` and ``tensorboard/``
-for the eye. What is found depends on the data, the settings and the seeds, never on how many trials run at a time.
+    dataset -> [ conductor: next task -> worker: train to the next rung -> record ] -> best.toml, page
+
+The folder of a search holds ``trials.json``, the records from which a killed search resumes; ``best.toml``, settings
+for ``raystellar train --config``; and ``_report.html`` and ``tensorboard/`` to look at. The result depends on the data,
+the settings and the seeds, never on the number of trials that run at a time.
 """
 
 from __future__ import annotations
@@ -33,25 +35,31 @@ from raystellar.search.space import Space, key
 from raystellar.search.trials import DONE, Trial, best, read_trials
 
 BEST_NAME = "best.toml"
+"""Settings of the best trial."""
+
 FRONT = "front"
+"""Folder of the settings of all trials of a Pareto front."""
+
 CHECKPOINTS = "checkpoints"
+"""Folder of the states of trials, removed at the end."""
 
 
 @dataclass(frozen=True)
 class TuneSummary:
-    """What the stage did.
+    """The outcome of a search.
 
     Attributes
     ----------
     out : folder of the search
-    trials : all of them
-    best : the winner
-    settings : its sections ``network`` and ``fit``
+    trials : all trials
+    best : the best trial
+    settings : sections ``network`` and ``fit`` of the best trial
     states : number of trials by state
-    epochs : trained in all
-    resumed : trials that an earlier run had proposed
-    training_s, overhead_s : seconds of all workers together, with and besides training
-    seconds : of this run
+    epochs : epochs of all trials
+    resumed : number of trials that an earlier run had proposed
+    training_s : time that all workers together spent on training [s]
+    overhead_s : time that all workers together spent otherwise [s]
+    seconds : time of this run [s]
     """
 
     out: str
@@ -67,14 +75,14 @@ class TuneSummary:
 
     def __str__(self) -> str:
         states = ", ".join(f"{count} {state}" for state, count in self.states.items())
-        again = f" ({self.resumed} were known)" if self.resumed else ""
+        again = f" ({self.resumed} of an earlier run)" if self.resumed else ""
         return (
             f"{len(self.trials)} trials{again}: {states}; {self.epochs} epochs in {self.training_s:.1f} s of training, "
-            f"{self.overhead_s / len(self.trials):.2f} s a trial besides\n"
+            f"{self.overhead_s / len(self.trials):.2f} s overhead a trial\n"
             f"best: trial {self.best.number}, validation loss {self.best.mean_loss():.5f} after {self.best.epochs} "
             f"epochs, mean of {1 + len(self.best.repeats)} seeds; {self.best.parameters} parameters\n"
             f"  {', '.join(f'{name} {value}' for name, value in _rounded(self.best).items())}\n"
-            f"written: {places.join(self.out, BEST_NAME)}, report.html; {self.seconds:.1f} s"
+            f"written: {places.join(self.out, BEST_NAME)}, _report.html; {self.seconds:.1f} s"
         )
 
 
@@ -90,16 +98,18 @@ def tune(
     tuning: TuneResources | None = None,
     warm_start: str | None = None,
 ) -> TuneSummary:
-    """Search the hyperparameters of network and training, and write the best.
+    """Search the hyperparameters of network and training, and write the best ones.
 
     Parameters
     ----------
     dataset : folder written by ``raystellar preprocess``, a path or URL
-    out : folder of the search, a path or URL; on a disk that not all workers see, trials that go on after a rung may
-        begin anew, and end as they would have
-    network, fit : what holds for all that is not searched
-    config, space : how and where to search
-    resources, tuning : where Ray is, and how widely trials run; ``resources.local`` does without Ray
+    out : folder of the search, a path or URL; on a disk that not all workers see, a trial that goes on after a rung may
+        start again, and ends with the same result
+    network, fit : settings that are not searched
+    config : number of trials, sampler, rungs and objective
+    space : values among which the search chooses
+    resources : where the search runs; ``resources.local`` runs it without Ray
+    tuning : processors of each trial
     warm_start : folder of an earlier search in the same space, whose trials the sampler learns from
 
     Raises
@@ -147,12 +157,12 @@ def tune(
 
 
 def _earlier(warm_start: str | None, space: Space) -> list[Trial]:
-    """Return the trials of an earlier search.
+    """Return the trials of an earlier search; none without one.
 
     Raises
     ------
-    InputError : there are none
-    ConfigError : they were chosen from another space
+    InputError : the folder holds no search
+    ConfigError : the trials were chosen from another space
     """
     if warm_start is None:
         return []
@@ -167,7 +177,7 @@ def _earlier(warm_start: str | None, space: Space) -> list[Trial]:
 def _run(
     conductor: Conductor, spectra: dict[str, SpectraSet], work: Work, resources: Resources, tuning: TuneResources
 ) -> None:
-    """Run what is left of the search, with progress."""
+    """Run the rest of a search, with progress."""
     from raystellar.fit.loop import check
 
     check(**spectra, network=work.space.network)
@@ -181,7 +191,7 @@ def _run(
 
 
 class _Line:
-    """Tells on the line of progress how a search stands."""
+    """Show the state of a search on the line of progress."""
 
     def __init__(self, progress: Progress, conductor: Conductor) -> None:
         self._progress, self._told = progress, _epochs(conductor)
@@ -208,12 +218,12 @@ def _epochs(conductor: Conductor) -> int:
 
 
 def _check(trials: Sequence[Trial], config: TuneConfig) -> Trial:
-    """Return the winner of a search that is whole.
+    """Return the best trial of a complete search.
 
     Raises
     ------
-    IncompleteError : trials are missing, or were made twice
-    DatasetError : none has a finite loss
+    IncompleteError : trials are missing, or two are equal
+    DatasetError : no trial has a finite loss
     """
     distinct = len({key(trial.choice) for trial in trials})
     if not len(trials) == distinct == config.trials or any(not (trial.epochs or trial.failure) for trial in trials):
@@ -225,7 +235,7 @@ def _check(trials: Sequence[Trial], config: TuneConfig) -> Trial:
 
 
 def _write_front(out: str, space: Space, trials: Sequence[Trial], config: TuneConfig, epochs: int) -> None:
-    """Write the settings of all trials of a Pareto search that no other beats, to the folder ``front``."""
+    """Write the settings of each trial that no other trial beats in all costs, to the folder ``front``."""
     done = [trial for trial in trials if trial.state(epochs) == DONE]
     places.make_folder(places.join(out, FRONT))
     for trial, front in zip(done, pareto_fronts([costs(trial, config) for trial in done]), strict=True):
@@ -233,16 +243,16 @@ def _write_front(out: str, space: Space, trials: Sequence[Trial], config: TuneCo
             _write_settings(places.join(out, FRONT, f"trial-{trial.number:05d}.toml"), space, trial)
 
 
-def _write_settings(place: str, space: Space, trial: Trial) -> None:
-    """Write what ``raystellar train --config`` takes."""
+def _write_settings(path: str, space: Space, trial: Trial) -> None:
+    """Write the settings of a trial, as ``raystellar train --config`` takes them."""
     network, fit = space.meaning(trial.choice)
     head = (
         f"# Trial {trial.number}: validation loss {trial.mean_loss():.6f} after {trial.epochs} epochs, mean "
         f"of {1 + len(trial.repeats)} seeds,\n# {trial.parameters} parameters. Use it with\n"
-        f"#     raystellar train DATASET --config {place} --out MODEL\n\n"
+        f"#     raystellar train DATASET --config {path} --out MODEL\n\n"
     )
     text = head + toml_text({"network": to_plain(network), "fit": to_plain(fit)})
-    places.write_bytes(place, text.encode())
+    places.write_bytes(path, text.encode())
 
 
 def _rounded(trial: Trial) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from servers import Archive
 from raystellar.cli import main
 from raystellar.errors import SpectrumError
 from raystellar.files.fetcher import Fetcher
-from raystellar.stages.plan import SIZES_ASKED, plan, plan_table
+from raystellar.stages.plan import SIZES_ASKED, START_S, Plan, plan, plan_table
 
 
 @pytest.fixture
@@ -23,18 +23,18 @@ def addresses(survey, tmp_path, monkeypatch):
 
 
 def test_sizes_on_a_disk_are_known(survey):
-    found = plan([f"{survey}/spectra"], sample=4)
-    assert found.input_bytes == sum(path.stat().st_size for path in Path(survey, "spectra").rglob("*.fits"))
-    assert f"in 44 files, {found.input_bytes / 1e9:.3g} GB\n" in plan_table(found)
+    estimate = plan([f"{survey}/spectra"], sample=4)
+    assert estimate.input_bytes == sum(path.stat().st_size for path in Path(survey, "spectra").rglob("*.fits"))
+    assert f"in 44 files, {estimate.input_bytes / 1e9:.3g} GB\n" in plan_table(estimate)
 
 
 def test_sizes_on_a_web_server_are_estimated(addresses):
-    place, sizes = addresses
-    found = plan([place], sample=4)
-    assert found.files == len(sizes)
-    assert 0 < found.sizes_asked <= SIZES_ASKED
-    assert found.input_bytes == pytest.approx(sum(sizes), rel=0.05)
-    assert f" GB by the size of {found.sizes_asked} of them\n" in plan_table(found)
+    address, sizes = addresses
+    estimate = plan([address], sample=4)
+    assert estimate.files == len(sizes)
+    assert 0 < estimate.sizes_asked <= SIZES_ASKED
+    assert estimate.input_bytes == pytest.approx(sum(sizes), rel=0.05)
+    assert f" GB by the size of {estimate.sizes_asked} of them\n" in plan_table(estimate)
 
 
 def test_sizes_that_no_server_tells_are_unknown(addresses, monkeypatch, capsys):
@@ -44,3 +44,15 @@ def test_sizes_that_no_server_tells_are_unknown(addresses, monkeypatch, capsys):
     monkeypatch.setattr(Fetcher, "size", unknown)
     assert main(["plan", addresses[0], "--sample", "4"]) == 0
     assert "in 44 files, their size is unknown\n" in capsys.readouterr().out
+
+
+def test_hours_and_rates_follow_from_the_time_of_a_spectrum():
+    numbers = dict(files=10, spectra=7_200_000, input_bytes=None, sizes_asked=0, sample=5, rejected=0)
+    estimate = Plan(**numbers, seconds_per_spectrum=0.001, output_bytes=0, worker_bytes=0)
+    assert estimate.rate(1) == pytest.approx(1000.0)
+    assert estimate.rate(10) == pytest.approx(8000.0)  # several workers keep 80 % of the rate of one
+    assert estimate.hours(1) == pytest.approx(2.0 + START_S / 3600)
+    assert estimate.hours(10) == pytest.approx(0.25 + START_S / 3600)
+    lines = {int(line.split()[0]): line for line in plan_table(estimate).splitlines() if line.split()[0].isdigit()}
+    assert "2.0 h" in lines[1]
+    assert "19 min" in lines[8]
