@@ -47,7 +47,7 @@ def test_sizes_that_no_server_tells_are_unknown(addresses, monkeypatch, capsys):
 
 
 def test_hours_and_rates_follow_from_the_time_of_a_spectrum():
-    numbers = dict(files=10, spectra=7_200_000, input_bytes=None, sizes_asked=0, sample=5, rejected=0)
+    numbers = {"files": 10, "spectra": 7_200_000, "input_bytes": None, "sizes_asked": 0, "sample": 5, "rejected": 0}
     estimate = Plan(**numbers, seconds_per_spectrum=0.001, output_bytes=0, worker_bytes=0)
     assert estimate.rate(1) == pytest.approx(1000.0)
     assert estimate.rate(10) == pytest.approx(8000.0)  # several workers keep 80 % of the rate of one
