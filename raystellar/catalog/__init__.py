@@ -6,5 +6,5 @@ finished   open the folder of a finished catalogue and read its rows
 export     write a catalogue as one FITS, Parquet or CSV file, or as a HATS folder
 reference  write README.md, which describes every column and flag
 
-Each module reads what ``raystellar label`` wrote, or is used by it; no module here knows Ray.
+No module here knows Ray: the stage ``label`` runs the labeller in its workers.
 """
