@@ -60,7 +60,7 @@ VECTORS = ("flux", "loglam", "ivar")
 NEEDED_COLUMNS = ("flux", "loglam", "ivar", "plate", "mjd", "fiberid")
 TEXTS = ("object_class", "subclass", "run2d")
 
-BATCH_ROWS = 128
+DECODED_ROWS = 128
 """Number of rows decoded at a time, about 6 MB."""
 
 BUFFER_BYTES = 1 << 20
@@ -169,7 +169,7 @@ def _batches(file: pq.ParquetFile, names: Sequence[str], first: int) -> Iterator
     skip = first - (int(ends[group - 1]) if group else 0)
     left = int(file.metadata.num_rows) - first
     why = SpectrumError("read", "damaged Parquet file", "the file holds fewer rows than its footer claims")
-    batches = file.iter_batches(BATCH_ROWS, columns=list(names), row_groups=list(range(group, len(ends))))
+    batches = file.iter_batches(DECODED_ROWS, columns=list(names), row_groups=list(range(group, len(ends))))
     while left > 0:
         try:
             batch = next(batches)

@@ -144,7 +144,7 @@ def test_ingest_takes_files_of_one_and_of_many(tmp_path):
 
 @pytest.mark.parametrize("data", [plate_file(), parquet(row_group_size=2), parquet()], ids=["plate", "groups", "table"])
 def test_a_file_is_read_in_slices(data, monkeypatch):
-    monkeypatch.setattr(spectra.table, "BATCH_ROWS", 3)
+    monkeypatch.setattr(spectra.table, "DECODED_ROWS", 3)
     whole = list(read_spectra("x", data))
     for first in range(len(whole) + 1):
         some = list(read_spectra("x", data, first, min(2, len(whole) - first)))

@@ -153,7 +153,7 @@ def test_other_spellings_and_missing_numbers():
 
 
 def test_batches_bound_what_is_decoded(monkeypatch, tmp_path):
-    monkeypatch.setattr(table, "BATCH_ROWS", 4)
+    monkeypatch.setattr(table, "DECODED_ROWS", 4)
     path = tmp_path / "t.parquet"
     path.write_bytes(parquet(columns(11), row_group_size=6))
     assert [item.fiberid for item in read_spectra(str(path))] == [580 + i for i in range(11)]
