@@ -1,4 +1,4 @@
-"""The fit: what it reaches, how it resumes, and that the number of workers does not matter."""
+"""The fit of one network: accuracy, resumption, and independence of the number of workers."""
 
 import dataclasses
 import logging
@@ -14,7 +14,7 @@ from torch import nn
 
 from raystellar.errors import DatasetError
 from raystellar.fit.augment import Augmenter
-from raystellar.fit.checkpoints import Checkpoints, State
+from raystellar.fit.checkpoints import Checkpoints
 from raystellar.fit.config import FitConfig
 from raystellar.fit.loop import _Fit, _Workers, fit, flatten, huber
 from raystellar.fit.schedule import memory
@@ -41,24 +41,24 @@ class Killed(Exception):
 
 
 def kill_after(epoch):
-    def report(told):
-        if told.epoch == epoch:
+    def report(outcome):
+        if outcome.epoch == epoch:
             raise Killed
 
     return report
 
 
-def test_it_learns():
-    told = []
-    result = fit(TRAIN, VALIDATION, NETWORK, dataclasses.replace(CONFIG, epochs=12), report=told.append)
-    assert [entry.epoch for entry in told] == list(range(1, 13))
-    assert told[-1].validation_loss < 0.3 * told[0].validation_loss
-    assert told[-1].train_loss < 0.5 * told[0].train_loss
+def test_the_errors_fall_with_the_epochs():
+    epochs = []
+    result = fit(TRAIN, VALIDATION, NETWORK, dataclasses.replace(CONFIG, epochs=12), report=epochs.append)
+    assert [entry.epoch for entry in epochs] == list(range(1, 13))
+    assert epochs[-1].validation_loss < 0.3 * epochs[0].validation_loss
+    assert epochs[-1].train_loss < 0.5 * epochs[0].train_loss
     deviation = VALIDATION.targets.std(axis=0)
     for t, name in enumerate(("teff", "feh", "logg")):
         assert result.validation[name]["mae"] < 0.5 * deviation[t]
     assert result.label_ranges["teff"] == (TRAIN.targets[:, 0].min(), TRAIN.targets[:, 0].max())
-    best = min(told, key=lambda entry: entry.validation_loss)
+    best = min(epochs, key=lambda entry: entry.validation_loss)
     assert result.best_epoch == best.epoch
     assert [result.validation[name]["mae"] for name in ("teff", "feh", "logg")] == list(best.mae)
 
@@ -74,7 +74,7 @@ def test_the_result_has_the_weights_of_its_best_epoch():
 
 
 def test_weights_are_averaged_over_the_steps():
-    """Compare with the sum of the weights after each step, each by what all later steps have kept of it."""
+    """The average is the sum of the weights after each step, each times the share that the later steps have kept."""
     config = dataclasses.replace(CONFIG, epochs=2, averaging=0.3)
     run = _Fit(TRAIN, VALIDATION, NETWORK, config, _Workers(0, 1, torch.device("cpu")), Augmenter(*ITEMS, config))
     order, steps = run.items.order(0), -(-len(run.items) // config.batch_size)
@@ -113,14 +113,14 @@ def test_a_fit_is_a_function_of_data_settings_and_seed():
     assert not same(first, fit(TRAIN, VALIDATION, NETWORK, dataclasses.replace(CONFIG, seed=1)))
 
 
-def test_read_only_arrays_are_welcome(recwarn):
+def test_read_only_arrays_are_used_without_a_warning(recwarn):
     for array in (TRAIN.flux, TRAIN.targets, TRAIN.keys, VALIDATION.flux, VALIDATION.targets):
         array.setflags(write=False)
     fit(TRAIN, VALIDATION, NETWORK, dataclasses.replace(CONFIG, epochs=1))
     assert not [warning for warning in recwarn if "writ" in str(warning.message)]
 
 
-def test_huber_and_weights():
+def test_the_loss_is_the_weighted_huber_loss():
     predicted, truth = torch.tensor([[0.5, 3.0, -2.0]]), torch.zeros(1, 3)
     weights = torch.tensor([2.0, 1.0, 10.0])
     assert huber(predicted, truth, weights, 1.0) == pytest.approx(2 * 0.125 + 2.5 + 10 * 1.5)
@@ -136,28 +136,28 @@ def test_parameters_are_views_of_one_vector():
 
 
 @pytest.mark.parametrize("epoch", [1, 3, 4])
-def test_killed_and_resumed_is_uninterrupted(tmp_path, epoch):
+def test_a_fit_that_was_killed_and_resumed_ends_as_an_uninterrupted_one(tmp_path, epoch):
     whole = fit(TRAIN, VALIDATION, NETWORK, CONFIG)
     checkpoints = Checkpoints(str(tmp_path), "fit")
     with pytest.raises(Killed):
         fit(TRAIN, VALIDATION, NETWORK, CONFIG, checkpoints=checkpoints, report=kill_after(epoch))
-    told = []
-    resumed = fit(TRAIN, VALIDATION, NETWORK, CONFIG, checkpoints=checkpoints, report=told.append)
-    assert [entry.epoch for entry in told] == list(range(epoch + 1, 5))
+    outcomes = []
+    resumed = fit(TRAIN, VALIDATION, NETWORK, CONFIG, checkpoints=checkpoints, report=outcomes.append)
+    assert [entry.epoch for entry in outcomes] == list(range(epoch + 1, 5))
     assert same(whole, resumed)
     assert resumed.validation == whole.validation
     assert resumed.best_epoch == whole.best_epoch
-    assert len(list((tmp_path / "fit").iterdir())) == min(2, epoch + len(told))
+    assert len(list((tmp_path / "fit").iterdir())) == min(2, epoch + len(outcomes))
 
 
 @pytest.mark.parametrize("rungs", [(1, 4), (2, 3, 4), (1, 2, 3, 4), (4, 9)])
-def test_a_fit_in_parts_is_uninterrupted(tmp_path, rungs):
+def test_a_fit_in_parts_ends_as_an_uninterrupted_one(tmp_path, rungs):
     whole = fit(TRAIN, VALIDATION, NETWORK, CONFIG)
     checkpoints = Checkpoints(str(tmp_path), "fit", keep=1, durable=False)
-    told, before = [], 0
+    outcomes, before = [], 0
     for until in rungs:
-        part = fit(TRAIN, VALIDATION, NETWORK, CONFIG, checkpoints=checkpoints, report=told.append, until=until)
-        assert [entry.epoch for entry in told[before:]] == list(range(before + 1, min(until, 4) + 1))
+        part = fit(TRAIN, VALIDATION, NETWORK, CONFIG, checkpoints=checkpoints, report=outcomes.append, until=until)
+        assert [entry.epoch for entry in outcomes[before:]] == list(range(before + 1, min(until, 4) + 1))
         before = min(until, 4)
         assert len(part.history) == before
         assert without_seconds(part.history) == without_seconds(whole.history[:before])
@@ -165,8 +165,8 @@ def test_a_fit_in_parts_is_uninterrupted(tmp_path, rungs):
     assert same(whole, part)
     assert part.validation == whole.validation
     assert part.best_epoch == whole.best_epoch
-    again = fit(TRAIN, VALIDATION, NETWORK, CONFIG, checkpoints=checkpoints, report=told.append, until=1)
-    assert len(told) == 4  # nothing is left to do
+    again = fit(TRAIN, VALIDATION, NETWORK, CONFIG, checkpoints=checkpoints, report=outcomes.append, until=1)
+    assert len(outcomes) == 4  # nothing is left to do
     assert same(whole, again)
 
 
@@ -182,10 +182,10 @@ def test_items_that_were_made_before_change_nothing(fresh):
     config = dataclasses.replace(CONFIG, epochs=2, fresh_noise=fresh)
     items = Augmenter(TRAIN.flux, TRAIN.keys, config)
     whole = fit(TRAIN, VALIDATION, NETWORK, config)
-    for _ in range(2):  # and are not used up
-        given = fit(TRAIN, VALIDATION, NETWORK, config, items=items)
-        assert same(whole, given)
-        assert without_seconds(given.history) == without_seconds(whole.history)
+    for _ in range(2):  # and can be used again
+        again = fit(TRAIN, VALIDATION, NETWORK, config, items=items)
+        assert same(whole, again)
+        assert without_seconds(again.history) == without_seconds(whole.history)
 
 
 def test_damaged_checkpoints_are_passed_over(tmp_path, caplog):
@@ -194,29 +194,15 @@ def test_damaged_checkpoints_are_passed_over(tmp_path, caplog):
     _, newest = sorted((tmp_path / "fit").iterdir())
     newest.write_bytes(newest.read_bytes()[:-10])
     (tmp_path / "fit" / "epoch-00009-0.1.tmp").write_bytes(b"left by a killed writer")
-    told = []
+    outcomes = []
     with caplog.at_level(logging.WARNING):
-        resumed = fit(TRAIN, VALIDATION, NETWORK, CONFIG, checkpoints=checkpoints, report=told.append)
-    assert [entry.epoch for entry in told] == [4]
+        resumed = fit(TRAIN, VALIDATION, NETWORK, CONFIG, checkpoints=checkpoints, report=outcomes.append)
+    assert [entry.epoch for entry in outcomes] == [4]
     assert "damaged" in caplog.text
     assert same(whole, resumed)
 
 
-def test_checkpoints_of_another_fit_are_ignored(tmp_path, caplog):
-    fit(TRAIN, VALIDATION, NETWORK, CONFIG, checkpoints=Checkpoints(str(tmp_path), "one"))
-    with caplog.at_level(logging.WARNING):
-        assert Checkpoints(str(tmp_path), "two").latest() is None
-    assert "another fit" in caplog.text
-
-
-def test_state_round_trip():
-    state = State({"parameters": np.arange(3, dtype=np.float32)}, 2, 10, 1, [{"epoch": 1, "mae": [1.0, 0.1, 0.2]}])
-    again = State.decode(state.encode())
-    assert np.array_equal(again.tensors["parameters"], state.tensors["parameters"])
-    assert (again.epoch, again.step, again.best_epoch, again.history) == (2, 10, 1, state.history)
-
-
-def test_what_cannot_be_fitted():
+def test_spectra_that_cannot_be_fitted_are_refused():
     constant = dataclasses.replace(TRAIN, targets=np.ones_like(TRAIN.targets))
     with pytest.raises(DatasetError, match=r"label teff is 1\.0 in every"):
         fit(constant, VALIDATION, NETWORK, CONFIG)
