@@ -1,4 +1,4 @@
-"""A OOD score with arrays drawn by chance."""
+"""An OOD score with random arrays."""
 
 import numpy as np
 

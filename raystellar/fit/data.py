@@ -212,9 +212,9 @@ def _read_flux(folder: str, parts: list[str], target: np.ndarray, outs: list[np.
         rows = target[start : start + len(block)]
         start += len(block)
         for number, out in enumerate(outs):
-            mine = rows[:, 0] == number
-            out[rows[mine, 1]] = block[mine]
-            if not np.isfinite(block[mine]).all():
+            own_rows = rows[:, 0] == number
+            out[rows[own_rows, 1]] = block[own_rows]
+            if not np.isfinite(block[own_rows]).all():
                 raise DatasetError(f"dataset {folder} has flux that is not finite; make it again")
 
 

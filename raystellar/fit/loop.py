@@ -196,9 +196,9 @@ class _Fit:
 
     def step(self, items: np.ndarray) -> Tensor:
         """Take an optimiser step on the global batch ``items``; return the summed loss of this worker's rows."""
-        mine = self.workers.share(len(items))
-        flux, truth = self._batch(items[mine])
-        self.network.at(DropoutKey(self.config.seed, self.state.step, mine.start, len(items)))
+        own_rows = self.workers.share(len(items))
+        flux, truth = self._batch(items[own_rows])
+        self.network.at(DropoutKey(self.config.seed, self.state.step, own_rows.start, len(items)))
         loss = huber(self.network(flux), truth, self.task_weights, self.config.huber_delta)
         assert self.parameters.grad is not None
         self.parameters.grad.zero_()
@@ -222,11 +222,11 @@ class _Fit:
         return flux.to(device, non_blocking=True), truth.to(device, non_blocking=True)
 
     def _validate(self, train_loss: float, began: float) -> EpochReport:
-        device, mine = self.workers.device, self.workers.share(len(self.validation))
+        device, own_rows = self.workers.device, self.workers.share(len(self.validation))
         scaled = np.zeros((len(self.validation), len(TARGET_NAMES)), dtype=np.float32)
         latest = self.parameters.detach().clone()
         self.parameters.data.copy_(self.average)
-        scaled[mine] = predict(self.network, self.validation.flux[mine])
+        scaled[own_rows] = predict(self.network, self.validation.flux[own_rows])
         self.parameters.data.copy_(latest)
         predicted = self.workers.sum(torch.from_numpy(scaled).to(device))
         truth = torch.from_numpy(self.scaler.transform(self.validation.targets)).float().to(device)

@@ -86,13 +86,13 @@ def fit_members(
     """
     results = []
     for member in range(config.members):
-        mine = replace(config, seed=(config.seed + member * SEED_STEP) % 2**63)
+        member_config = replace(config, seed=(config.seed + member * SEED_STEP) % 2**63)
         results.append(
             fit(
                 train,
                 validation,
                 network,
-                mine,
+                member_config,
                 chosen=None if parts is None else np.flatnonzero(parts != member),
                 checkpoints=Checkpoints(join(checkpoints, f"member-{member}"), digest([identity, member])),
                 report=None if report is None else _numbered(report, member),

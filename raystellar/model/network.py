@@ -150,9 +150,9 @@ class StellarNet(nn.Module):
         """Yield each first layer with a function from its output to the scaled targets that depend on it, in order."""
         heads = list(self.heads.values())
         for t, trunk in enumerate(self.trunks):
-            mine = heads if self.config.multitask else heads[t : t + 1]
+            own_heads = heads if self.config.multitask else heads[t : t + 1]
             first, *rest = trunk.children()
-            yield cast(nn.Linear, first), partial(_after, nn.Sequential(*rest), mine)
+            yield cast(nn.Linear, first), partial(_after, nn.Sequential(*rest), own_heads)
 
     @property
     def device(self) -> torch.device:

@@ -66,11 +66,11 @@ def predict_with_variances(
     step = PIXEL_STEP * len(members)
     pixels = [np.arange((PIXEL_STEP - 1) // 2 + PIXEL_STEP * m, flux.shape[1], step) for m in range(len(members))]
     weights = [
-        [step**0.5 * first.weight.detach().t()[mine] for first, _ in member.paths()]
-        for member, mine in zip(members, pixels, strict=True)
+        [step**0.5 * first.weight.detach().t()[own_pixels] for first, _ in member.paths()]
+        for member, own_pixels in zip(members, pixels, strict=True)
     ]
     deviation = np.sqrt(block_variance(ivar))
-    arrays = [flux, *(deviation[:, mine // size] for mine in pixels)]
+    arrays = [flux, *(deviation[:, own_pixels // size] for own_pixels in pixels)]
     rows = [torch.empty(0, 3 * targets, device=network.device)]
     with threads(1):
         for _, (batch, *deviations) in batches(arrays, network.device):

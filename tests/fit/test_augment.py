@@ -1,4 +1,4 @@
-"""Noisy copies: their statistics, and what they do not depend on."""
+"""Noisy copies: their statistics, and their independence of order, batch and worker."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Reading a dataset."""
+"""A dataset as arrays in memory."""
 
 import json
 
@@ -20,7 +20,7 @@ def columns():
     return rows(N)
 
 
-def test_rows_come_in_one_order_whatever_the_files(tmp_path, columns):
+def test_rows_come_in_one_order_whatever_their_files(tmp_path, columns):
     shuffled = np.random.default_rng(0).permutation(N)
     first = read_dataset(write(tmp_path / "a", columns)).splits(("train", "test"), extra=("sn", "spec_id"))
     again = write(tmp_path / "b", columns, parts=7, order=shuffled)
@@ -35,7 +35,7 @@ def test_rows_come_in_one_order_whatever_the_files(tmp_path, columns):
             assert np.array_equal(getattr(first[split], name), getattr(second[split], name))
 
 
-def test_one_split(tmp_path, columns):
+def test_a_split_is_read_alone(tmp_path, columns):
     dataset = read_dataset(write(tmp_path / "a", columns))
     spectra = dataset.split("validation")
     assert spectra.flux.shape == (N // 3, 4000)
@@ -49,7 +49,7 @@ def test_keys_are_the_same_on_every_machine():
     assert spectrum_keys(["2316-53757-580", "x"]).tolist() == [17274305037675798767, 5717441744405258058]
 
 
-def test_not_a_dataset(tmp_path, columns):
+def test_a_folder_that_is_no_dataset_is_refused(tmp_path, columns):
     with pytest.raises(DatasetError, match="does not exist"):
         read_dataset(tmp_path / "nowhere")
     with pytest.raises(DatasetError, match=f"no {RUN_NAME}"):
@@ -66,7 +66,7 @@ def test_not_a_dataset(tmp_path, columns):
         read_dataset(folder)
 
 
-def test_missing_parts(tmp_path, columns):
+def test_missing_parts_are_counted(tmp_path, columns):
     folder = write(tmp_path / "a", columns)
     pq.write_table(pa.table({"path": columns["path"]}), folder / MANIFEST_NAME, row_group_size=N // 3)
     read_dataset(folder)
@@ -89,13 +89,13 @@ def test_missing_parts(tmp_path, columns):
         (lambda c: c["flux"].__setitem__(3, np.full(4000, np.inf, np.float32)), "flux that is not finite"),
     ],
 )
-def test_rows_that_cannot_be_used(tmp_path, columns, spoil, message):
+def test_rows_that_cannot_be_used_are_named(tmp_path, columns, spoil, message):
     spoil(columns)
     with pytest.raises(DatasetError, match=message):
         read_dataset(write(tmp_path / "a", columns)).split("train")
 
 
-def test_files_that_cannot_be_used(tmp_path, columns):
+def test_files_that_cannot_be_used_are_refused(tmp_path, columns):
     folder = write(tmp_path / "a", columns)
     part = folder / PART_NAME.format(0)
     table = pq.read_table(part)

@@ -1,4 +1,4 @@
-"""Several networks, each without another part of the spectra."""
+"""The fit of several networks, each without another part of the training spectra."""
 
 import dataclasses
 
@@ -62,7 +62,7 @@ def fitted(tmp_path, parts, config=CONFIG, train=TRAIN, **more):
     )
 
 
-def test_no_member_sees_its_part(tmp_path):
+def test_no_member_learns_from_its_part(tmp_path):
     parts = parts_of(np.arange(120), 3, 0)
     whole = fitted(tmp_path / "a", parts)
     flux = TRAIN.flux.copy()
@@ -75,33 +75,33 @@ def test_no_member_sees_its_part(tmp_path):
         assert np.array_equal(result.scaler.centre, whole[0].scaler.centre)
 
 
-def test_one_member_is_the_fit_itself(tmp_path):
+def test_the_fit_of_one_member_is_that_of_one_network(tmp_path):
     config = dataclasses.replace(CONFIG, members=1)
-    (found,) = fitted(tmp_path, None, config)
-    assert same(found, fit(TRAIN, VALIDATION, NETWORK, config))
+    (result,) = fitted(tmp_path, None, config)
+    assert same(result, fit(TRAIN, VALIDATION, NETWORK, config))
 
 
-def test_a_fit_to_some_spectra_is_that_to_a_set_of_these():
+def test_a_fit_to_chosen_spectra_is_like_that_to_a_set_of_them():
     chosen = np.flatnonzero(RNG.random(120) < 0.7)
     some = dataclasses.replace(TRAIN, flux=TRAIN.flux[chosen], targets=TRAIN.targets[chosen], keys=TRAIN.keys[chosen])
-    found, expected = (
+    result, expected = (
         fit(TRAIN, VALIDATION, NETWORK, CONFIG, chosen=chosen), fit(some, VALIDATION, NETWORK, CONFIG)
     )  # fmt: skip
-    assert [past["train_loss"] for past in found.history] == pytest.approx(
+    assert [past["train_loss"] for past in result.history] == pytest.approx(
         [past["train_loss"] for past in expected.history], rel=0.2
     )  # the scale of the targets is that of all
 
 
-def test_a_fit_that_was_killed_goes_on(tmp_path):
-    parts, told = parts_of(np.arange(120), 3, 0), []
+def test_a_fit_that_was_killed_resumes(tmp_path):
+    parts, epochs = parts_of(np.arange(120), 3, 0), []
 
     def kill(member, report):
-        told.append((member, report.epoch))
+        epochs.append((member, report.epoch))
         if (member, report.epoch) == (1, 2):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         fitted(tmp_path / "a", parts, report=kill)
     again = fitted(tmp_path / "a", parts, report=kill)
-    assert told == [(member, epoch) for member in range(3) for epoch in range(1, 5)]
+    assert epochs == [(member, epoch) for member in range(3) for epoch in range(1, 5)]
     assert all(same(*pair) for pair in zip(again, fitted(tmp_path / "b", parts), strict=True))

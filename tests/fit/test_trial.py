@@ -1,4 +1,4 @@
-"""A trial of a search, in parts."""
+"""The fit of one trial of a search, part by part."""
 
 import dataclasses
 import math
@@ -17,11 +17,11 @@ CONFIG = FitConfig(epochs=4, batch_size=64, learning_rate=5e-3)
 TRAIN, VALIDATION = spectra(120, seed=1), spectra(60, seed=2)
 
 
-def outcome(found):
-    return {name: found[name] for name in found if name not in ("seconds", "overhead", "predict_ms")}
+def without_times(outcome):
+    return {name: outcome[name] for name in outcome if name not in ("seconds", "overhead", "predict_ms")}
 
 
-def test_a_trial_in_parts_comes_to_what_a_fit_does(tmp_path):
+def test_a_trial_in_parts_ends_as_a_fit(tmp_path):
     fitter, checkpoints = Fitter(TRAIN, VALIDATION, CONFIG, "cpu"), Checkpoints(str(tmp_path), "trial", keep=1)
     config = dataclasses.replace(CONFIG, learning_rate=2e-3, weight_decay=0.0)
     first = fitter(NETWORK, config, 1, checkpoints)
@@ -34,7 +34,7 @@ def test_a_trial_in_parts_comes_to_what_a_fit_does(tmp_path):
     assert last["parameters"] == sum(weights.size for weights in whole.weights.values())
     assert last["seconds"] > first["seconds"] > 0
     assert last["overhead"] >= 0
-    assert outcome(fitter(NETWORK, config, 4, None)) == outcome(last)  # begun anew
+    assert without_times(fitter(NETWORK, config, 4, None)) == without_times(last)  # from the beginning
 
 
 def test_another_seed_has_other_noise():
@@ -44,11 +44,11 @@ def test_another_seed_has_other_noise():
     assert fitter(NETWORK, config, 4, None)["validation"] == [past["validation_loss"] for past in whole.history]
 
 
-def test_a_choice_that_bursts_is_a_failure_and_not_the_end():
+def test_a_trial_that_diverges_is_a_failure_and_others_go_on():
     fitter = Fitter(TRAIN, VALIDATION, CONFIG, "cpu")
-    found = fitter(NETWORK, dataclasses.replace(CONFIG, learning_rate=1e30), 2, None)
-    assert list(found) == ["failure"]
-    assert "never finite" in found["failure"]
+    outcome = fitter(NETWORK, dataclasses.replace(CONFIG, learning_rate=1e30), 2, None)
+    assert list(outcome) == ["failure"]
+    assert "never finite" in outcome["failure"]
     assert math.isfinite(fitter(NETWORK, CONFIG, 1, None)["validation"][0])
 
 
@@ -65,12 +65,12 @@ def peak_memory(train, validation):
 
 
 def test_no_worker_copies_the_spectra():
-    """They lie in shared memory, read-only, as long as nobody copies them."""
+    """The spectra lie in shared memory, read-only."""
     few, many, validation = (spectra(n, seed=1, n_pixels=2000) for n in (300, 3000, 60))
     more = many.flux.nbytes - few.flux.nbytes  # 22 MB
     assert peak_memory(many, validation) - peak_memory(few, validation) < more / 10
 
 
-def test_the_time_of_inference_is_measured_where_it_is_asked_for():
+def test_the_time_of_inference_is_measured_only_on_request():
     assert "predict_ms" not in Fitter(TRAIN, VALIDATION, CONFIG, "cpu")(NETWORK, CONFIG, 1, None)
     assert Fitter(TRAIN, VALIDATION, CONFIG, "cpu", timed=True)(NETWORK, CONFIG, 1, None)["predict_ms"] > 0

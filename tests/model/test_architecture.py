@@ -22,12 +22,12 @@ from raystellar.model.architecture import NetworkConfig
         ({"head_tefff": [16]}, "did you mean head_teff"),
     ],
 )
-def test_limits_are_refused_by_name(values, message):
+def test_values_out_of_bounds_are_refused_by_name(values, message):
     with pytest.raises(ConfigError, match=message):
         build(NetworkConfig, values, "network")
 
 
-def test_lists_of_toml_become_widths():
+def test_lists_in_toml_become_widths():
     config = build(NetworkConfig, {"blocks": [64, 32], "head_teff": []}, "network")
     assert config.blocks == (64, 32)
     assert config.head("teff") == ((), 0.0)

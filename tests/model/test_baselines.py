@@ -17,7 +17,7 @@ def data():
     return flux, targets.astype(np.float32)
 
 
-def test_the_thirteen_alphas():
+def test_there_are_thirteen_alphas_from_1e_3_to_1e3():
     assert len(ALPHAS) == 13
     assert (ALPHAS[0], ALPHAS[-1]) == pytest.approx((1e-3, 1e3))
 
@@ -34,7 +34,7 @@ def test_ridge_solves_the_normal_equations(data):
 
 
 @pytest.mark.parametrize("rows", [300, 30])  # more and fewer rows than pixels
-def test_ridge_chooses_as_scikit_learn(data, rows):
+def test_ridge_chooses_the_alpha_of_scikit_learn(data, rows):
     flux, targets = data[0][:rows], data[1][:rows]
     scaled = RobustScaler().fit_transform(targets.astype(float))
     expected = RidgeCV(alphas=ALPHAS).fit(flux.astype(float), scaled)
@@ -44,13 +44,13 @@ def test_ridge_chooses_as_scikit_learn(data, rows):
     np.testing.assert_allclose(model.predict(flux), predicted, rtol=1e-6)
 
 
-def test_ols_is_scikit_learns(data):
+def test_ols_predicts_as_scikit_learn(data):
     flux, targets = data
     expected = LinearRegression().fit(flux, targets).predict(flux)
     np.testing.assert_allclose(OLS().fit(flux, targets).predict(flux), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_ols_is_not_led_by_the_rounding_of_standardised_spectra(data):
+def test_ols_does_not_fit_the_rounding_errors_of_standardised_spectra(data):
     flux, targets = data
     assert np.abs(flux.sum(1)).max() < 1e-4  # collinear but for rounding
     assert np.abs(OLS().fit(flux, targets).weights.sum(0)).max() < 1.0

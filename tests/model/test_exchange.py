@@ -36,7 +36,7 @@ def exported(request, model, tmp_path_factory):
 
 
 def opened(path):
-    """Return the program in a file, and its description, by what others would use."""
+    """Return the program in a file and its description, read as another program would."""
     if path.suffix == ".pt2":
         extra = {"raystellar.json": ""}
         module = torch.export.load(path, extra_files=extra).module()
@@ -44,10 +44,10 @@ def opened(path):
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path)
-    assert [(one.name, one.shape, one.type) for one in session.get_inputs()] == [
+    assert [(tensor.name, tensor.shape, tensor.type) for tensor in session.get_inputs()] == [
         ("flux", ["batch", 4000], "tensor(float)")
     ]
-    assert [(one.name, one.shape, one.type) for one in session.get_outputs()] == [
+    assert [(tensor.name, tensor.shape, tensor.type) for tensor in session.get_outputs()] == [
         ("labels", ["batch", 3], "tensor(float)")
     ]
     about = json.loads(session.get_modelmeta().custom_metadata_map["raystellar"])
@@ -55,25 +55,25 @@ def opened(path):
 
 
 @pytest.mark.parametrize("n", [1, 3, 300])
-def test_it_gives_the_labels_of_the_bundle(exported, bundle, n):
+def test_the_exported_program_gives_the_labels_of_the_bundle(exported, bundle, n):
     program, _ = opened(exported)
     flux = np.random.default_rng(n).normal(size=(n, 4000)).astype(np.float32)
-    found = program(flux)
-    assert found.dtype == np.float32
-    assert (np.abs(found - bundle.predict(flux)) < 1e-4 * np.array(bundle.scale)).all()
+    labels = program(flux)
+    assert labels.dtype == np.float32
+    assert (np.abs(labels - bundle.predict(flux)) < 1e-4 * np.array(bundle.scale)).all()
 
 
-def test_it_describes_itself(exported, bundle):
+def test_the_exported_file_holds_its_description(exported, bundle):
     _, about = opened(exported)
     assert about == json.loads(json.dumps(describe(bundle)))
     assert exported.with_name(exported.name + ".txt").read_text() == readable(describe(bundle))
     assert len(list(exported.parent.iterdir())) == 2
 
 
-def test_it_tells_nothing_of_the_machine(exported):
+def test_the_exported_file_names_no_folder_of_this_machine(exported):
     content = exported.read_bytes()
-    for place in (Path(raystellar.__file__).parent, Path(torch.__file__).parent, Path.home()):
-        assert str(place).encode() not in content
+    for folder in (Path(raystellar.__file__).parent, Path(torch.__file__).parent, Path.home()):
+        assert str(folder).encode() not in content
 
 
 def test_the_same_bundle_makes_the_same_file(exported, model, tmp_path):
@@ -88,7 +88,7 @@ def test_the_same_bundle_makes_the_same_file(exported, model, tmp_path):
         NetworkConfig(n_pixels=400, stem=16, blocks=(16,), skip=False, layer_norm=False, multitask=False),
     ],
 )
-def test_every_architecture(bundle, config):
+def test_every_architecture_can_be_exported(bundle, config):
     weights = {name: value.numpy() for name, value in StellarNet(config, seed=3).state_dict().items()}
     other = dataclasses.replace(bundle, network=config, weights=joined([weights]))
     program = exchange._load_pt2(exchange._pt2(exchange._trace(other), describe(other)))
@@ -105,9 +105,9 @@ def test_the_spectra_of_the_check_are_standardised():
 @pytest.mark.parametrize("wrong", [1e-3, np.nan])
 def test_a_program_that_gives_other_labels_is_not_written(model, bundle, tmp_path, monkeypatch, wrong):
     def other(flux):
-        found = bundle.predict(flux)
-        found[-1, 1] += wrong
-        return found
+        labels = bundle.predict(flux)
+        labels[-1, 1] += wrong
+        return labels
 
     monkeypatch.setitem(exchange.WRITERS, ".pt2", (lambda program, about: b"", lambda content: other))
     with pytest.raises(OutputError, match=r"is not written: its labels differ .* dex"):
@@ -115,7 +115,7 @@ def test_a_program_that_gives_other_labels_is_not_written(model, bundle, tmp_pat
     assert not list(tmp_path.iterdir())
 
 
-def test_what_cannot_be_exported_ends_in_one_sentence(model, tmp_path, capsys, monkeypatch):
+def test_an_export_that_cannot_be_made_ends_in_one_sentence(model, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
     for words, message in (
         (["--out", tmp_path / "m.onnx"], "a model as .onnx needs onnx; pip install 'raystellar[onnx]'"),

@@ -64,7 +64,7 @@ def test_dropout_without_a_step_is_a_programming_error():
         StellarNet(SMALL).train()(torch.randn(5, 40))
 
 
-def test_masks_depend_on_the_place_in_the_global_batch_not_on_the_split():
+def test_masks_depend_on_the_row_in_the_global_batch_and_not_on_the_worker():
     x = torch.ones(10, 64)
     dropout = KeyedDropout(0.4, layer=1).train()
 

@@ -1,4 +1,4 @@
-"""The score against a plain computation, row by row in float64."""
+"""The OOD score, against a plain computation row by row in float64."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ def spectra(ood, n=300, seed=1):
     noise = rng.uniform(0.1, 0.8, (n, 1))
     flux = np.repeat(clean, BIN, axis=1) + noise * rng.standard_normal((n, P))
     ivar = np.repeat(1.0 / noise**2, P // 8, axis=1) * rng.uniform(0.7, 1.3, (n, P // 8))
-    ivar[:, 100:130] = 0.0  # bad pixels, and what stands in them
+    ivar[:, 100:130] = 0.0  # bad pixels, with flux that must not count
     flux[:, 800:1040] = 5.0
     return flux.astype(np.float32), ivar.astype(np.float32)
 
@@ -47,11 +47,11 @@ def plain(ood, flux, ivar):
 def test_the_score_is_that_of_a_plain_computation():
     ood = make()
     flux, ivar = spectra(ood, 20)
-    expected = [plain(ood, *one) for one in zip(flux, ivar, strict=True)]
+    expected = [plain(ood, *spectrum) for spectrum in zip(flux, ivar, strict=True)]
     assert np.allclose(ood.score(flux, ivar), expected, rtol=2e-3, atol=2e-3)
 
 
-def test_a_row_has_its_score_whatever_rows_come_with_it():
+def test_the_score_of_a_row_does_not_depend_on_the_rows_with_it():
     ood = make()
     flux, ivar = spectra(ood)
     scores = ood.score(flux, ivar)
@@ -70,13 +70,13 @@ def test_bad_pixels_do_not_count():
     assert np.array_equal(ood.score(flux, ivar), ood.score(other, ivar))
 
 
-def test_nothing_is_said_of_a_spectrum_without_any_good_pixel():
+def test_a_spectrum_without_good_pixels_has_no_score():
     ood = make()
     flux, ivar = spectra(ood, 3)
     assert np.isnan(ood.score(flux, np.zeros_like(ivar))).all()
 
 
-def test_arrays_make_the_score_again_and_others_are_refused():
+def test_a_score_comes_back_from_its_arrays_and_wrong_arrays_are_refused():
     ood = make()
     flux, ivar = spectra(ood, 5)
     assert np.array_equal(from_arrays(ood.arrays()).score(flux, ivar), ood.score(flux, ivar))

@@ -1,3 +1,5 @@
+"""The response to a weak line, against predictions for spectra with that line."""
+
 import numpy as np
 import pytest
 import torch
@@ -19,7 +21,7 @@ def flux():
     return np.random.default_rng(0).standard_normal((5, P)).astype(np.float32)
 
 
-def test_the_response_is_what_a_weak_line_does(network, flux):
+def test_the_response_is_the_change_by_a_weak_line(network, flux):
     response, small = line_response(network, flux), 0.02
     for pixel in (20, 63, 97):
         line = small * LINE_DEPTH * np.exp(-0.5 * ((np.arange(P) - pixel) / LINE_SIGMA) ** 2)
@@ -30,12 +32,12 @@ def test_the_response_is_what_a_weak_line_does(network, flux):
 def exactly(network, flux):
     """Predict in double precision."""
     with torch.no_grad():
-        found = network.double()(torch.tensor(flux, dtype=torch.float64)).numpy()
+        targets = network.double()(torch.tensor(flux, dtype=torch.float64)).numpy()
     network.float()
-    return found
+    return targets
 
 
-def test_rows_do_not_meet_and_the_mean_is_that_of_all(network, flux):
+def test_a_row_does_not_depend_on_others_and_the_mean_is_over_all_rows(network, flux):
     response = line_response(network, flux)
     np.testing.assert_allclose(line_response(network, flux[2:3])[0], response[2], rtol=1e-4, atol=1e-7)
     many = np.concatenate([flux] * 60)  # in two batches
