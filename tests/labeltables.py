@@ -32,7 +32,7 @@ OWN = {own: own for own in SSPP} | {name: SSPP[name] for name in ("n_teff", "n_l
 
 
 def rows(n=200, seed=1):
-    """Return columns of ``n`` rows under our own names, as SSPP's types, some of them missing."""
+    """Return random rows with the column names of raystellar and the types of the SSPP; some labels are missing."""
     rng = np.random.default_rng(seed)
     table = {
         "plate": rng.integers(266, 3480, n).astype("i2"),
@@ -55,14 +55,14 @@ def rows(n=200, seed=1):
     return table
 
 
-def one(**values):
-    """Return a good table of one row under our own names, changed by ``values``."""
+def one_row(**values):
+    """Return a table of one usable row with the column names of raystellar; ``values`` replace or add columns."""
     row = {"plate": 266, "mjd": 51602, "fiberid": 28, "teff": 6000.0, "logg": 4.0, "feh": -1.0, "sn": 30.0}
     return {name: np.array([value]) for name, value in (row | values).items()}
 
 
 def save(table, path, names=OWN):
-    """Write ``table`` in the format that the name asks for."""
+    """Write a table in the format of the suffix of ``path``, with renamed columns, and return the path."""
     renamed = Table({names.get(name, name): values for name, values in table.items()})
     if path.suffix == ".parquet":
         pq.write_table(pa.table({name: np.asarray(renamed[name]) for name in renamed.colnames}), path)
@@ -72,4 +72,5 @@ def save(table, path, names=OWN):
 
 
 def same(left: LabelTable, right: LabelTable):
+    """Return whether two label tables have the same content and summary."""
     return left.digest() == right.digest() and left.summary() == right.summary()

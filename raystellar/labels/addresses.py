@@ -1,18 +1,18 @@
-"""Where in the SDSS archive the spectra of a label table lie: a list of addresses to preprocess from.
+"""Addresses of the spectra of a label table in the SDSS archive, as a list for ``raystellar preprocess``.
 
-An address holds the version of the reduction, RUN2D, which is a property of a plate. Tables of the SSPP have a
-column of it, tables of the CAS may not; then it follows from plate and date:
+An address contains the version of the reduction, RUN2D, which is a property of a plate. RUN2D is read from the column
+of that name, which tables of the SSPP have. Tables of the CAS may lack it; then RUN2D follows from plate and date:
 
-======  ==============================================================  ======================================
-RUN2D   plates                                                          by
-======  ==============================================================  ======================================
-26      SDSS-I and -II, SEGUE-1 among them                              all others of the SDSS spectrograph
-103     fields of star clusters, plates 1960 to 2912                    ``CLUSTER_PLATES``
-104     SEGUE-2, plates 2640 to 3480, August 2008 to July 2009          date from ``SEGUE2_MJD``
-v5_*    BOSS and eBOSS, plates from 3510                                ``BOSS_PLATE``, version of the release
-======  ==============================================================  ======================================
+======  ===========================================================  ==================================================
+RUN2D   plates                                                       rule
+======  ===========================================================  ==================================================
+26      SDSS-I and SDSS-II, with SEGUE-1                             all other plates of the SDSS spectrograph
+103     fields of star clusters, plates 1960 to 2912                 ``CLUSTER_PLATES``
+104     SEGUE-2, plates 2640 to 3480, August 2008 to July 2009       dates from ``SEGUE2_MJD``
+v5_*    BOSS and eBOSS, plates from 3510                             plates from ``BOSS_PLATE``; version of the release
+======  ===========================================================  ==================================================
 
-Source: SDSS DR10 and DR12 data access; the SSPP's list of SEGUE-2 plates.
+Source: SDSS DR10 and DR12 data access; the list of SEGUE-2 plates of the SSPP.
 """
 
 from __future__ import annotations
@@ -29,54 +29,60 @@ from raystellar.labels.keys import pack_key, unpack_key
 from raystellar.labels.readers import column_names, read_columns
 from raystellar.labels.sspp import SPELLINGS, fold
 from raystellar.labels.table import LabelsConfig, LabelTable, read_labels
+from raystellar.targets import TARGET_NAMES
 
 BASE = "https://data.sdss.org/sas"
-"""The Science Archive Server."""
+"""Address of the Science Archive Server (SAS) of the SDSS."""
 
 CLUSTER_PLATES = (1960, 1961, 1962, 1963, 2078, 2079, 2174, 2185, 2247, 2255, 2256, 2333, 2338, 2377, 2475, 2476, 2667,
                   2671, 2675, 2800, 2821, 2887, 2912)  # fmt: skip
-"""Plates on star clusters, which were reduced by themselves: RUN2D 103."""
+"""Plates on star clusters, which were reduced on their own (RUN2D 103)."""
 
 SEGUE2_MJD = 54663
-"""First date after the end of SDSS-II; from then on the SDSS spectrograph observed for SEGUE-2: RUN2D 104."""
-
-RUN2D_COLUMNS = {"plate": SPELLINGS["plate"], "mjd": SPELLINGS["mjd"], "run2d": ("run2d",)}
-"""Accepted names of the columns that give RUN2D of a plate."""
+"""First date of SEGUE-2 (RUN2D 104): the day after the end of SDSS-II."""
 
 BOSS_PLATE = 3510
-"""First plate of the BOSS spectrograph; the last of the one before is 3480."""
+"""First plate of the BOSS spectrograph. The last plate of the SDSS spectrograph is 3480."""
+
+RUN2D_COLUMNS = {"plate": SPELLINGS["plate"], "mjd": SPELLINGS["mjd"], "run2d": ("run2d",)}
+"""Accepted names of the columns that give the RUN2D of each plate."""
 
 
 @dataclass(frozen=True)
 class Release:
-    """How a data release arranges the spectra of BOSS; those of SDSS-I and -II have kept their places."""
+    """Folders of the BOSS spectra in a data release. The folders of older spectra are the same in all releases."""
 
     tree: str
     """Folder of the survey."""
     run2d: tuple[str, ...]
-    """Reductions that are there, the usual one first."""
+    """Versions of the reduction in the release, the main version first."""
     full: str
-    """Folder of the full files, as that of the lite ones is ``lite/``."""
+    """Folder of the full files; the folder of the lite files is ``lite/``."""
 
 
 RELEASES = {
     "dr12": Release("boss", ("v5_7_0", "v5_7_2"), ""),
     "dr17": Release("eboss", ("v5_13_2",), "full/"),
 }
+"""Known data releases."""
 
 
 @dataclass(frozen=True)
 class AddressSummary:
-    """What stands in a list of addresses."""
+    """Content of a list of addresses."""
 
     out: str
+    """Path of the list."""
     spectra: int
+    """Number of addresses."""
     plates: int
+    """Number of plates."""
     by_run2d: dict[str, int]
+    """Number of addresses by RUN2D."""
     from_table: bool
-    """RUN2D was read from the table."""
+    """Whether RUN2D was read from the label table."""
     labels: dict[str, Any]
-    """Counts of the label table, see ``LabelTable.summary``."""
+    """Summary of the label table, see ``LabelTable.summary``."""
 
 
 def write_addresses(
@@ -90,28 +96,31 @@ def write_addresses(
     run2d: str = "",
     every: bool = False,
 ) -> AddressSummary:
-    """Write the addresses of the spectra of a label table, one a line, sorted by plate; whole or not at all.
+    """Write the addresses of the spectra of a label table to a text file, one on each line, sorted by plate.
+
+    The file is written as a whole or not at all.
 
     Parameters
     ----------
-    labels : table of labels, see ``labels.table.read_labels``
-    out : file to write, a path or URL; ``raystellar preprocess @OUT`` takes it
-    labels_config : which rows are usable
-    release : one of ``RELEASES``
-    full : the full files, with the single exposures, rather than the lite ones; what is read is the same in both
-    base : where the archive's folders dr12, dr17 are: another server, a bucket or a mounted disk
-    run2d : of all spectra, where it is known better than here
-    every : of all rows, also of those that cannot be learned from
+    labels : path of the label table, see ``labels.table.read_labels``
+    out : path or URL of the file to write; ``raystellar preprocess @OUT`` reads it
+    labels_config : rules by which rows are usable
+    release : name of a data release, see ``RELEASES``
+    full : whether to list the full files, which have the single exposures, in place of the lite files; raystellar reads
+        the same data from both
+    base : folder or URL that contains the folders dr12 and dr17 of the archive, such as a mirror, a bucket or a disk
+    run2d : RUN2D of all spectra, in place of the column of the table and the rules of this module
+    every : whether to list the spectra of all rows, also of rows that are not usable
 
     Raises
     ------
-    ConfigError : no such release
-    LabelTableError : the table cannot be used, or has no usable row
+    ConfigError : the release is not known
+    LabelTableError : the table cannot be read, or has no usable row
     OutputError : the list cannot be written
     """
     if release not in RELEASES:
         raise ConfigError(f"no addresses are known for release {release}; known are {', '.join(RELEASES)}")
-    table = read_labels(labels, labels_config or LabelsConfig(), required=["rv"] if every else ("teff", "logg", "feh"))
+    table = read_labels(labels, labels_config or LabelsConfig(), required=("rv",) if every else TARGET_NAMES)
     key = table.key if every else table.key[table.usable]
     if not len(key):
         raise LabelTableError(f"label table {labels} has no usable row: {_most_frequent_reason(table)}")
@@ -129,7 +138,7 @@ def write_addresses(
 def address(
     plate: int, mjd: int, fiberid: int, run2d: str, *, release: str = "dr12", full: bool = False, base: str = BASE
 ) -> str:
-    """Return the address of one spec file."""
+    """Return the address of the spec file of a spectrum; parameters as in ``write_addresses``."""
     boss = run2d.startswith("v")
     tree = RELEASES[release].tree if boss else "sdss"
     kind = "lite/" if not full else RELEASES[release].full if boss else ""
@@ -138,7 +147,7 @@ def address(
 
 
 def run2d_of_plate(plate: int, mjd: int, release: str = "dr12") -> str:
-    """Return the RUN2D of a plate, by its number and date."""
+    """Return the RUN2D of a plate by the rules of this module."""
     if plate >= BOSS_PLATE:
         return RELEASES[release].run2d[0]
     if plate in CLUSTER_PLATES:
@@ -158,7 +167,9 @@ def read_run2d(path: str) -> dict[tuple[int, int], str]:
     run2d: dict[tuple[int, int], str] = {}
     if "run2d" not in map(fold, column_names(path)):
         return run2d
-    for piece in read_columns(path, RUN2D_COLUMNS, required=RUN2D_COLUMNS, text=("run2d",)):
+    for piece in read_columns(path, RUN2D_COLUMNS, required=("plate", "mjd"), text=("run2d",)):
+        if "run2d" not in piece:  # one file of a folder may lack the column
+            continue
         key = pack_key(piece["plate"], piece["mjd"], 0)
         text = np.strings.strip(piece["run2d"])
         known = (key >= 0) & (text != b"")
@@ -170,9 +181,9 @@ def read_run2d(path: str) -> dict[tuple[int, int], str]:
 
 
 def _of_release(run2d: str, release: str) -> str:
-    """Return the reduction that the release has of a plate that a table of any release gives this RUN2D."""
-    there = RELEASES[release].run2d
-    return run2d if not run2d.startswith("v") or run2d in there else there[0]
+    """Return the RUN2D that a plate has in the release, given its RUN2D in any release."""
+    versions = RELEASES[release].run2d
+    return run2d if not run2d.startswith("v") or run2d in versions else versions[0]
 
 
 def _most_frequent_reason(table: LabelTable) -> str:

@@ -1,11 +1,12 @@
 """Readers of the columns of a label table in FITS, CSV or Parquet, with bounded memory.
 
-The full ``ssppOut`` has 239 columns, of which 18 are needed, and 1.8 GB. It is read in pieces of a few megabytes, of
-which only the needed columns are kept. ``astropy.io.fits`` reads the header alone: it holds a table that comes from a
-URL or is compressed in memory as a whole.
+The full ``ssppOut`` has 239 columns, of which 18 are needed, and 1.8 GB. Such a table is read in pieces of a few
+megabytes, of which only the needed columns are kept. ``astropy.io.fits`` reads the header alone, because it holds the
+whole table in memory: for a table of 136 MB, astropy takes 140 MB, or 270 MB where the file is compressed; this module
+takes 17 MB in both cases.
 
 Every table of labels that raystellar reads goes through ``read_columns``: the labels (``table``), RUN2D of the spectra
-(``addresses``), and the labels that a catalogue is compared with (``report.catalog.truth``).
+(``addresses``), and the reference labels of a catalogue (``report.catalog.truth``).
 """
 
 from __future__ import annotations
@@ -73,14 +74,17 @@ def read_columns(
 
 
 def column_names(path: str) -> list[str]:
-    """Return the names of all columns of a label table. The columns of a folder or glob are those of its first file.
+    """Return the names of all columns of a label table; for a folder or glob, of all columns of any of its files.
 
     Raises
     ------
     LabelTableError : the file does not exist, is not a table, or is damaged
     """
-    with _open_table(_files(path)[0]) as table:
-        return table.names
+    names: dict[str, None] = {}
+    for file in _files(path):
+        with _open_table(file) as table:
+            names |= dict.fromkeys(table.names)
+    return list(names)
 
 
 def _files(path: str) -> list[str]:

@@ -1,8 +1,8 @@
-"""The SSPP's columns and flags: what a label table may call its columns, and what its flag letters mean.
+"""Columns and flags of the SEGUE Stellar Parameter Pipeline (SSPP): accepted column names, and meaning of flag letters.
 
-The SSPP's own file (``ssppOut``) says ``TEFF_ADOP`` and ``FIBER``; its copy in the CAS data base
-(``sppParams``) says ``TEFFADOP`` and ``FIBERID``; our own tables say ``teff`` and ``fiberid``. Case and
-underscores never matter.
+One quantity has several names. In the file of the SSPP (``ssppOut``), columns are named ``TEFF_ADOP`` and ``FIBER``; in
+its copy in the CAS database (``sppParams``), ``TEFFADOP`` and ``FIBERID``; in the tables of raystellar, ``teff`` and
+``fiberid``. Case and underscores do not matter.
 
 Source: SDSS data model of ``ssppOut``; CAS schema of ``sppParams``; SSPP flag page of DR10.
 """
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from raystellar.errors import LabelTableError
 
 KEY = ("plate", "mjd", "fiberid")
+"""Quantities that identify a spectrum."""
 
 SPELLINGS: Mapping[str, tuple[str, ...]] = {
     "plate": ("plate",),
@@ -31,7 +32,7 @@ SPELLINGS: Mapping[str, tuple[str, ...]] = {
     "n_teff": ("TEFF_ADOP_N", "TEFFAN"),
     "n_logg": ("LOGG_ADOP_N", "LOGGAN"),
     "n_feh": ("FEH_ADOP_N", "FEHAN"),
-    # not RV_ELODIE: it is 7.3 km/s too low, as are the pipeline's ELODIE velocities; ELODIERVFINAL is mended
+    # RV_ELODIE is left out: it is 7.3 km/s too low, as the pipeline's ELODIE velocities are; ELODIERVFINAL is corrected
     "rv": ("rv", "RV_ADOP", "ELODIERVFINAL"),
     "e_rv": ("e_rv", "RV_ADOP_UNC", "ELODIERVFINALERR"),
     "sn": ("sn", "SNR"),
@@ -39,13 +40,14 @@ SPELLINGS: Mapping[str, tuple[str, ...]] = {
     "dec": ("dec", "PLUG_DEC"),
     "flag": ("FLAG",),
 }
-"""Accepted column names of every quantity, the preferred one first."""
+"""Accepted column names of each quantity, the preferred one first."""
 
 FLAG_LENGTH = 5
+"""Number of letters of an SSPP flag."""
 
 
 def flag_letters(flags: NDArray[np.bytes_]) -> NDArray[np.uint8]:
-    """Return the letters of SSPP flags, shape (rows, 5); zeros where a flag is not five letters."""
+    """Return the letters (n, 5) of SSPP flags as ASCII codes; zeros where a flag is not five letters."""
     flags = np.strings.strip(flags).astype(f"S{FLAG_LENGTH + 1}")
     letters = np.ascontiguousarray(flags).view(np.uint8).reshape(len(flags), FLAG_LENGTH + 1)
     lower = letters[:, :FLAG_LENGTH] | 0x20
@@ -54,13 +56,18 @@ def flag_letters(flags: NDArray[np.bytes_]) -> NDArray[np.uint8]:
 
 
 def flag_raised(letters: NDArray[np.uint8], critical: Sequence[str]) -> NDArray[np.bool_]:
-    """Tell which rows of ``letters`` hold a letter of ``critical`` (one text per position) at its position.
+    """Return for each flag (n,) whether it has a critical letter.
 
-    Letters stand for different things in different places: B is critical in the fifth, harmless in the third.
+    The meaning of a letter depends on its position: B is critical at the fifth position and harmless at the third.
+
+    Parameters
+    ----------
+    letters : (n, 5) see ``flag_letters``
+    critical : critical letters of each of the five positions
     """
     raised = np.zeros(len(letters), bool)
-    for position, wanted in enumerate(critical):
-        raised |= np.isin(letters[:, position], np.frombuffer(wanted.encode(), np.uint8))
+    for position, critical_letters in enumerate(critical):
+        raised |= np.isin(letters[:, position], np.frombuffer(critical_letters.encode(), np.uint8))
     return raised
 
 

@@ -1,4 +1,4 @@
-"""Which spectra are of one star: friends of friends on the sky."""
+"""Grouping of spectra into stars: friends of friends on the sky."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from raystellar.errors import LabelTableError
 from raystellar.labels.keys import FIBRES_PER_KEY, NAMELESS
 
 ZONE = 1 << 18
-"""Positions searched for neighbours at a time: 30 MB."""
+"""Number of positions that are searched for neighbours at a time; the search takes 30 MB."""
 
 
 def group_stars(
     key: NDArray[np.int64], ra: NDArray[np.float64], dec: NDArray[np.float64], radius_arcsec: float, name: str
 ) -> NDArray[np.int64]:
-    """Return, for every spectrum, the smallest key among the spectra of its star.
+    """Return for each spectrum the smallest key among the spectra of its star.
 
-    Two spectra within ``radius_arcsec`` are of one star, and so are the friends of friends. A spectrum
-    without position (NaN) is a star of its own. The result does not depend on the order of the rows.
+    Two spectra within ``radius_arcsec`` belong to one star, and so do friends of friends. A spectrum without a position
+    (NaN) is a star of its own. The result does not depend on the order of the rows.
 
     Parameters
     ----------
-    key : (n,), unique
-    ra, dec : (n,), degrees
-    name : of the table, for the message
+    key : (n,) unique
+    ra, dec : (n,) degrees
+    name : name of the label table, for the message
 
     Raises
     ------
-    LabelTableError : the positions are of plates, not of stars
+    LabelTableError : the positions are those of plates, not of stars
     """
     star = key.copy()
     known = np.flatnonzero(np.isfinite(ra) & np.isfinite(dec))
     if not len(known):
         return star
-    places, place = _distinct(ra[known], dec[known])
-    _check_positions(key[known], place, name)
-    group = _groups(_near(places, radius_arcsec), len(places))[place]
+    positions, index = _distinct(ra[known], dec[known])
+    _check_positions(key[known], index, name)
+    group = _groups(_near(positions, radius_arcsec), len(positions))[index]
     star[known] = _smallest(key[known], group)
     return star
 
@@ -47,102 +47,105 @@ def group_stars(
 def group_rows(
     key: NDArray[np.int64], ra: NDArray[np.float64], dec: NDArray[np.float64], radius_arcsec: float
 ) -> tuple[NDArray[np.int64], int]:
-    """Return, for every row of a catalogue, the smallest key among the rows of its star.
+    """Return for each row of a catalogue the smallest key among the rows of its star.
 
-    As ``group_stars``, but rows of one key, which are of one spectrum, are of one star as well, wherever they are said
-    to be; and a position that several fibres of a plate have in common, which is the plate's centre, counts as none.
+    The rule is that of ``group_stars``, with two additions. Rows of the same key are rows of one spectrum, so they
+    belong to one star, wherever their positions are. A position that several fibres of a plate share is the centre of
+    the plate, so it counts as no position.
 
     Parameters
     ----------
-    key : (n,), the same for rows of one spectrum; ``labels.table.pack_key`` where it has plate, mjd and fibre, else at
-        least 2**62
-    ra, dec : (n,), degrees, NaN where they are unknown
+    key : (n,) the same for rows of one spectrum; from ``labels.keys.pack_key``, or at least ``NAMELESS`` where the
+        spectrum has no plate, mjd and fiberid
+    ra, dec : (n,) degrees, NaN where unknown
 
     Returns
     -------
     The smallest keys (n,), and the number of rows whose position is the centre of a plate.
     """
-    keys, number = np.unique(key, return_inverse=True)
+    keys, spectrum = np.unique(key, return_inverse=True)
     known = np.flatnonzero(np.isfinite(ra) & np.isfinite(dec))
-    places, place = _distinct(ra[known], dec[known])
-    centre = _plate_centres(key[known], place, len(places))
-    centres = int(centre[place].sum())
+    positions, index = _distinct(ra[known], dec[known])
+    is_centre = _plate_centres(key[known], index, len(positions))
+    centres = int(is_centre[index].sum())
     if centres:
-        known, place = known[~centre[place]], (np.cumsum(~centre) - 1)[place[~centre[place]]]
-        places = places[~centre]
-    one = np.empty(len(places), dtype=np.intp)
-    one[place] = number[known]  # a spectrum at each place, whichever: few others are linked to it
-    others = number[known] != one[place]
-    links = np.concatenate([np.column_stack([number[known], one[place]])[others], one[_near(places, radius_arcsec)]])
-    return _smallest(keys, _groups(links, len(keys)))[number], centres
+        known, index = known[~is_centre[index]], (np.cumsum(~is_centre) - 1)[index[~is_centre[index]]]
+        positions = positions[~is_centre]
+    first = np.empty(len(positions), dtype=np.intp)
+    first[index] = spectrum[known]  # any spectrum at the position; few other spectra are there and are linked to it
+    others = spectrum[known] != first[index]
+    same_position = np.column_stack([spectrum[known], first[index]])[others]
+    links = np.concatenate([same_position, first[_near(positions, radius_arcsec)]])
+    return _smallest(keys, _groups(links, len(keys)))[spectrum], centres
 
 
 def _distinct(ra: NDArray[np.float64], dec: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    """Return the distinct positions (m, 2) in the order of declination, and which of them each row has, (n,).
+    """Return the distinct positions (m, 2), sorted by declination, and the index (n,) of the position of each row.
 
-    Equal positions are joined first: else n repeats of one position would make n**2 pairs.
+    Without this step, n repeats of one position would make n**2 pairs.
     """
     order = np.lexsort((ra, dec))
     ra, dec = ra[order], dec[order]
     new = np.ones(len(order), dtype=bool)
     new[1:] = (ra[1:] != ra[:-1]) | (dec[1:] != dec[:-1])
-    place = np.empty(len(order), dtype=np.intp)
-    place[order] = np.cumsum(new) - 1
-    return np.column_stack([ra[new], dec[new]]), place
+    index = np.empty(len(order), dtype=np.intp)
+    index[order] = np.cumsum(new) - 1
+    return np.column_stack([ra[new], dec[new]]), index
 
 
-def _near(places: NDArray[np.float64], radius_arcsec: float) -> NDArray[np.intp]:
-    """Return the pairs (k, 2) of positions within the radius, found in one zone of declination after the other."""
-    dec = places[:, 1]
+def _near(positions: NDArray[np.float64], radius_arcsec: float) -> NDArray[np.intp]:
+    """Return the pairs (k, 2) of positions within the radius, searched in one zone of declination after the other."""
+    dec = positions[:, 1]
     pairs = [np.empty((0, 2), dtype=np.intp)]
-    for start in range(0, len(places), ZONE):
-        last = dec[min(start + ZONE, len(places)) - 1]
-        zone = places[start : np.searchsorted(dec, last + 1.01 * radius_arcsec / 3600, side="right")]
-        found = cKDTree(_unit_vectors(zone)).query_pairs(_chord(radius_arcsec), output_type="ndarray")
-        pairs.append(start + found[found[:, 0] < ZONE])
+    for start in range(0, len(positions), ZONE):
+        last = dec[min(start + ZONE, len(positions)) - 1]
+        zone = positions[start : np.searchsorted(dec, last + 1.01 * radius_arcsec / 3600, side="right")]
+        in_zone = cKDTree(_unit_vectors(zone)).query_pairs(_chord(radius_arcsec), output_type="ndarray")
+        pairs.append(start + in_zone[in_zone[:, 0] < ZONE])
     return np.concatenate(pairs)
 
 
 def _groups(links: NDArray[np.intp], count: int) -> NDArray[np.int32]:
-    """Return the group (count,) of each of ``count`` things of which pairs are linked."""
+    """Return the connected component (count,) of each of ``count`` nodes; ``links`` (k, 2) are the linked pairs."""
     graph = coo_array((np.ones(len(links), bool), (links[:, 0], links[:, 1])), shape=(count,) * 2)
     return connected_components(graph, directed=False)[1]
 
 
 def _smallest(key: NDArray[np.int64], group: NDArray[np.int32]) -> NDArray[np.int64]:
-    """Return the smallest key (n,) of the group of each row."""
+    """Return for each row (n,) the smallest key of its group."""
     smallest = np.full(group.max(initial=-1) + 1, np.iinfo(np.int64).max)
     np.minimum.at(smallest, group, key)
     return smallest[group]
 
 
-def _plate_centres(key: NDArray[np.int64], place: NDArray[np.intp], count: int) -> NDArray[np.bool_]:
-    """Return for each of ``count`` places whether different fibres of one observation are said to be there."""
-    many = np.flatnonzero((np.bincount(place, minlength=count)[place] > 1) & (key < NAMELESS))
-    many = many[np.lexsort((key[many], place[many]))]
-    key, place = key[many], place[many]
+def _plate_centres(key: NDArray[np.int64], index: NDArray[np.intp], count: int) -> NDArray[np.bool_]:
+    """Return for each of ``count`` positions whether different fibres of one plate and date have that position."""
+    shared = np.flatnonzero((np.bincount(index, minlength=count)[index] > 1) & (key < NAMELESS))
+    shared = shared[np.lexsort((key[shared], index[shared]))]
+    key, index = key[shared], index[shared]
     plate = key // FIBRES_PER_KEY
-    twice = (place[1:] == place[:-1]) & (plate[1:] == plate[:-1]) & (key[1:] != key[:-1])
-    centre = np.zeros(count, dtype=bool)
-    centre[place[1:][twice]] = True
-    return centre
+    twice = (index[1:] == index[:-1]) & (plate[1:] == plate[:-1]) & (key[1:] != key[:-1])
+    is_centre = np.zeros(count, dtype=bool)
+    is_centre[index[1:][twice]] = True
+    return is_centre
 
 
-def _check_positions(key: NDArray[np.int64], place: NDArray[np.intp], name: str) -> None:
-    """Refuse plate centres, which primary headers of spectra give as RA and DEC."""
-    observation = np.column_stack([key // FIBRES_PER_KEY, place])
-    fibres = len(key) - len(np.unique(observation, axis=0))
-    if fibres > len(key) / 2:
+def _check_positions(key: NDArray[np.int64], index: NDArray[np.intp], name: str) -> None:
+    """Refuse the centres of plates, which are RA and DEC in the primary headers of spectra."""
+    observation = np.column_stack([key // FIBRES_PER_KEY, index])
+    repeated = len(key) - len(np.unique(observation, axis=0))
+    if repeated > len(key) / 2:
         raise LabelTableError(
-            f"label table {name} has one ra, dec for most fibres of a plate: the plate's "
-            f"centre; give PLUG_RA and PLUG_DEC, or no positions"
+            f"label table {name} has the same ra, dec for most fibres of a plate: the plate's centre; "
+            f"give PLUG_RA and PLUG_DEC, or no positions"
         )
 
 
-def _unit_vectors(places: NDArray[np.float64]) -> NDArray[np.float64]:
-    ra, dec = np.radians(places).T
+def _unit_vectors(positions: NDArray[np.float64]) -> NDArray[np.float64]:
+    ra, dec = np.radians(positions).T
     return np.column_stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)])
 
 
 def _chord(radius_arcsec: float) -> float:
+    """Return the length of the chord of an angle on the unit sphere."""
     return float(2 * np.sin(np.radians(radius_arcsec / 3600) / 2))

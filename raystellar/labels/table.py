@@ -1,4 +1,4 @@
-"""Tables of labels: which spectra have which stellar parameters, which of these can be used, and why not.
+"""Label tables: the stellar parameters of spectra, which rows can be learned from, and why the others cannot.
 
 Source: SSPP flag page of DR10; Sec. 2 (S/N >= 10, 4000-10000 K).
 """
@@ -21,49 +21,53 @@ from raystellar.labels.sspp import FLAG_LENGTH, KEY, SPELLINGS, flag_letters, fl
 from raystellar.labels.stars import group_stars
 from raystellar.targets import TARGET_NAMES
 
-FLOAT64 = ("ra", "dec")  # float32 would be right to 0.1 arcsec only
-NO_VELOCITY = "V"  # first letter of an SSPP flag
+FLOAT64 = ("ra", "dec")
+"""Quantities that are kept in float64; float32 resolves positions to 0.1 arcsec only."""
+
+NO_VELOCITY = "V"
+"""First letter of the SSPP flag of a spectrum whose velocity is not to be used."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelsConfig:
-    """Which rows of a label table are fit to learn from."""
+    """Rules by which rows of a label table are usable, that is, can be learned from. Settings section ``[labels]``."""
 
     teff_range: tuple[float, float] = (4000.0, 10000.0)
-    """Least and largest effective temperature, K. Source: Sec. 2, the range of the SSPP."""
+    """Smallest and largest effective temperature [K]. Source: Sec. 2, the range of the SSPP."""
 
     logg_range: tuple[float, float] = (0.0, 5.0)
-    """Least and largest log10 of the surface gravity in cm/s2. Source: the grid of the SSPP."""
+    """Smallest and largest log10 of the surface gravity [cm/s2]. Source: the grid of the SSPP."""
 
     feh_range: tuple[float, float] = (-4.5, 1.0)
-    """Least and largest [Fe/H], dex. Source: Table 1."""
+    """Smallest and largest metallicity [Fe/H] [dex]. Source: Table 1."""
 
     min_sn: float = 10.0
-    """Least median signal-to-noise ratio per pixel, where the table has one. Source: Sec. 2."""
+    """Smallest median S/N per pixel; asked for where the table has a column of S/N. Source: Sec. 2."""
 
     critical_flags: tuple[str, ...] = ("DdHhESV", "", "", "", "BRX")
-    """Letters that forbid use at each of the five positions of the SSPP flag. Source: SSPP flag page."""
+    """Letters at each of the five positions of the SSPP flag that make a row unusable. Source: SSPP flag page."""
 
     require_normal: bool = False
-    """Use only rows with the flag ``nnnnn``: drops also what is merely cautioned against."""
+    """Whether only rows with the flag ``nnnnn`` are usable, so that rows with a mere caution are left out, too."""
 
     min_estimates: int = 1
-    """Least number of SSPP estimates averaged into each label, where the table has them."""
+    """Smallest number of SSPP estimates averaged into each label; asked for where the table has these numbers."""
 
     max_rv_error: float = 100.0
-    """A velocity with a larger error counts as missing, km/s; 100 km/s are 1.4 pixels."""
+    """Largest error of a velocity; a velocity with a larger error counts as missing [km/s]. 100 km/s are 1.4 pixels."""
 
     max_abs_rv: float = 1000.0
-    """A larger velocity counts as missing, km/s: the SSPP has up to 1449 km/s, on rows that are no stars."""
+    """Largest absolute velocity; a larger one counts as missing [km/s]. The SSPP has up to 1449 km/s, on rows
+    that are not stars."""
 
     require_rv: bool = True
-    """Use no row without velocity, where the table has velocities: its spectrum has no sure rest frame."""
+    """Whether a row without a velocity is unusable, where the table has velocities; its rest frame is not known."""
 
     repeats: Literal["keep", "best"] = "keep"
-    """Use all spectra of a star, or only the one of the highest S/N."""
+    """Usable spectra of a star that has several: all of them, or only the spectrum with the highest S/N."""
 
     match_radius_arcsec: float = 2.0
-    """Spectra nearer than this on the sky are of one star, arcsec; an SDSS fibre is 3 arcsec wide."""
+    """Distance on the sky below which two spectra belong to one star [arcsec]. An SDSS fibre is 3 arcsec wide."""
 
     def __post_init__(self) -> None:
         for target in TARGET_NAMES:
@@ -78,72 +82,73 @@ class LabelsConfig:
                 raise ValueError(f"{name} = {getattr(self, name):g} km/s must be positive")
         if self.match_radius_arcsec > 60:
             raise ValueError(f"match_radius_arcsec = {self.match_radius_arcsec:g} must be at most 60")
-        letters = f"n{''.join(self.critical_flags)}"  # there may be none at all
+        letters = f"n{''.join(self.critical_flags)}"  # the n keeps the text from being empty
         if len(self.critical_flags) != FLAG_LENGTH or not (letters.isascii() and letters.isalpha()):
             raise ValueError(f"critical_flags = {list(self.critical_flags)} must be five texts of letters")
 
     def range_of(self, target: str) -> tuple[float, float]:
-        """Return the least and the largest value of ``target``."""
+        """Return the smallest and the largest usable value of a label."""
         return {"teff": self.teff_range, "logg": self.logg_range, "feh": self.feh_range}[target]
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelTable:
-    """Labels of spectra, one row a spectrum, in the order of ``key``; arrays only, so cheap to share.
+    """Labels of spectra, one row for each spectrum, sorted by ``key``.
 
-    Velocities are kept on rows whose labels cannot be used: a spectrum can be labelled without them.
+    All columns are arrays, so that processes can share the table without copies. Unusable rows keep their velocities,
+    because a spectrum needs a velocity but no labels to be labelled by the network. Missing values are NaN.
     """
 
     key: NDArray[np.int64]
-    """Packed plate, mjd, fiberid, rising and unique: see ``pack_key``."""
+    """Packed plate, mjd and fiberid, rising and unique; see ``labels.keys.pack_key``."""
     teff: NDArray[np.float32]
-    """Effective temperature, K; this and all below: NaN where missing."""
+    """Effective temperature [K]."""
     logg: NDArray[np.float32]
-    """log10 of the surface gravity in cm/s2."""
+    """log10 of the surface gravity [cm/s2]."""
     feh: NDArray[np.float32]
-    """[Fe/H], dex."""
+    """Metallicity [Fe/H] [dex]."""
     e_teff: NDArray[np.float32]
-    """Uncertainty of teff, K."""
+    """Uncertainty of teff [K]."""
     e_logg: NDArray[np.float32]
-    """Uncertainty of logg, dex."""
+    """Uncertainty of logg [dex]."""
     e_feh: NDArray[np.float32]
-    """Uncertainty of feh, dex."""
+    """Uncertainty of feh [dex]."""
     rv: NDArray[np.float32]
-    """Heliocentric radial velocity, km/s."""
+    """Heliocentric radial velocity [km/s]."""
     e_rv: NDArray[np.float32]
-    """Uncertainty of rv, km/s."""
+    """Uncertainty of rv [km/s]."""
     sn: NDArray[np.float32]
-    """Median signal-to-noise ratio per pixel."""
+    """Median S/N per pixel."""
     ra: NDArray[np.float64]
-    """Right ascension, degrees, 0 to 360."""
+    """Right ascension, 0 to 360 [degrees]."""
     dec: NDArray[np.float64]
-    """Declination, degrees."""
+    """Declination [degrees]."""
     star_id: NDArray[np.int64]
-    """The smallest key among the spectra of the star: the same in whatever order the table was written."""
+    """Smallest key among the spectra of the star, which does not depend on the order of the table."""
     usable: NDArray[np.bool_]
-    """The labels can be learned from."""
+    """Whether the labels can be learned from."""
     reason: NDArray[np.int8]
-    """Why not: a position in ``reasons``."""
+    """Reason why a row is not usable: a position in ``reasons``."""
     reasons: tuple[str, ...]
-    """Texts of the reasons; the first is that of usable rows."""
+    """Texts of the reasons; the first one is the text of usable rows."""
     rows: int
-    """Rows that were read."""
+    """Number of rows that were read."""
     duplicates: int
-    """Rows dropped because another row of the same spectrum is better."""
+    """Number of rows that were dropped because another row of the same spectrum is better."""
     notes: tuple[str, ...]
-    """What a reader should know about this table."""
+    """Remarks for the user, such as missing columns."""
 
     def __len__(self) -> int:
         return len(self.key)
 
     def find(self, plate: ArrayLike, mjd: ArrayLike, fiberid: ArrayLike) -> NDArray[np.int64]:
-        """Return the positions of spectra in this table; -1 where it has none."""
-        wanted = pack_key(plate, mjd, fiberid)
-        place = np.minimum(np.searchsorted(self.key, wanted), len(self.key) - 1)
-        return np.where(self.key[place] == wanted, place, -1).astype(np.int64)
+        """Return the rows of spectra in this table; -1 for a spectrum that the table does not have."""
+        key = pack_key(plate, mjd, fiberid)
+        row = np.minimum(np.searchsorted(self.key, key), len(self.key) - 1)
+        return np.where(self.key[row] == key, row, -1).astype(np.int64)
 
     def digest(self) -> str:
-        """Return 16 hexadecimal digits that identify the content of the arrays."""
+        """Return 16 hexadecimal digits of a hash of the arrays and the reasons."""
         state = hashlib.sha256("\n".join(self.reasons).encode())
         for field in dataclasses.fields(self):
             values = getattr(self, field.name)
@@ -153,7 +158,7 @@ class LabelTable:
         return state.hexdigest()[:16]
 
     def summary(self) -> dict[str, Any]:
-        """Count rows, spectra, stars, duplicates, usable rows, and the others by reason."""
+        """Return counts of rows, spectra, stars, duplicates, usable rows, unusable rows by reason; and the notes."""
         counts = np.bincount(self.reason, minlength=len(self.reasons))
         return {
             "rows": self.rows,
@@ -167,13 +172,18 @@ class LabelTable:
 
 
 def read_labels(path: str, config: LabelsConfig, *, required: Sequence[str] = TARGET_NAMES) -> LabelTable:
-    """Read the labels at ``path`` (ssppOut FITS, CAS CSV, or CSV or Parquet of our own; a file or a URL).
+    """Read a label table and judge its rows.
 
-    ``required`` names the quantities without whose column the table is refused; to label, ``rv`` is enough.
+    Parameters
+    ----------
+    path : file, folder, glob or URL of ssppOut (FITS), a table of the CAS (CSV), or a table of raystellar, see
+        ``labels.readers.read_columns``
+    config : rules by which rows are usable
+    required : quantities that the table must have a column of; for labelling, ``rv`` is enough
 
     Raises
     ------
-    LabelTableError : the table cannot be read, lacks a needed column, or has no row that names a spectrum
+    LabelTableError : the table cannot be read, lacks a required column, or has no row with plate, mjd and fiberid
     """
     columns, present, rows = _load(path, required)
     notes = _judge_columns(columns, present)
@@ -205,7 +215,10 @@ def read_labels(path: str, config: LabelsConfig, *, required: Sequence[str] = TA
 
 
 def _load(path: str, required: Sequence[str]) -> tuple[Columns, set[str], int]:
-    """Read all pieces into one array a quantity, NaN where the table has no such column."""
+    """Return the columns of all rows that name a spectrum, the quantities that have a column, and the number of rows.
+
+    A quantity without a column is NaN.
+    """
     pieces: list[Columns] = []
     present: set[str] = set()
     rows = 0
@@ -223,13 +236,13 @@ def _load(path: str, required: Sequence[str]) -> tuple[Columns, set[str], int]:
 
 
 def _compact(piece: Columns) -> Columns:
-    """Keep what is needed of the rows that name a spectrum, in the types of the table."""
+    """Return the rows that name a spectrum, with their keys, in the types of ``LabelTable``."""
     key = pack_key(*(piece[part] for part in KEY))
-    good = key >= 0
-    absent = np.full(len(key), np.nan)
-    compact: Columns = {"key": key[good]}
+    named = key >= 0
+    missing = np.full(len(key), np.nan)
+    compact: Columns = {"key": key[named]}
     for name in SPELLINGS:
-        values = piece.get(name, absent)[good]
+        values = piece.get(name, missing)[named]
         if name != "flag":
             compact[name] = values.astype(np.float64 if name in FLOAT64 else np.float32)
         elif name in piece:
@@ -238,19 +251,22 @@ def _compact(piece: Columns) -> Columns:
 
 
 def _judge_columns(columns: Columns, present: set[str]) -> list[str]:
-    """Say which filters cannot work for want of a column; a column of other flags is taken out."""
+    """Return notes on the rules that cannot be applied because a column is missing.
+
+    A column of flags that are not SSPP flags is removed from ``present``.
+    """
     notes = []
     if "flag" in present and not columns["flag"].any():
         present.discard("flag")
         notes.append("the column FLAG holds no SSPP flags (five letters) and was ignored")
     elif "flag" not in present:
-        notes.append("the table has no SSPP flags, so none are asked for")
+        notes.append("the table has no SSPP flags, so rows are not judged by flags")
     if "sn" not in present:
-        notes.append("the table has no S/N, so no least S/N is asked for")
+        notes.append("the table has no S/N, so no smallest S/N is asked for")
     if "rv" not in present:
         notes.append("the table has no radial velocities")
     if not {"ra", "dec"} <= present:
-        notes.append("the table has no positions, so every spectrum counts as a star of its own")
+        notes.append("the table has no positions, so each spectrum counts as a star of its own")
     return notes
 
 
@@ -262,12 +278,12 @@ def _clean(columns: Columns, present: set[str], config: LabelsConfig) -> None:
             if name in (*TARGET_NAMES, "e_rv"):
                 values[values == np.float32(-9.999)] = np.nan  # in tables of the CAS
     rv, e_rv = columns["rv"], columns["e_rv"]
-    # -9.999 km/s may be true, and then has an error; an error of -1 is how the ELODIE fit says that it failed
-    bad = (rv == np.float32(-9.999)) & ~(e_rv >= 0)
-    bad |= (e_rv < 0) | (e_rv > config.max_rv_error) | (np.abs(rv) > config.max_abs_rv)
+    # -9.999 km/s is a velocity if it has an error; an error of -1 means that the fit of ELODIE templates failed
+    invalid = (rv == np.float32(-9.999)) & ~(e_rv >= 0)
+    invalid |= (e_rv < 0) | (e_rv > config.max_rv_error) | (np.abs(rv) > config.max_abs_rv)
     if "flag" in present:
-        bad |= columns["flag"][:, 0] == ord(NO_VELOCITY)
-    rv[bad] = np.nan
+        invalid |= columns["flag"][:, 0] == ord(NO_VELOCITY)
+    rv[invalid] = np.nan
     e_rv[np.isnan(rv)] = np.nan
     for name in ("e_teff", "e_logg", "e_feh", "sn"):
         columns[name][columns[name] < 0] = np.nan
@@ -277,7 +293,7 @@ def _clean(columns: Columns, present: set[str], config: LabelsConfig) -> None:
 
 
 def _judge(columns: Columns, present: set[str], config: LabelsConfig) -> tuple[tuple[str, ...], NDArray[np.int8]]:
-    """Return the reasons and, for every row, the code of the first that holds; 0 is none."""
+    """Return the texts of the reasons, and for each row (n,) the code of the first one that applies; 0 for usable."""
     verdicts: list[tuple[str, NDArray[np.bool_]]] = []
     if "flag" in present:
         letters = columns["flag"]
@@ -309,16 +325,16 @@ def _judge(columns: Columns, present: set[str], config: LabelsConfig) -> tuple[t
 
 
 def _one_row_a_spectrum(columns: Columns, reason: NDArray[np.int8]) -> NDArray[np.intp]:
-    """Return the rows to keep, by rising key: of every spectrum the usable row with the highest S/N."""
-    # what follows S/N only makes the choice between equals independent of the order of the rows
-    last = [values for values in columns.values() if values.dtype.kind == "f"]
-    order = np.lexsort((*last, reason, -columns["sn"], reason != 0, columns["key"]))  # NaN sorts last
+    """Return one row for each spectrum, sorted by key: the usable row with the highest S/N, if any row is usable."""
+    # the reason and the values decide between rows of equal S/N, so that the order of the rows does not matter
+    ties = [values for values in columns.values() if values.dtype.kind == "f"]
+    order = np.lexsort((*ties, reason, -columns["sn"], reason != 0, columns["key"]))  # NaN sorts last
     key = columns["key"][order]
     return order[np.concatenate([[True], key[1:] != key[:-1]])]
 
 
 def _worse_repeats(columns: Columns, star_id: NDArray[np.int64], usable: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """Return the usable rows of stars that have a usable row of higher S/N, or equal S/N and smaller key."""
+    """Return the usable rows of each star except its best one: that of the highest S/N, then of the smallest key."""
     order = np.lexsort((columns["key"], -columns["sn"], star_id))
     order = order[usable[order]]
     return order[1:][star_id[order][1:] == star_id[order][:-1]]

@@ -3,7 +3,7 @@ import os
 
 import numpy as np
 import pytest
-from labeltables import CAS, OWN, SSPP, one, rows, save
+from labeltables import CAS, OWN, SSPP, one_row, rows, save
 
 from raystellar.errors import ConfigError, LabelTableError, OutputError
 from raystellar.files import listing, places
@@ -14,11 +14,11 @@ SURE = LabelsConfig(require_rv=False)
 
 
 def stars(*plates, **columns):
-    """Return good rows of the given (plate, mjd), and other columns."""
-    good = {name: np.repeat(values, len(plates)) for name, values in one().items()}
-    good |= {"plate": np.array([plate for plate, _ in plates]), "mjd": np.array([mjd for _, mjd in plates])}
-    good["fiberid"] = np.arange(len(plates)) + 1
-    return good | {name: np.array(values) for name, values in columns.items()}
+    """Return a usable row for each (plate, mjd), with other columns."""
+    table = {name: np.repeat(values, len(plates)) for name, values in one_row().items()}
+    table |= {"plate": np.array([plate for plate, _ in plates]), "mjd": np.array([mjd for _, mjd in plates])}
+    table["fiberid"] = np.arange(len(plates)) + 1
+    return table | {name: np.array(values) for name, values in columns.items()}
 
 
 def lines(out):
@@ -56,19 +56,19 @@ def test_segue_2_begins_on_the_date_after_the_end_of_sdss_2():
 
 
 @pytest.mark.realdata
-def test_run2d_of_real_files_is_what_they_say(real_data):
+def test_run2d_by_the_rules_is_that_in_the_headers_of_real_files(real_data):
     from raystellar.spectra import read_spectrum
 
     for folder in ("sdss_stars", "sdss_sky"):
         for path in sorted((real_data / folder).glob("spec-*.fits")):
-            found = read_spectrum(str(path))
-            expected = run2d_of_plate(found.plate, found.mjd)
-            assert expected == found.run2d or (expected[0] == found.run2d[0] == "v"), path
+            spectrum = read_spectrum(str(path))
+            run2d = run2d_of_plate(spectrum.plate, spectrum.mjd)
+            assert run2d == spectrum.run2d or (run2d[0] == spectrum.run2d[0] == "v"), path
 
 
 @pytest.mark.parametrize("name", ["labels.fits", "labels.csv", "labels.parquet", "labels.csv.gz"])
 @pytest.mark.parametrize("spelling", [SSPP, CAS, OWN])
-def test_the_column_of_the_table_comes_first(tmp_path, name, spelling):
+def test_run2d_of_the_table_comes_before_the_rules(tmp_path, name, spelling):
     plates = [(266, 51602), (266, 51630), (3000, 54500), (4000, 55500)]
     table = stars(*plates, RUN2D=["103 ", "26", "104", "v5_7_2"])
     path = save(table, tmp_path / name.removesuffix(".gz"), spelling)
@@ -87,7 +87,7 @@ def test_the_column_of_the_table_comes_first(tmp_path, name, spelling):
 
 @pytest.mark.parametrize("name", ["", "*.parquet", "**/*.parquet"])
 def test_a_folder_or_glob_of_parquet_files_gives_the_addresses_of_all_of_them(tmp_path, name):
-    """Also of those spectra whose RUN2D stands in the second file."""
+    """RUN2D is read from all files, too."""
     (tmp_path / "parts").mkdir()
     save(stars((266, 51602), run2d=["103"]), tmp_path / "parts" / "a.parquet")
     save(stars((267, 51608), run2d=["104"]), tmp_path / "parts" / "b.parquet")
@@ -100,7 +100,14 @@ def test_a_folder_or_glob_of_parquet_files_gives_the_addresses_of_all_of_them(tm
     ]  # fmt: skip
 
 
-def test_without_a_column_and_with_an_empty_one_the_plate_decides(tmp_path):
+@pytest.mark.parametrize("run2d", [["103", None], [None, "103"]])
+def test_one_file_of_a_folder_may_lack_run2d(tmp_path, run2d):
+    for name, plate, version in zip("ab", (266, 267), run2d, strict=True):
+        save(stars((plate, 51602), **({"run2d": [version]} if version else {})), tmp_path / f"{name}.parquet")
+    assert list(read_run2d(str(tmp_path)).values()) == ["103"]
+
+
+def test_the_rules_decide_where_the_table_has_no_run2d(tmp_path):
     assert read_run2d(save(stars((266, 51602)), tmp_path / "none.csv")) == {}
     path = save(stars((266, 51602), (2640, 54806), run2d=["", "26"]), tmp_path / "some.csv")
     write_addresses(path, f"{tmp_path}/paths.txt", labels_config=SURE)
@@ -125,23 +132,24 @@ def test_run2d_may_be_a_number_of_any_type(tmp_path, suffix):
         assert read_run2d(path) == {(266, 51602): "26"}, kind
 
 
-def test_skyserver_tables_have_a_line_above_the_names(tmp_path):
+def test_run2d_is_read_from_skyserver_tables_with_a_line_above_the_names(tmp_path):
     body = "266,51602,1,26\nnull,51602,1,26\n1960,53289,2,103\n"
     (tmp_path / "t.csv").write_text(f"#Table1\nplate,mjd,fiberID,run2d\n{body}")
     assert read_run2d(f"{tmp_path}/t.csv") == {(266, 51602): "26", (1960, 53289): "103"}
 
 
-def test_usable_rows_only_once_each_sorted_by_plate(tmp_path):
+def test_each_usable_row_is_listed_once_sorted_by_plate(tmp_path):
     path = save(rows(500), tmp_path / "labels.fits", SSPP)
     table = read_labels(path, LabelsConfig())
     summary = write_addresses(path, f"{tmp_path}/paths.txt")
-    found = lines(tmp_path / "paths.txt")
-    assert summary.spectra == len(found) == len(set(found)) == table.usable.sum()
-    assert [line.rsplit("/", 2)[1] for line in found] == sorted(line.rsplit("/", 2)[1] for line in found)
+    addresses = lines(tmp_path / "paths.txt")
+    assert summary.spectra == len(addresses) == len(set(addresses)) == table.usable.sum()
+    plates = [line.rsplit("/", 2)[1] for line in addresses]
+    assert plates == sorted(plates)
     assert write_addresses(path, f"{tmp_path}/paths.txt", every=True).spectra == len(table) > summary.spectra
 
 
-def test_what_cannot_be_done_is_refused_and_leaves_nothing(tmp_path):
+def test_a_list_that_cannot_be_made_is_refused_and_leaves_no_file(tmp_path):
     path = save(stars((266, 51602), teff=[3000.0]), tmp_path / "labels.csv")
     with pytest.raises(LabelTableError, match="no usable row: teff out of range"):
         write_addresses(path, f"{tmp_path}/paths.txt", labels_config=SURE)
@@ -159,22 +167,22 @@ def test_run2d_of_the_real_table_is_read(real_data):
     assert set(read_run2d(str(real_data / "sspp" / "small_ssppOut-dr9.fits")).items()) == {((266, 51602), "26")}
 
 
-def test_unsigned_columns_and_many_pieces_of_fits(tmp_path):
+def test_run2d_is_read_from_unsigned_columns_and_many_pieces_of_fits(tmp_path):
     n = 300_000
     plate = np.arange(n, dtype="u2") % 60_000 + 1
     table = {"plate": plate, "mjd": np.full(n, 51602, "u4"), "run2d": np.full(n, 26, "i2")}
-    found = read_run2d(save(table, tmp_path / "t.fits", {}))
-    assert len(found) == 60_000
-    assert found[60_000, 51602] == "26"
+    run2d = read_run2d(save(table, tmp_path / "t.fits", {}))
+    assert len(run2d) == 60_000
+    assert run2d[60_000, 51602] == "26"
 
 
-def test_the_stages_take_the_list(tmp_path):
-    """Of a mirror on disk: the paths are found, and a file that is not there is an error of the job."""
+def test_the_list_expands_to_its_addresses(tmp_path):
+    """The list may name files on the web or on a mirror on disk."""
     path = save(stars((266, 51602), (266, 51630)), tmp_path / "labels.csv")
     write_addresses(path, f"{tmp_path}/paths.txt", labels_config=SURE)
-    assert [found for found, _ in listing.expand([f"@{tmp_path}/paths.txt"])] == lines(tmp_path / "paths.txt")
+    assert [path for path, _ in listing.expand([f"@{tmp_path}/paths.txt"])] == lines(tmp_path / "paths.txt")
     write_addresses(path, f"{tmp_path}/local.txt", labels_config=SURE, base=f"{tmp_path}/sas")
     for line in lines(tmp_path / "local.txt"):
         os.makedirs(os.path.dirname(line), exist_ok=True)
         open(line, "wb").close()
-    assert [found for found, _ in listing.expand([f"{tmp_path}/local.txt"])] == lines(tmp_path / "local.txt")
+    assert [path for path, _ in listing.expand([f"{tmp_path}/local.txt"])] == lines(tmp_path / "local.txt")

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 from astropy.io import fits
 from astropy.table import Table
-from labeltables import CAS, OWN, SSPP, one, rows, same, save
+from labeltables import CAS, OWN, SSPP, one_row, rows, same, save
 
 from raystellar.errors import LabelTableError
 from raystellar.labels.readers import column_names, read_columns
@@ -18,7 +18,7 @@ CONFIG = LabelsConfig()
 
 @pytest.mark.realdata
 @pytest.mark.parametrize("name", ["sdss_stars/*.fits", "sdss_other/spec*.fits"])
-def test_a_real_spectrum_is_no_table_of_labels(real_data, name):
+def test_a_real_spectrum_is_refused_as_a_label_table(real_data, name):
     with pytest.raises(LabelTableError, match="not a table of labels"):
         read_labels(str(sorted(real_data.glob(name))[0]), CONFIG)
 
@@ -50,7 +50,7 @@ def test_the_name_of_the_file_does_not_matter(tmp_path):
 
 
 @pytest.mark.parametrize("delimiter", [",", "\t", ";", "|", " "])
-def test_text_with_any_delimiter_and_a_line_above(tmp_path, delimiter):
+def test_text_may_have_any_delimiter_and_a_line_above_the_names(tmp_path, delimiter):
     path = tmp_path / "t.txt"
     names = ["plate", "mjd", "fiberid", "teff", "logg", "feh", "comment"]
     values = ["266", "51602", "28", "6000", "", "-1.5", "word"]
@@ -70,8 +70,8 @@ def test_pieces_and_rows_in_another_order_change_nothing(tmp_path, monkeypatch):
         assert same(first, read_labels(again, CONFIG))
 
 
-def test_scaled_masked_and_textual_fits_columns(tmp_path):
-    table = one()
+def test_fits_columns_may_be_scaled_null_or_text(tmp_path):
+    table = one_row()
     columns = [
         fits.Column("PLATE", "I", bzero=32768, array=np.array([40000, 40000], "u2")),
         fits.Column("MJD", "J", array=np.array([55000, 55000])),
@@ -90,7 +90,7 @@ def test_scaled_masked_and_textual_fits_columns(tmp_path):
 
 
 def truncated():
-    table = Table(one())
+    table = Table(one_row())
     table = Table({name: np.repeat(table[name], 5000) for name in table.colnames})
     buffer = io.BytesIO()
     table.write(buffer, format="fits")
@@ -119,7 +119,7 @@ def truncated():
         (b"\x1f\x8bnot gzip at all", "cannot be read"),
     ],
 )
-def test_refusals(tmp_path, content, message):
+def test_files_that_are_not_label_tables_are_refused(tmp_path, content, message):
     path = tmp_path / "t.dat"
     path.write_bytes(content)
     with pytest.raises(LabelTableError, match=message) as caught:
@@ -128,23 +128,23 @@ def test_refusals(tmp_path, content, message):
     assert "\n" not in str(caught.value)
 
 
-def test_places_that_hold_nothing(tmp_path):
-    for place, message in (("none.fits", "does not exist"), ("", "no Parquet files there")):
+def test_paths_without_a_table_are_refused(tmp_path):
+    for name, message in (("none.fits", "does not exist"), ("", "no Parquet files there")):
         with pytest.raises(LabelTableError, match=message):
-            read_labels(str(tmp_path / place), CONFIG)
+            read_labels(str(tmp_path / name), CONFIG)
     with pytest.raises(LabelTableError, match="does not exist"):
         read_labels((tmp_path / "none.fits").as_uri(), CONFIG)
     with pytest.raises(LabelTableError, match=r"nowhere://none\.fits cannot be used: Protocol"):
         read_labels("nowhere://none.fits", CONFIG)
 
 
-def test_a_fits_table_of_vectors_and_an_empty_one(tmp_path):
-    table = Table(one())
+def test_fits_tables_of_vectors_and_without_rows_are_refused(tmp_path):
+    table = Table(one_row())
     table["teff"] = np.zeros((1, 3))
     table.write(tmp_path / "t.fits")
     with pytest.raises(LabelTableError, match="3D in column teff"):
         read_labels(str(tmp_path / "t.fits"), CONFIG)
-    Table(one())[:0].write(tmp_path / "u.fits")
+    Table(one_row())[:0].write(tmp_path / "u.fits")
     with pytest.raises(LabelTableError, match="holds no rows"):
         read_labels(str(tmp_path / "u.fits"), CONFIG)
 
@@ -195,7 +195,7 @@ def test_any_columns_are_read_as_numbers_or_as_text(tmp_path, monkeypatch, suffi
     assert list(read_columns(path, {"none": ("nothing",)})) == []
 
 
-def test_pieces_are_of_the_size_of_piece(tmp_path, monkeypatch):
+def test_a_table_is_read_in_pieces_of_a_given_size(tmp_path, monkeypatch):
     monkeypatch.setattr("raystellar.labels.readers.PIECE", 1000)
     path = save({"a": np.arange(1000.0), "b": np.arange(1000.0)}, tmp_path / "t.fits", {})
     assert [len(piece["b"]) for piece in read_columns(path, {"b": ("b",)})] == [62] * 16 + [8]

@@ -1,11 +1,15 @@
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from labeltables import one_row, save
 
 from raystellar.config import build
 from raystellar.errors import ConfigError, LabelTableError
-from raystellar.labels.splits import SPLITMIX64_STEP, SplitConfig, assign_splits, seeded_hash, splitmix64
+from raystellar.labels.keys import unpack_key
+from raystellar.labels.splits import SPLITMIX64_STEP, SplitConfig, assign_splits, draw_splits, seeded_hash, splitmix64
+from raystellar.labels.table import LabelsConfig, read_labels
 from raystellar.schema import SPLITS
 
 stars = st.lists(st.integers(0, 60), min_size=1, max_size=120).map(lambda ids: np.array(ids) * 10**9 + 7)
@@ -90,10 +94,10 @@ def test_splitmix64_gives_the_published_numbers():
 def test_hash_of_stars_is_known_and_uniform():
     first = 0xE220A8397B1DCDAF  # splitmix64 of state 0, which is the salt of seed 0
     assert seeded_hash(np.array([first], np.uint64).view(np.int64), 0)[0] == first
-    place = seeded_hash(266 * 10**9 + 51602 * 10**4 + np.arange(640), 3) / 2.0**64
-    counts = np.histogram(place, 8, (0, 1))[0]
+    numbers = seeded_hash(266 * 10**9 + 51602 * 10**4 + np.arange(640), 3) / 2.0**64
+    counts = np.histogram(numbers, 8, (0, 1))[0]
     assert ((counts - 80) ** 2 / 80).sum() < 30
-    assert len(np.unique(place)) == 640
+    assert len(np.unique(numbers)) == 640
 
 
 def test_a_star_that_does_not_fit_is_passed_over():
@@ -104,7 +108,7 @@ def test_a_star_that_does_not_fit_is_passed_over():
         assert split.tolist() == [-1] * 5 + [0] * 3
 
 
-def test_what_cannot_be_filled_is_refused():
+def test_counts_that_cannot_be_filled_are_refused():
     star_id = np.array([1, 1, 2, 2, 3, 3])
     with pytest.raises(LabelTableError, match="8 spectra are asked for and 6 are usable"):
         assign_splits(star_id, keys_of(star_id), SplitConfig(train=6.0, validation=2.0, test=0.0))
@@ -127,6 +131,34 @@ def test_what_cannot_be_filled_is_refused():
         {"test": float("nan")},
     ],
 )
-def test_limits_of_the_configuration(values):
+def test_impossible_settings_are_refused(values):
     with pytest.raises(ConfigError):
         build(SplitConfig, values, "split")
+
+
+SPEC_FILES = ["a/spec-0266-51602-0001.fits", "spec-0266-51602-0003.fits.gz"]
+PLATE_FILE = "https://server/spPlate-0267-51608.fits"
+
+
+@pytest.mark.parametrize(
+    ("files", "fibres"),
+    [
+        (SPEC_FILES, [2661, 2663]),
+        ([PLATE_FILE], [2671, 2672]),
+        ([*SPEC_FILES, PLATE_FILE], [2661, 2663, 2671, 2672]),
+        ([*SPEC_FILES, "spectra.parquet"], [2661, 2663, 2671, 2672, 2681]),
+    ],
+)
+def test_counts_are_drawn_from_usable_spectra_whose_files_are_there(tmp_path, files, fibres):
+    table = {name: np.repeat(values, 6) for name, values in one_row().items()}
+    table |= {"plate": np.array([266, 266, 266, 267, 267, 268]), "mjd": np.array([51602] * 3 + [51608] * 3)}
+    table |= {"fiberid": np.array([1, 2, 3, 1, 2, 1]), "teff": np.array([5000.0, np.nan, *[5000.0] * 4])}
+    labels = read_labels(save(table, tmp_path / "t.csv"), LabelsConfig())
+    paths = pa.chunked_array([files])
+    split = draw_splits(labels, paths, SplitConfig(train=float(len(fibres)), validation=0.0, test=0.0))
+    plate, _, fiberid = unpack_key(labels.key[split == 0])
+    assert (plate * 10 + fiberid).tolist() == fibres
+    with pytest.raises(LabelTableError, match=f"asked for and {len(fibres)} are usable"):
+        draw_splits(labels, paths, SplitConfig(train=len(fibres) + 1.0, validation=0.0, test=0.0))
+    whole = draw_splits(labels, paths, SplitConfig(train=1.0, validation=0.0, test=0.0))
+    np.testing.assert_array_equal(whole == 0, labels.usable)

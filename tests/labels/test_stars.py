@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from labeltables import one, save
+from labeltables import one_row, save
 
 from raystellar.errors import LabelTableError
 from raystellar.labels.stars import group_stars
@@ -9,7 +9,7 @@ from raystellar.labels.table import LabelsConfig, read_labels
 CONFIG = LabelsConfig()
 
 
-def test_friends_of_friends_as_a_naive_loop():
+def test_stars_are_the_friends_of_friends_of_a_naive_loop(monkeypatch):
     rng = np.random.default_rng(3)
     n = 300
     centre_ra, centre_dec = rng.uniform(0, 360, 60), np.degrees(np.arcsin(rng.uniform(-1, 1, 60)))
@@ -27,6 +27,8 @@ def test_friends_of_friends_as_a_naive_loop():
     assert 20 < len(np.unique(star)) < 250
     order = rng.permutation(n)
     np.testing.assert_array_equal(group_stars(key[order], ra[order], dec[order], 2.0, "t"), star[order])
+    monkeypatch.setattr("raystellar.labels.stars.ZONE", 7)
+    np.testing.assert_array_equal(group_stars(key, ra, dec, 2.0, "t"), star)
 
 
 def naive_stars(key, ra, dec, radius):
@@ -44,7 +46,7 @@ def naive_stars(key, ra, dec, radius):
 
 
 def test_plate_centres_are_refused(tmp_path):
-    table = {name: np.repeat(values, 40) for name, values in one(ra=10.0, dec=0.0).items()}
+    table = {name: np.repeat(values, 40) for name, values in one_row(ra=10.0, dec=0.0).items()}
     table["fiberid"] = np.arange(40)
     with pytest.raises(LabelTableError, match="centre; give PLUG_RA"):
         read_labels(save(table, tmp_path / "t.csv"), CONFIG)

@@ -3,7 +3,7 @@ import pickle
 import numpy as np
 import pytest
 from astropy.io import fits
-from labeltables import one, rows, same, save
+from labeltables import one_row, rows, same, save
 
 from raystellar.config import build, to_plain
 from raystellar.errors import ConfigError, LabelTableError
@@ -13,7 +13,7 @@ CONFIG = LabelsConfig()
 
 
 @pytest.mark.realdata
-def test_real_sspp_rows(real_data):
+def test_real_sspp_rows_are_counted_by_reason(real_data):
     path = str(real_data / "sspp" / "small_ssppOut-dr9.fits")
     table = read_labels(path, CONFIG)
     assert table.summary() == {
@@ -25,12 +25,13 @@ def test_real_sspp_rows(real_data):
         "by_reason": {"critical SSPP flag": 86, "missing teff": 6},
         "notes": [],
     }
-    (place,) = table.find([266], [51602], [28])
-    assert table.teff[place] == np.float32(6080.9263)
-    assert table.feh[place] == np.float32(0.02296021)
-    assert table.rv[place] == np.float32(3.5520186)
-    assert (table.ra[place], table.star_id[place]) == (pytest.approx(146.77, abs=0.7), 266516020028)
+    (row,) = table.find([266], [51602], [28])
+    assert table.teff[row] == np.float32(6080.9263)
+    assert table.feh[row] == np.float32(0.02296021)
+    assert table.rv[row] == np.float32(3.5520186)
+    assert (table.ra[row], table.star_id[row]) == (pytest.approx(146.77, abs=0.7), 266516020028)
     assert np.isfinite(table.rv).sum() == 15  # three of the 18 velocities are beyond 1000 km/s
+    assert table.digest() == "d75e3510db825a6a"  # datasets name the labels that they were made with by this digest
     raw = fits.getdata(path)
     assert (np.isfinite(table.teff) == (raw["TEFF_ADOP"] > 0)).all()
 
@@ -39,17 +40,17 @@ def test_real_sspp_rows(real_data):
 def test_real_sspp_agrees_with_astropy_in_every_row(real_data):
     path = real_data / "sspp" / "small_ssppOut-dr9.fits"
     table, raw = read_labels(str(path), CONFIG), fits.getdata(path)
-    place = table.find(raw["PLATE"], raw["MJD"], raw["FIBER"])
-    assert sorted(place) == list(range(100))
+    row = table.find(raw["PLATE"], raw["MJD"], raw["FIBER"])
+    assert sorted(row) == list(range(100))
     for ours, theirs in (("sn", "SNR"), ("ra", "RA"), ("dec", "DEC")):
-        np.testing.assert_array_equal(getattr(table, ours)[place], raw[theirs])
+        np.testing.assert_array_equal(getattr(table, ours)[row], raw[theirs])
     for ours, theirs in (("teff", "TEFF_ADOP"), ("e_feh", "FEH_ADOP_UNC"), ("logg", "LOGG_ADOP")):
         values = raw[theirs].astype("f4")
-        np.testing.assert_array_equal(getattr(table, ours)[place], np.where(values == -9999, np.nan, values))
+        np.testing.assert_array_equal(getattr(table, ours)[row], np.where(values == -9999, np.nan, values))
 
 
 @pytest.mark.realdata
-def test_real_csv_without_positions_flags_and_velocities(real_data):
+def test_real_csv_may_lack_positions_flags_and_velocities(real_data):
     table = read_labels(str(real_data / "sspp" / "sphinx_unique_plate_mjd_fiber.csv"), CONFIG)
     assert len(table) == 10121
     assert table.usable.sum() == 7491
@@ -60,15 +61,15 @@ def test_real_csv_without_positions_flags_and_velocities(real_data):
 def test_sentinels_are_missing(tmp_path):
     names = ("e_teff", "e_rv", "sn")
     for value in (-9999.0, -9.999, np.nan):
-        table = one(teff=value, logg=value, feh=value, rv=value, **dict.fromkeys(names, value))
+        table = one_row(teff=value, logg=value, feh=value, rv=value, **dict.fromkeys(names, value))
         labels = read_labels(save(table, tmp_path / "t.fits"), CONFIG)
         for name in ("teff", "logg", "feh", "rv", *names):
             assert np.isnan(getattr(labels, name)[0]), (name, value)
-    near = read_labels(save(one(rv=-9.999, e_rv=2.0), tmp_path / "t.fits"), CONFIG)
+    near = read_labels(save(one_row(rv=-9.999, e_rv=2.0), tmp_path / "t.fits"), CONFIG)
     assert near.rv[0] == np.float32(-9.999)  # with an error it is a velocity
-    declination = read_labels(save(one(ra=3.0, dec=-9.999), tmp_path / "t.fits"), CONFIG)
+    declination = read_labels(save(one_row(ra=3.0, dec=-9.999), tmp_path / "t.fits"), CONFIG)
     assert declination.dec[0] == -9.999
-    lost = read_labels(save(one(ra=-9999.0, dec=10.0), tmp_path / "t.fits"), CONFIG)
+    lost = read_labels(save(one_row(ra=-9999.0, dec=10.0), tmp_path / "t.fits"), CONFIG)
     assert np.isnan(lost.ra[0])
     assert np.isnan(lost.dec[0])
 
@@ -98,27 +99,27 @@ def test_sentinels_are_missing(tmp_path):
         ({"rv": 30.0, "e_rv": -9999.0}, {}, "usable"),
     ],
 )
-def test_reasons(tmp_path, change, settings, reason):
-    labels = read_labels(save(one(**change), tmp_path / "t.csv"), LabelsConfig(**settings))
+def test_a_row_is_unusable_for_the_right_reason(tmp_path, change, settings, reason):
+    labels = read_labels(save(one_row(**change), tmp_path / "t.csv"), LabelsConfig(**settings))
     assert labels.reasons[labels.reason[0]] == reason
     assert labels.usable[0] == (reason == "usable")
 
 
-def test_a_column_of_other_flags_is_ignored_and_said(tmp_path):
-    labels = read_labels(save(one(flag=0), tmp_path / "t.csv"), CONFIG)
+def test_a_column_of_other_flags_is_ignored_with_a_note(tmp_path):
+    labels = read_labels(save(one_row(flag=0), tmp_path / "t.csv"), CONFIG)
     assert labels.usable.all()
     assert any("FLAG" in note for note in labels.notes)
 
 
 def test_velocity_is_kept_without_labels_unless_flagged(tmp_path):
-    bad = one(teff=np.nan, sn=2.0, rv=50.0, flag="EnnnX")
+    bad = one_row(teff=np.nan, sn=2.0, rv=50.0, flag="EnnnX")
     labels = read_labels(save(bad, tmp_path / "t.csv"), CONFIG)
     assert (labels.rv[0], labels.usable[0]) == (50.0, False)
-    assert np.isnan(read_labels(save(one(rv=50.0, flag="VnnnX"), tmp_path / "t.csv"), CONFIG).rv[0])
+    assert np.isnan(read_labels(save(one_row(rv=50.0, flag="VnnnX"), tmp_path / "t.csv"), CONFIG).rv[0])
 
 
 def test_velocities_alone_are_enough_where_asked_for(tmp_path):
-    table = one(rv=50.0)
+    table = one_row(rv=50.0)
     for name in ("teff", "logg", "feh"):
         del table[name]
     path = save(table, tmp_path / "t.csv")
@@ -128,7 +129,7 @@ def test_velocities_alone_are_enough_where_asked_for(tmp_path):
 
 
 def test_of_duplicate_rows_the_usable_one_with_highest_sn_stays(tmp_path):
-    table = {name: np.repeat(values, 4) for name, values in one().items()}
+    table = {name: np.repeat(values, 4) for name, values in one_row().items()}
     table["sn"] = np.array([20.0, 90.0, 40.0, 30.0])
     table["teff"] = np.array([5000.0, np.nan, 6000.0, 7000.0])
     for order in ([0, 1, 2, 3], [3, 2, 1, 0], [2, 0, 3, 1]):
@@ -138,8 +139,8 @@ def test_of_duplicate_rows_the_usable_one_with_highest_sn_stays(tmp_path):
         assert (labels.rows, labels.duplicates) == (4, 3)
 
 
-def test_only_the_best_spectrum_of_a_star(tmp_path):
-    table = {name: np.repeat(values, 5) for name, values in one(ra=10.0, dec=0.0).items()}
+def test_repeats_best_keeps_only_the_best_spectrum_of_a_star(tmp_path):
+    table = {name: np.repeat(values, 5) for name, values in one_row(ra=10.0, dec=0.0).items()}
     table["mjd"] = np.array([51605, 51602, 51603, 51604, 51601])
     table["sn"] = np.array([60.0, 50.0, 50.0, 5.0, 40.0])
     table["ra"] = np.array([10.0, 10.0003, 10.0006, 10.0009, 11.0])  # a chain 1.1 arcsec apart, one alone
@@ -151,19 +152,19 @@ def test_only_the_best_spectrum_of_a_star(tmp_path):
     assert read_labels(path, CONFIG).usable.sum() == 4
 
 
-def test_find(tmp_path):
+def test_rows_are_found_by_plate_mjd_and_fibre(tmp_path):
     table = rows()
     labels = read_labels(save(table, tmp_path / "t.parquet"), CONFIG)
-    place = labels.find(table["plate"], table["mjd"], table["fiberid"])
-    np.testing.assert_array_equal(labels.key[place] // 10**9, table["plate"])
+    row = labels.find(table["plate"], table["mjd"], table["fiberid"])
+    np.testing.assert_array_equal(labels.key[row] // 10**9, table["plate"])
     assert labels.find([1, 99999, 266], [51602, 51602, 51602], [1, 1, 20000]).tolist() == [-1, -1, -1]
     first = (int(table[name][0]) for name in ("plate", "mjd", "fiberid"))
-    assert int(labels.find(*first)) == place[0]
+    assert int(labels.find(*first)) == row[0]
     assert int(labels.find(-1, -1, -1)) == -1
 
 
 def test_rows_that_name_no_spectrum_are_counted(tmp_path):
-    table = {name: np.repeat(values, 2) for name, values in one().items()}
+    table = {name: np.repeat(values, 2) for name, values in one_row().items()}
     table["plate"] = np.array([266, -9999])
     labels = read_labels(save(table, tmp_path / "t.csv"), CONFIG)
     assert (labels.rows, len(labels), labels.duplicates) == (2, 1, 0)
@@ -192,11 +193,11 @@ def test_table_travels_and_its_digest_tells_changes(tmp_path):
         {"repeats": "first"},
     ],
 )
-def test_limits_of_the_configuration(settings):
+def test_impossible_settings_are_refused(settings):
     with pytest.raises(ConfigError):
         build(LabelsConfig, settings, "labels")
 
 
-def test_configuration_survives_plain_values():
+def test_settings_survive_plain_values():
     config = LabelsConfig(critical_flags=("V", "", "", "", ""), repeats="best")
     assert build(LabelsConfig, to_plain(config), "labels") == config

@@ -1,4 +1,4 @@
-"""True labels to compare a catalogue with, such as those of a simulated survey."""
+"""Reference labels that a catalogue is compared with (the truth), such as the true labels of a simulated survey."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ COLUMNS = (*TARGET_NAMES, *(f"e_{name}" for name in TARGET_NAMES))
 
 @dataclass(frozen=True)
 class Truth:
-    """True labels of spectra. Call it with rows of a catalogue to get the true labels of these rows.
+    """Reference labels of spectra. Call an instance with rows of a catalogue to get the reference labels of these rows.
 
     Attributes
     ----------
@@ -38,7 +38,7 @@ class Truth:
     by_name: bool
 
     def __call__(self, rows: pa.Table) -> tuple[np.ndarray, np.ndarray]:
-        """Return the true labels (n, 3) of the rows of a catalogue and their errors (n, 3); NaN where missing."""
+        """Return the reference labels (n, 3) of the rows of a catalogue and their errors (n, 3); NaN where missing."""
         if self.by_name:
             key = spectrum_keys(rows[SPEC_ID].to_pylist())
         else:
@@ -51,8 +51,8 @@ class Truth:
 def read_truth(path: str, config: LabelsConfig) -> Truth:
     """Read a label table whose rows name their spectra by plate, mjd and fiberid, or else by spec_id.
 
-    A table with plate, mjd and fiberid gives the labels that ``config`` calls usable; a table with spec_id alone gives
-    all its labels.
+    A table with plate, mjd and fiberid gives the labels of its usable rows. A table with spec_id alone gives all its
+    labels.
 
     Parameters
     ----------
