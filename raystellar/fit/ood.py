@@ -1,6 +1,6 @@
 """Learn the OOD score from the training spectra, and set its scale on the validation spectra.
 
-The score (out-of-distribution) is explained in ``model.ood``. Labels, classes, velocities and the network play no part.
+``model.ood`` explains the score. Labels, classes, velocities and the network play no part.
 
 The Gaussian mixtures are fitted by expectation-maximisation in this module, in float64, because covariances are shrunk
 towards their diagonals in every round. scikit-learn's ``GaussianMixture`` cannot do that; with its covariances shrunk
