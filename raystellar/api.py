@@ -28,8 +28,8 @@ from raystellar.files.fetcher import FetchConfig, Fetcher
 from raystellar.model.bundle_files import load_bundle
 from raystellar.output.folder import rejects_table
 from raystellar.output.manifest import cut, slices_of
-from raystellar.preprocess.ingest import Admitted, Batch, choose_rv, gather, ingest, take_prepared
-from raystellar.preprocess.pixels import Preprocessor
+from raystellar.preprocessing.ingest import Admitted, Batch, choose_rv, gather, ingest, take_prepared
+from raystellar.preprocessing.pixels import Preprocessor
 from raystellar.quality import QualityConfig
 from raystellar.schema import CATALOG, about_field, arrow_schema
 from raystellar.spectra.inputs import make_manifest

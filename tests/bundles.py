@@ -4,7 +4,7 @@ from raystellar.model.architecture import NetworkConfig
 from raystellar.model.bundle import Bundle
 from raystellar.model.errormodel import ErrorModel
 from raystellar.model.network import StellarNet, joined
-from raystellar.preprocess.pixels import PreprocessConfig
+from raystellar.preprocessing.pixels import PreprocessConfig
 
 NETWORK = NetworkConfig(n_pixels=40, stem=16, blocks=(8,))
 ERRORS = ErrorModel(

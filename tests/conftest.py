@@ -49,7 +49,7 @@ def real_data() -> Path:
 def survey(tmp_path_factory) -> Path:
     """A simulated survey of 40 stars and 4 sky fibres on 4 plates, 3 of them with labels."""
     from raystellar.engine.session import Resources
-    from raystellar.simulate.survey import SimulateConfig
+    from raystellar.simulator.survey import SimulateConfig
     from raystellar.stages.simulate import simulate
 
     out = tmp_path_factory.mktemp("survey")

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 
 from raystellar.config import to_plain
 from raystellar.fit.data import SpectraSet, spectrum_keys
-from raystellar.preprocess.pixels import PreprocessConfig
+from raystellar.preprocessing.pixels import PreprocessConfig
 from raystellar.schema import DATASET, FORMAT_VERSION, N_NOISE, PART_NAME, REJECTS_DIR, RUN_NAME, arrow_schema
 
 PREPROCESS = to_plain(PreprocessConfig())

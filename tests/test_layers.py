@@ -17,8 +17,8 @@ FLOORS = (
     "files",
     "labels",
     "spectra",
-    "output simulate",
-    "preprocess",
+    "output simulator",
+    "preprocessing",
     "model",
     "fit",
     "search catalog",
@@ -38,7 +38,7 @@ RAY = {"engine"}
 TORCH = {"model", "fit", "engine"}
 """Folders that import torch."""
 
-PURE = {"spectra", "preprocess"}
+PURE = {"spectra", "preprocessing"}
 """Folders that write nothing."""
 
 WRITING = {
@@ -160,7 +160,10 @@ def test_the_house_keeps_its_rules():
         ),
         ({"files/a": "from raystellar.labels import b", "labels/b": ""}, "floor: files.a imports labels.b"),
         ({"model/a": "from raystellar.fit.b import f", "fit/b": ""}, "floor: model.a imports fit.b"),
-        ({"output/a": "from raystellar.simulate.b import f", "simulate/b": ""}, "floor: output.a imports simulate.b"),
+        (
+            {"output/a": "from raystellar.simulator.b import f", "simulator/b": ""},
+            "floor: output.a imports simulator.b",
+        ),
         ({"stages/a": "import ray"}, "ray: stages.a"),
         ({"search/a": "def f():\n    from ray import tune"}, "ray: search.a"),
         ({"bench/a": "import torch.nn"}, "torch: bench.a"),

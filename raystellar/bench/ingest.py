@@ -30,8 +30,8 @@ from raystellar.engine.shards import Flow, run_shards
 from raystellar.errors import InputError
 from raystellar.files.fetcher import FetchConfig
 from raystellar.output.folder import ShardedOutput, ShardRows
-from raystellar.preprocess.ingest import Batch, Ingest, ingest, matrix_column
-from raystellar.preprocess.pixels import PreprocessConfig, Preprocessor
+from raystellar.preprocessing.ingest import Batch, Ingest, ingest, matrix_column
+from raystellar.preprocessing.pixels import PreprocessConfig, Preprocessor
 from raystellar.schema import IDENTITY, SPECTRA, arrow_schema
 from raystellar.spectra import Slice, read_spectrum
 from raystellar.spectra.content import HEAD_BYTES

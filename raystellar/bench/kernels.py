@@ -20,8 +20,8 @@ from raystellar.model.bundle import Bundle
 from raystellar.model.bundle_files import load_bundle
 from raystellar.model.plain import predict_one
 from raystellar.model.threads import threads
-from raystellar.preprocess.ingest import Admitted, choose_rv, ingest
-from raystellar.preprocess.pixels import PreprocessConfig, Preprocessor, doppler_shift
+from raystellar.preprocessing.ingest import Admitted, choose_rv, ingest
+from raystellar.preprocessing.pixels import PreprocessConfig, Preprocessor, doppler_shift
 from raystellar.spectra import Slice, Spectrum, read_spectrum
 from raystellar.spectra.inputs import make_manifest
 from raystellar.spectra.record import SPEED_OF_LIGHT_KM_S

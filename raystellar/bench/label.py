@@ -32,8 +32,8 @@ from raystellar.model.bundle_files import load_bundle
 from raystellar.model.plain import matrix_products, predict_one
 from raystellar.model.threads import threads
 from raystellar.output.folder import ShardedOutput, ShardRows
-from raystellar.preprocess.ingest import Ingest, ingest
-from raystellar.preprocess.pixels import Preprocessor
+from raystellar.preprocessing.ingest import Ingest, ingest
+from raystellar.preprocessing.pixels import Preprocessor
 from raystellar.quality import QualityConfig
 from raystellar.schema import CATALOG, arrow_schema
 from raystellar.spectra import Slice, read_spectrum

@@ -1,6 +1,6 @@
 """Benchmark the OOD score: the share of galaxies, quasars, sky, other odd spectra and ordinary stars that it flags.
 
-Spectra of each kind are simulated (``simulate.others``), preprocessed as the training spectra of the model and scored.
+Spectra of each kind are simulated (``simulator.others``), preprocessed as the training spectra of the model and scored.
 They are shifted by their true velocity, or not at all beyond 1,500 km/s. Class, warnings and velocity of a pipeline are
 not used. Ordinary stars are simulated anew, each on a plate of its own. The test split of a dataset and spectra in
 files can be scored too.
@@ -18,10 +18,10 @@ from raystellar.errors import InputError
 from raystellar.fit.data import read_dataset
 from raystellar.model.bundle import Bundle
 from raystellar.model.bundle_files import load_bundle
-from raystellar.preprocess.pixels import Preprocessor
+from raystellar.preprocessing.pixels import Preprocessor
 from raystellar.quality import QualityConfig
 from raystellar.schema import N_NOISE, N_PIXELS
-from raystellar.simulate.others import SPECTRUM_KINDS, observe_kind
+from raystellar.simulator.others import SPECTRUM_KINDS, observe_kind
 
 STARS_PER_ODD = 4
 """Number of ordinary stars for each spectrum of an odd kind; their share of flags is small and needs more stars."""
@@ -38,7 +38,7 @@ class KindScores:
     """OOD scores of the spectra of one kind."""
 
     kind: str
-    """Name of the kind, see ``simulate.others.SPECTRUM_KINDS``; ``held-out star`` for the test split of a dataset."""
+    """Name of the kind, see ``simulator.others.SPECTRUM_KINDS``; ``held-out star`` for the test split of a dataset."""
 
     spectra: int
     """Number of spectra."""

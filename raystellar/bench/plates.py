@@ -15,7 +15,7 @@ from typing import NamedTuple
 from raystellar.bench.ingest import SCHEMA, bench_flow, ingest_step
 from raystellar.errors import InputError
 from raystellar.output.folder import ShardedOutput
-from raystellar.preprocess.ingest import Ingest
+from raystellar.preprocessing.ingest import Ingest
 from raystellar.spectra.inputs import make_manifest
 
 PLATE_SHARD_ROWS = 2048

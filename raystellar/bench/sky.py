@@ -18,7 +18,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 from scipy.stats import spearmanr
 
-from raystellar.simulate.photosphere.synthesis import LIMITS, SYNTHESIS_LOGLAM, synthesize
+from raystellar.simulator.photosphere.synthesis import LIMITS, SYNTHESIS_LOGLAM, synthesize
 
 Bands = tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
 """Band, blue side band and red side band [angstrom]."""

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from raystellar.catalog.repeats import undecided
-from raystellar.preprocess.ingest import Batch
+from raystellar.preprocessing.ingest import Batch
 from raystellar.quality import BAD, WARN, QualityConfig, flag_rows
 from raystellar.targets import TARGET_NAMES
 

@@ -21,12 +21,12 @@ from raystellar.files import places
 from raystellar.fit.data import read_dataset
 from raystellar.model.baselines import Ridge
 from raystellar.model.bundle_files import load_bundle
-from raystellar.preprocess.ingest import choose_rv, ingest
-from raystellar.preprocess.pixels import Preprocessor
+from raystellar.preprocessing.ingest import choose_rv, ingest
+from raystellar.preprocessing.pixels import Preprocessor
 from raystellar.quality import Flag
 from raystellar.report.figures import predicted_against_true
 from raystellar.report.write import PageSummary, try_page
-from raystellar.simulate.survey import SPECTRA_DIR, SSPP_NAME, TRUTH_NAME, SimulateConfig, is_labelled, plates
+from raystellar.simulator.survey import SPECTRA_DIR, SSPP_NAME, TRUTH_NAME, SimulateConfig, is_labelled, plates
 from raystellar.spectra import Slice
 from raystellar.stages.label import label
 from raystellar.stages.preprocess import preprocess

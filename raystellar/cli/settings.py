@@ -21,10 +21,10 @@ from raystellar.fit.config import FitConfig
 from raystellar.labels.splits import SplitConfig
 from raystellar.labels.table import LabelsConfig
 from raystellar.model.architecture import NetworkConfig
-from raystellar.preprocess.pixels import PreprocessConfig
+from raystellar.preprocessing.pixels import PreprocessConfig
 from raystellar.quality import QualityConfig
 from raystellar.search.config import SpaceConfig, TuneConfig
-from raystellar.simulate.survey import SimulateConfig
+from raystellar.simulator.survey import SimulateConfig
 
 RENAMED = {"catalog": "labels"}
 """Sections of older versions and their names today."""

@@ -23,7 +23,7 @@ from raystellar.errors import BundleError, ConfigError
 from raystellar.model.architecture import NetworkConfig
 from raystellar.model.errormodel import ErrorModel
 from raystellar.model.ood import OodScore
-from raystellar.preprocess.pixels import PreprocessConfig
+from raystellar.preprocessing.pixels import PreprocessConfig
 
 if TYPE_CHECKING:
     from raystellar.model.network import Ensemble

@@ -27,7 +27,7 @@ from raystellar.model.bundle import Bundle
 from raystellar.model.errormodel import ErrorModel
 from raystellar.model.ood import OodScore, from_arrays
 from raystellar.output.commit import commit_folder
-from raystellar.preprocess.pixels import PreprocessConfig
+from raystellar.preprocessing.pixels import PreprocessConfig
 from raystellar.schema import BUNDLE_NAME, OOD_NAME, WEIGHTS_NAME
 from raystellar.targets import TARGETS
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from raystellar.model.bundle import Bundle
-from raystellar.preprocess.pixels import PreprocessConfig
+from raystellar.preprocessing.pixels import PreprocessConfig
 from raystellar.spectra.record import MIN_PIXELS, SPEED_OF_LIGHT_KM_S
 from raystellar.targets import TARGETS
 

@@ -93,10 +93,10 @@ def calibration_table(calibration: Mapping[str, Any]) -> Markup:
                 low, high = quarter["sn"]
                 rows.append([f"{low:.0f} to {high:.0f}", *_cells(quarter)])
             tables.append(block(bold(target.symbol), table(CALIBRATION_HEAD, rows, numbers=range(1, 5))))
-    one, two = WITHIN.values()
+    narrow, wide_limit = WITHIN.values()
     expected = (
         f"z = (predicted - reference) / error. Where errors are right, the standard deviation (std) of z is "
-        f"{EXPECTED_STD:.2f}, |z| is below {one:g} for 68.3 % of the rows and below {two:g} for 95 %."
+        f"{EXPECTED_STD:.2f}, |z| is below {narrow:g} for 68.3 % of the rows and below {wide_limit:g} for 95 %."
     )
     return joined([columns(*tables, close=True), paragraph(expected, muted=True)])
 

@@ -77,9 +77,10 @@ def _span(*values: np.ndarray) -> tuple[float, float]:
     return float(low - room), float(high + room)
 
 
-def _statistics(target: Target, found: Mapping[str, float]) -> str:
+def _statistics(target: Target, statistics: Mapping[str, float]) -> str:
+    """Return bias and scatter with their unit, one on each line."""
     digits = 0 if target.unit == "K" else 3
-    return "\n".join(f"{name} {found[name]:.{digits}f} {target.unit}" for name in ("bias", "scatter"))
+    return "\n".join(f"{name} {statistics[name]:.{digits}f} {target.unit}" for name in ("bias", "scatter"))
 
 
 def _axis_name(target: Target) -> str:

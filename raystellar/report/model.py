@@ -102,7 +102,7 @@ def _head(path: str, bundle: Bundle, examined: Examined | None) -> Markup:
     if bundle.history:
         best, epochs = ", ".join(map(str, bundle.best_epochs)), len(bundle.history[0])
         several = len(bundle.history) > 1
-        words = f"best epochs of {len(bundle.history)} networks, of {epochs}" if several else f"best epoch of {epochs}"
+        words = f"epochs kept in {len(bundle.history)} networks, of {epochs}" if several else f"epoch kept, of {epochs}"
         tiles.append(tile(best, words))
     words = Markup("Model <code>{}</code>, made {} by raystellar {} from the dataset <code>{}</code>, seed {}.").format(
         bundle.model_id, bundle.created, bundle.raystellar_version, bundle.data_hash, bundle.seed

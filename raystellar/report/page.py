@@ -40,11 +40,11 @@ def html_page(title: str, parts: Iterable[str]) -> Markup:
     Parameters
     ----------
     title : title in the window of the browser
-    parts : header and sections; empty parts are left out
+    parts : header and sections; an empty part leaves nothing on the page
     """
     parts = list(parts)
     sections = [part for part in parts if isinstance(part, Section)]
-    opening = [part for part in parts if part and not isinstance(part, Section)]
+    opening = [part for part in parts if not isinstance(part, Section)]
     colours = {"day": variables(night=False), "night": variables(night=True)}
     page = _environment().get_template("page.html")
     return Markup(page.render(title=title, opening=opening, sections=sections, **colours))

@@ -19,7 +19,7 @@ from raystellar.fit.data import read_dataset
 from raystellar.labels.table import LabelsConfig
 from raystellar.model.bundle import Bundle
 from raystellar.model.bundle_files import is_bundle, load_bundle
-from raystellar.preprocess.pixels import PreprocessConfig
+from raystellar.preprocessing.pixels import PreprocessConfig
 from raystellar.report.catalog.census import READ, Pick, count_rejects, take
 from raystellar.report.residuals import Residuals
 from raystellar.schema import JOB_NAME, REPORT_NAME, SUMMARY_NAME

@@ -25,8 +25,8 @@ from raystellar.files.fetcher import FetchConfig
 from raystellar.labels.table import LabelsConfig, LabelTable, read_labels
 from raystellar.output.folder import ShardedOutput, ShardRows
 from raystellar.output.parts import map_ahead
-from raystellar.preprocess.ingest import Admitted, Batch, Ingest, choose_rv, find_label, take_prepared
-from raystellar.preprocess.pixels import PreprocessConfig
+from raystellar.preprocessing.ingest import Admitted, Batch, Ingest, choose_rv, find_label, take_prepared
+from raystellar.preprocessing.pixels import PreprocessConfig
 from raystellar.quality import BAD, WARN, QualityConfig
 from raystellar.schema import CATALOG, JOB_NAME, REPEATS, described_schema
 from raystellar.spectra.inputs import make_manifest

@@ -18,8 +18,8 @@ from raystellar.files.places import parquet_bytes
 from raystellar.model.bundle import Bundle
 from raystellar.model.bundle_files import load_bundle
 from raystellar.output.manifest import expected_rows
-from raystellar.preprocess.ingest import Batch, choose_rv, ingest, matrix_column
-from raystellar.preprocess.pixels import PreprocessConfig, Preprocessor
+from raystellar.preprocessing.ingest import Batch, choose_rv, ingest, matrix_column
+from raystellar.preprocessing.pixels import PreprocessConfig, Preprocessor
 from raystellar.spectra import Slice
 from raystellar.spectra.inputs import make_manifest
 

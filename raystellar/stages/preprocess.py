@@ -23,8 +23,8 @@ from raystellar.files.fetcher import FetchConfig
 from raystellar.labels.splits import NOT_DRAWN, SplitConfig, draw_splits
 from raystellar.labels.table import LabelsConfig, LabelTable, read_labels
 from raystellar.output.folder import ShardedOutput, ShardRows
-from raystellar.preprocess.ingest import Admitted, Batch, Ingest, choose_rv, find_label, matrix_column
-from raystellar.preprocess.pixels import PreprocessConfig
+from raystellar.preprocessing.ingest import Admitted, Batch, Ingest, choose_rv, find_label, matrix_column
+from raystellar.preprocessing.pixels import PreprocessConfig
 from raystellar.schema import DATASET, SPLITS, described_schema
 from raystellar.spectra.inputs import make_manifest
 from raystellar.spectra.record import Prepared, Spectrum

@@ -16,7 +16,7 @@ from raystellar.engine.session import Resources, session
 from raystellar.engine.shards import run_shards
 from raystellar.errors import OutputError
 from raystellar.files import places
-from raystellar.simulate.survey import SimulateConfig, SurveySummary, finish, pending_plates, write_plate
+from raystellar.simulator.survey import SimulateConfig, SurveySummary, finish, pending_plates, write_plate
 
 
 @dataclass(frozen=True)

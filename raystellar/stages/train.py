@@ -28,7 +28,7 @@ from raystellar.fit.metrics import errors
 from raystellar.model.architecture import NetworkConfig
 from raystellar.model.bundle import Bundle
 from raystellar.model.bundle_files import check_output, is_bundle, load_bundle, save_bundle
-from raystellar.preprocess.pixels import PreprocessConfig
+from raystellar.preprocessing.pixels import PreprocessConfig
 from raystellar.targets import TARGETS
 
 if TYPE_CHECKING:  # torch is loaded by who fits, not by who reads the configuration

@@ -9,7 +9,7 @@ from raystellar.bench.ood import ood_table
 from raystellar.cli.parser import parser
 from raystellar.model.bundle_files import load_bundle, read_description
 from raystellar.quality import BAD, Flag
-from raystellar.simulate.others import observe_kind
+from raystellar.simulator.others import observe_kind
 
 
 def arrays(kind, index):

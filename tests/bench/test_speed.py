@@ -9,7 +9,7 @@ from raystellar.bench.kernels import kernel_table, plain_read, plain_resample, u
 from raystellar.bench.label import label_table, predict_ratio
 from raystellar.bench.plates import plates_table
 from raystellar.errors import InputError
-from raystellar.preprocess.pixels import PreprocessConfig, Preprocessor
+from raystellar.preprocessing.pixels import PreprocessConfig, Preprocessor
 from raystellar.spectra.inputs import make_manifest
 
 

@@ -8,8 +8,8 @@ import pytest
 from raystellar.bench.kernels import admit_by_pipeline
 from raystellar.catalog.labeller import Labeller
 from raystellar.model.bundle_files import load_bundle
-from raystellar.preprocess.ingest import ingest
-from raystellar.preprocess.pixels import Preprocessor
+from raystellar.preprocessing.ingest import ingest
+from raystellar.preprocessing.pixels import Preprocessor
 from raystellar.quality import BAD, WARN, Flag, QualityConfig
 from raystellar.schema import CATALOG, REPEATS
 from raystellar.spectra import Slice

@@ -1,4 +1,4 @@
-"""What an exported model says of its input is enough to make it, with SciPy and nothing of ours."""
+"""The description of an exported model is enough to make its input, with SciPy and without raystellar."""
 
 import dataclasses
 import json
@@ -11,27 +11,27 @@ from scipy.interpolate import CubicSpline
 import raystellar
 from raystellar.model.bundle_files import load_bundle
 from raystellar.model.recipe import describe, readable
-from raystellar.preprocess.pixels import PreprocessConfig, Preprocessor
+from raystellar.preprocessing.pixels import PreprocessConfig, Preprocessor
 from raystellar.schema import N_NOISE, N_PIXELS
 
 
 def rebuild(about, x, y, ivar, rv):
-    """Follow the steps of ``about`` for one spectrum, as somebody would who has only the file."""
-    one = about["preprocess"]
-    grid = np.linspace(one["grid"]["loglam_start"], one["grid"]["loglam_stop"], one["grid"]["n"])
-    b = rv / one["speed_of_light_km_s"]
+    """Follow the steps of ``about`` for one spectrum, as a user who has only the file."""
+    recipe = about["preprocess"]
+    grid = np.linspace(recipe["grid"]["loglam_start"], recipe["grid"]["loglam_stop"], recipe["grid"]["n"])
+    b = rv / recipe["speed_of_light_km_s"]
     shift = np.log10(np.sqrt((1 + b) / (1 - b)))
     x, y = x.astype(np.float32).astype(float), y.astype(np.float32).astype(float)
-    if one["repair_bad_pixels"]:
-        good, place = ivar > 0, np.arange(len(y))
-        y = np.interp(place, place[good], y[good])
+    if recipe["repair_bad_pixels"]:
+        good, pixel = ivar > 0, np.arange(len(y))
+        y = np.interp(pixel, pixel[good], y[good])
     spline = CubicSpline(x, y, bc_type="not-a-knot")
-    if one["passes"] == "one":
+    if recipe["passes"] == "one":
         values = spline(np.clip(grid + shift, x[0], x[-1]))
     else:
         values = spline(np.clip(grid, x[0], x[-1]))
         values = CubicSpline(grid, values, bc_type="not-a-knot")(np.clip(grid + shift, grid[0], grid[-1]))
-    want = one["standardise"]
+    want = recipe["standardise"]
     values = (values - values.mean()) / values.std(ddof=want["ddof"]) * want["std"] + want["mean"]
     return values.astype(np.float32)
 
@@ -56,19 +56,19 @@ def test_scipy_by_the_description_gives_the_labels_of_the_job(bundle, model, sur
     paths = sorted(str(path) for path in (survey / "spectra").rglob("spec-*.fits"))[:8]
     about = json.loads(json.dumps(describe(bundle)))
     table = raystellar.load(model).label(paths)
-    given = [(*arrays(path)[:3], rv) for path, rv in zip(paths, np.nan_to_num(table["rv"].astype(float)), strict=True)]
+    pixels = [(*arrays(path)[:3], rv) for path, rv in zip(paths, np.nan_to_num(table["rv"].astype(float)), strict=True)]
     assert len(set(table["rv"])) > 1
-    flux = np.stack([rebuild(about, *one) for one in given])
+    flux = np.stack([rebuild(about, *star) for star in pixels])
     expected = np.column_stack([table[column["name"]] for column in about["output"]["columns"]])
     np.testing.assert_allclose(bundle.predict(flux), expected, rtol=1e-6, atol=1e-4)
 
 
 @pytest.mark.realdata
-def test_and_those_of_a_real_star(bundle, model, real_data):
+def test_scipy_by_the_description_gives_the_labels_of_a_real_star(bundle, model, real_data):
     path = str(real_data / "sdss_stars" / "spec-2942-54521-0124.fits")
     table = raystellar.load(model).label(path)
-    found = bundle.predict(rebuild(describe(bundle), *arrays(path))[None])[0]
-    np.testing.assert_allclose(found, [table[name][0] for name in ("teff", "feh", "logg")], rtol=1e-4, atol=1e-4)
+    labels = bundle.predict(rebuild(describe(bundle), *arrays(path))[None])[0]
+    np.testing.assert_allclose(labels, [table[name][0] for name in ("teff", "feh", "logg")], rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("passes", ["one", "two"])
@@ -82,8 +82,8 @@ def test_every_setting_is_described(bundle, survey, passes, repair, first, last,
     expected = np.empty(N_PIXELS, np.float32)
     pixels = [some.astype(np.float32) for some in (x, y, ivar)]
     Preprocessor(PreprocessConfig(**settings))(*pixels, rv, expected, np.empty(N_NOISE, np.float32))
-    found = rebuild(describe(with_settings(bundle, **settings)), x, y, ivar, rv)
-    np.testing.assert_allclose(found, expected, rtol=0, atol=2e-4)
+    flux = rebuild(describe(with_settings(bundle, **settings)), x, y, ivar, rv)
+    np.testing.assert_allclose(flux, expected, rtol=0, atol=2e-4)
 
 
 def test_the_text_says_what_the_mapping_says(bundle):

@@ -1,18 +1,30 @@
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
-from raystellar.report.axes import LEAST_TICKS, density_map, density_norm, log_ticks, metallicity_map, used_range
+from raystellar.report.axes import density_map, density_norm, linear_axis, log_ticks, metallicity_map, used_range
 
 
 @pytest.mark.parametrize("low", [1e-3, 0.25, 1.0, 7.3, 980.0])
 @pytest.mark.parametrize("ratio", [1.05, 1.3, 2.0, 3.0, 9.0, 40.0, 1e3, 1e7])
 def test_a_logarithmic_axis_has_three_round_ticks_or_more(low, ratio):
     ticks = log_ticks(low, low * ratio)
-    assert LEAST_TICKS <= len(ticks) <= 12
+    assert 3 <= len(ticks) <= 12
     assert low <= min(ticks) * (1 + 1e-9)
     assert max(ticks) <= low * ratio * (1 + 1e-9)
     assert ticks == sorted(ticks)
     assert all(float(f"{tick:.3g}") == pytest.approx(tick) for tick in ticks)
+
+
+def test_a_linear_axis_has_three_round_ticks_or_more():
+    rng = np.random.default_rng(0)
+    for ticks in (4, 5, 8):
+        axis = Figure(figsize=(3, 3)).subplots()
+        linear_axis(axis, "x", ticks)
+        for low, width in zip(rng.normal(0, 100, 200), 10 ** rng.uniform(-2, 4, 200), strict=True):
+            axis.set_xlim(low, low + width)
+            shown = [tick for tick in axis.get_xticks() if low <= tick <= low + width]
+            assert 3 <= len(shown) <= 12
 
 
 def test_metallicities_grow_lighter_and_no_end_vanishes():

@@ -113,8 +113,8 @@ def test_urls_are_read_as_files_are():
 
 
 def test_ingest_takes_files_of_one_and_of_many(tmp_path):
-    from raystellar.preprocess.ingest import Admitted, ingest
-    from raystellar.preprocess.pixels import PreprocessConfig, Preprocessor
+    from raystellar.preprocessing.ingest import Admitted, ingest
+    from raystellar.preprocessing.pixels import PreprocessConfig, Preprocessor
 
     def admit(spectrum):
         if spectrum.object_class != "STAR":
@@ -165,8 +165,8 @@ def test_any_bytes_give_one_reason(head, tail):
 
 
 def test_a_file_of_many_spectra_that_was_not_counted_is_refused_and_not_cut_short(tmp_path):
-    from raystellar.preprocess.ingest import Admitted, ingest
-    from raystellar.preprocess.pixels import PreprocessConfig, Preprocessor
+    from raystellar.preprocessing.ingest import Admitted, ingest
+    from raystellar.preprocessing.pixels import PreprocessConfig, Preprocessor
 
     (tmp_path / "renamed.fits").write_bytes(plate_file())
     slices = [Slice(str(tmp_path / "renamed.fits"))]

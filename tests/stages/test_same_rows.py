@@ -14,7 +14,7 @@ from raystellar.engine.session import Resources
 from raystellar.files import places
 from raystellar.output.manifest import table_digest
 from raystellar.quality import Flag
-from raystellar.simulate import plate_file, survey
+from raystellar.simulator import plate_file, survey
 from raystellar.spectra import read_spectrum
 from raystellar.stages.label import label
 from raystellar.stages.preprocess import preprocess

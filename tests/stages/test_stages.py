@@ -22,7 +22,7 @@ from raystellar.engine.session import Resources
 from raystellar.engine.shards import actors_that_fit
 from raystellar.errors import BundleError, ConfigError, LabelTableError, OutputError
 from raystellar.labels.splits import SplitConfig
-from raystellar.preprocess.pixels import PreprocessConfig
+from raystellar.preprocessing.pixels import PreprocessConfig
 from raystellar.quality import Flag
 from raystellar.schema import CATALOG, DATASET, arrow_schema
 from raystellar.stages.label import label

@@ -1,4 +1,4 @@
-"""The page of a catalogue.
+"""The page of a catalogue: statistics of its rows, their figures, and a gallery of spectra.
 
 page          the page
 census        statistics of all rows from one pass

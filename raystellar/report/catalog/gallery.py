@@ -11,8 +11,8 @@ import numpy as np
 from raystellar.errors import RaystellarError, SpectrumError
 from raystellar.files.fetcher import FetchConfig, Fetcher
 from raystellar.output.folder import ShardedOutput
-from raystellar.preprocess.ingest import Admitted, ingest
-from raystellar.preprocess.pixels import PreprocessConfig, Preprocessor
+from raystellar.preprocessing.ingest import Admitted, ingest
+from raystellar.preprocessing.pixels import PreprocessConfig, Preprocessor
 from raystellar.report.catalog.census import Pick
 from raystellar.spectra import Slice
 from raystellar.spectra.record import Spectrum

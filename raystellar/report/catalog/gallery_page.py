@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from raystellar.quality import Flag
 from raystellar.report.catalog.gallery import SpectrumOfRow
-from raystellar.report.page import bold, code, decimal, in_units, joined, paragraph, picture, section
+from raystellar.report.page import Section, bold, code, decimal, in_units, joined, paragraph, picture, section
 from raystellar.report.spectral_figures import draw_spectrum
 from raystellar.report.svg import inline_svg
 from raystellar.targets import TARGETS
@@ -27,34 +27,37 @@ PARTS = {
 """Title of each part of the gallery, and how its rows were chosen; see ``Census.picks``."""
 
 
-def gallery_section(
-    part: str,
-    spectra: Sequence[tuple[SpectrumOfRow, np.ndarray | None]],
-    loglam: np.ndarray,
-    model_note: str,
-) -> Markup:
-    """Return a section of the gallery; nothing where it has no rows.
+def gallery_sections(
+    gallery: Mapping[str, Sequence[tuple[SpectrumOfRow, np.ndarray | None]]], loglam: np.ndarray, model_note: str
+) -> list[Section]:
+    """Return the sections of the gallery that have rows; the first one explains the figures.
 
     Parameters
     ----------
-    part : name in ``PARTS``
-    spectra : spectrum of each row, with the response (3, P) of its labels to a weak line
+    gallery : for each name in ``PARTS``, the spectra of its rows and the response (3, P) of their labels to a weak line
     loglam : (P,) log10 of the wavelengths
     model_note : reason why there are no responses, empty where there are
     """
-    if not spectra:
-        return Markup()
-    title, caption = PARTS[part]
-    caption += " Each figure shows the flux in the rest frame"
+    sections: list[Section] = []
+    for part, (title, caption) in PARTS.items():
+        if spectra := gallery.get(part, ()):
+            figures = [_spectrum(f"{part}-{number}", *row, loglam) for number, row in enumerate(spectra)]
+            words = caption if sections else f"{caption} {_explanation(model_note)}"
+            sections.append(section(part, title, paragraph(words), *figures))
+    return sections
+
+
+def _explanation(model_note: str) -> str:
+    """Return the explanation of the figures; see ``gallery_sections``."""
     if model_note:
-        caption += f". The response of the labels to weak lines cannot be shown: {model_note}."
-    else:
-        caption += (
-            " and below it how strongly each label responds to a weak absorption line at that wavelength, relative to "
-            "its strongest response. Good labels rest on named lines."
+        return (
+            "Each figure shows the flux in the rest frame. The response of the labels to weak lines cannot be shown: "
+            f"{model_note}."
         )
-    shown = [_spectrum(f"{part}-{number}", *row, loglam) for number, row in enumerate(spectra)]
-    return section(part, title, paragraph(caption), *shown)
+    return (
+        "Each figure shows the flux in the rest frame, and below it how strongly each label responds to a weak "
+        "absorption line at that wavelength, relative to its strongest response. Good labels rest on named lines."
+    )
 
 
 def _spectrum(name: str, spectrum: SpectrumOfRow, response: np.ndarray | None, loglam: np.ndarray) -> Markup:

@@ -15,7 +15,7 @@ from raystellar.report.assessment import calibration_table, residual_figures, re
 from raystellar.report.catalog import figures
 from raystellar.report.catalog.census import LEAST_ERROR, LOG_ERROR_BINS, LOG_SN_BINS, MEASURES, Census
 from raystellar.report.catalog.gallery import SpectrumOfRow
-from raystellar.report.catalog.gallery_page import PARTS, gallery_section
+from raystellar.report.catalog.gallery_page import gallery_sections
 from raystellar.report.page import (
     OOD_SCORE,
     code,
@@ -82,7 +82,7 @@ def catalog_page(facts: CatalogFacts) -> Markup:
         _rejects(facts),
         _distributions(facts.census),
         _repeats(facts.summary),
-        *(gallery_section(part, facts.gallery.get(part, ()), facts.loglam, facts.model_note) for part in PARTS),
+        *gallery_sections(facts.gallery, facts.loglam, facts.model_note),
     ]
     return html_page(f"Catalogue: {facts.path}", parts)
 
@@ -221,7 +221,7 @@ def _flags(census: Census) -> Markup:
         "Number of rows with each bit of <code>flags</code>; a row may have several. Rows with a bad bit should not be "
         "used."
     )
-    head = ["value", "name", "", "rows", "share", "meaning"]
+    head = ["value", "name", "kind", "rows", "share", "meaning"]
     return section("flags", "Flags", paragraph(words), wide(table(head, rows, numbers=(0, 3, 4))))
 
 

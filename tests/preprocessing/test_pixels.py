@@ -1,0 +1,177 @@
+"""The preprocessing of one spectrum, against SciPy and against its own symmetries."""
+
+import numpy as np
+import pytest
+from scipy.interpolate import CubicSpline
+
+from raystellar.errors import KernelError, SpectrumError
+from raystellar.preprocessing import pixels
+from raystellar.preprocessing.pixels import PreprocessConfig, Preprocessor, doppler_shift, lattice_knots
+from raystellar.spectra.record import SPEED_OF_LIGHT_KM_S
+
+CONFIG = PreprocessConfig()
+GRID = CONFIG.grid()
+PREPROCESSOR = Preprocessor(CONFIG)
+ONE_PASS = Preprocessor(PreprocessConfig(passes="one"))
+
+
+def run(preprocessor, loglam, flux, ivar=None, rv=0.0):
+    out, out_ivar = np.empty(4000, np.float32), np.empty(500, np.float32)
+    ivar = np.ones(loglam.size, np.float32) if ivar is None else ivar
+    good = preprocessor(loglam, flux.astype(np.float32), ivar, rv, out, out_ivar)
+    return out, out_ivar, good
+
+
+def as_the_paper(loglam, flux, rv):
+    """Return the flux preprocessed with SciPy as Sec. 3 of the paper describes."""
+
+    def clamped(x, y, at):
+        return CubicSpline(x, y)(np.clip(at, x[0], x[-1]))
+
+    observed = clamped(loglam.astype(float), flux.astype(float), GRID)
+    b = rv / SPEED_OF_LIGHT_KM_S
+    rest = clamped(GRID - np.log10(np.sqrt((1 + b) / (1 - b))), observed, GRID)
+    return (rest - rest.mean()) / rest.std()
+
+
+def sdss_lattice(first=35788, n=3842):
+    return (np.arange(first, first + n) * 1e-4).astype(np.float32)
+
+
+def noisy(n, seed=0):
+    return np.random.default_rng(seed).normal(100, 30, n).astype(np.float32)
+
+
+@pytest.mark.parametrize("rv", [0.0, -38.26, 311.7, -620.0])
+@pytest.mark.parametrize(("first", "n"), [(35788, 3842), (35514, 4600), (36500, 2070), (35784, 101)])
+def test_two_passes_agree_with_scipy(rv, first, n):
+    preprocessor = Preprocessor(PreprocessConfig(min_coverage=0.01)) if n == 101 else PREPROCESSOR
+    loglam, flux = sdss_lattice(first, n), noisy(n)
+    np.testing.assert_allclose(run(preprocessor, loglam, flux, rv=rv)[0], as_the_paper(loglam, flux, rv), atol=1e-6)
+
+
+def test_off_the_lattice_agrees_with_scipy():
+    loglam = (3.57 + 1e-4 * (np.arange(3900) + 0.21)).astype(np.float32)
+    flux = noisy(3900)
+    np.testing.assert_allclose(run(PREPROCESSOR, loglam, flux, rv=50.0)[0], as_the_paper(loglam, flux, 50.0), atol=1e-6)
+
+
+def test_every_real_file_agrees_with_scipy(real_data):
+    from raystellar.spectra import read_spectrum
+
+    folders = ("sdss_stars", "sdss_sky", "sdss_other")
+    paths = [path for folder in folders for path in (real_data / folder).glob("spec-*")]
+    assert len(paths) >= 47
+    for path in paths:
+        spectrum = read_spectrum(str(path))
+        for rv in (0.0, 217.3):
+            ours = run(PREPROCESSOR, spectrum.loglam, spectrum.flux, spectrum.ivar, rv)[0]
+            np.testing.assert_allclose(ours, as_the_paper(spectrum.loglam, spectrum.flux, rv), atol=1e-6)
+
+
+def test_the_result_is_standardised():
+    out, _, _ = run(PREPROCESSOR, sdss_lattice(), noisy(3842), rv=12.0)
+    assert out.mean(dtype=float) == pytest.approx(0, abs=1e-6)
+    assert out.std(dtype=float) == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize("preprocessor", [PREPROCESSOR, ONE_PASS], ids=["two", "one"])
+def test_a_line_comes_back_to_its_rest_wavelength(preprocessor):
+    loglam = sdss_lattice()
+    rest, rv = 3.7500, 300.0
+    flux = 1 - 0.8 * np.exp(-0.5 * ((loglam - (rest + doppler_shift(rv))) / 2e-4) ** 2)
+    out, _, _ = run(preprocessor, loglam, flux, rv=rv)
+    assert GRID[out.argmin()] == pytest.approx(rest, abs=0.6e-4)
+
+
+def test_shifting_there_and_back_is_the_identity():
+    assert doppler_shift(250.0) == pytest.approx(-doppler_shift(-250.0))
+    smooth = np.sin(40 * sdss_lattice().astype(float)) + 2
+    there, _, _ = run(ONE_PASS, sdss_lattice(), smooth, rv=250.0)
+    back = CubicSpline(GRID - doppler_shift(-250.0), there)(GRID[200:-200])
+    plain, _, _ = run(ONE_PASS, sdss_lattice(), smooth)
+    slope = np.polyfit(plain[200:-200], back, 1)  # the two are standardised over slightly different pixels
+    np.testing.assert_allclose(np.polyval(slope, plain[200:-200]), back, atol=1e-4)
+
+
+def test_scale_and_offset_do_not_matter():
+    flux = noisy(3842)
+    first, _, _ = run(PREPROCESSOR, sdss_lattice(), flux)
+    second, _, _ = run(PREPROCESSOR, sdss_lattice(), flux * np.float32(512.0))
+    np.testing.assert_array_equal(first, second)
+
+
+def test_noise_is_in_units_of_the_standardised_flux():
+    loglam = sdss_lattice(35500, 4700)
+    flux = np.sin(30 * loglam.astype(float)) + 2
+    _, ivar, good = run(PREPROCESSOR, loglam, flux, np.full(4700, 0.25, np.float32))
+    assert good == 1.0
+    np.testing.assert_allclose(ivar, 0.25 * np.interp(GRID, loglam, flux).std() ** 2, rtol=1e-4)
+
+
+def test_bad_pixels_lower_the_good_fraction_and_can_be_bridged():
+    loglam, flux = sdss_lattice(35500, 4700), np.linspace(50, 100, 4700).astype(np.float32)
+    ivar = np.ones(4700, np.float32)
+    spoilt = flux.copy()
+    spoilt[1000:1100], ivar[1000:1100] = 9999, 0
+    repaired = Preprocessor(PreprocessConfig(repair_bad_pixels=True))
+    clean, _, _ = run(PREPROCESSOR, loglam, flux)
+    out, out_ivar, good = run(repaired, loglam, spoilt, ivar)
+    np.testing.assert_allclose(out, clean, atol=1e-4)
+    assert 0.97 < good < 0.98
+    assert (out_ivar == 0).sum() >= 11
+    assert np.abs(run(PREPROCESSOR, loglam, spoilt, ivar)[0] - clean).max() > 1
+
+
+def test_buffers_do_not_leak_from_one_spectrum_to_the_next():
+    loglam, flux = sdss_lattice(), noisy(3842)
+    before, _, _ = run(PREPROCESSOR, loglam, flux)
+    run(PREPROCESSOR, sdss_lattice(35514, 4600), noisy(4600, seed=1), rv=400.0)
+    after, _, _ = run(PREPROCESSOR, loglam, flux)
+    np.testing.assert_array_equal(before, after)
+
+
+@pytest.mark.parametrize(
+    ("loglam", "flux", "reason"),
+    [
+        (sdss_lattice(), np.full(3842, 7.0), "constant flux"),
+        (sdss_lattice(), np.where(np.arange(3842) == 9, np.nan, 1.0), "non-finite flux"),
+        (sdss_lattice(), np.where(np.arange(3842) == 9, np.inf, 1.0), "non-finite flux"),
+        (sdss_lattice(40500), noisy(3842), "no overlap with the grid"),
+        (sdss_lattice()[::-1].copy(), noisy(3842), "wavelengths not increasing"),
+        (sdss_lattice(n=99), noisy(99), "too few pixels"),
+        (np.linspace(3.5, 4, 20_000).astype(np.float32), noisy(20_000), "unreasonable size"),
+    ],
+)
+def test_refusals(loglam, flux, reason):
+    with pytest.raises(SpectrumError, match=reason):
+        run(PREPROCESSOR, loglam, flux)
+
+
+def test_the_lattice_is_that_of_the_files(real_data):
+    from raystellar.spectra import read_spectrum
+
+    spectrum = read_spectrum(str(real_data / "sdss_stars" / "spec-0266-51602-0031.fits"))
+    assert np.isin(spectrum.loglam.astype(float), lattice_knots()).all()
+
+
+@pytest.mark.parametrize("passes", ["one", "two"])
+def test_a_machine_on_which_the_kernel_is_wrong_is_refused(passes, monkeypatch):
+    config = PreprocessConfig(passes=passes, loglam_start=3.6, loglam_stop=3.9)
+    Preprocessor(config)
+    right = pixels._preprocess
+
+    def wrong(*arguments):
+        status, good = right(*arguments)
+        arguments[-2][100:] = arguments[-2][96:-4]  # the output, out of step after 100 pixels
+        return status, good
+
+    monkeypatch.setattr(pixels, "_preprocess", wrong)
+    with pytest.raises(KernelError, match="NUMBA_LOOP_VECTORIZE=0"):
+        Preprocessor(config)
+
+
+@pytest.mark.parametrize("wrong", [{"loglam_start": 4.0}, {"min_coverage": 0.0}, {"max_abs_rv": 3e5}])
+def test_config_limits(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        PreprocessConfig(**wrong)
