@@ -69,11 +69,11 @@ class TrainSummary:
     """Time of the whole stage [s]."""
 
     def __str__(self) -> str:
-        found = [f"{target.symbol} {self.validation[target.name]['mae']:.4g} {target.unit}" for target in TARGETS]
+        mae = [f"{target.symbol} {self.validation[target.name]['mae']:.4g} {target.unit}" for target in TARGETS]
         best = ", ".join(map(str, self.best_epochs))
         how = "there already, nothing done" if self.reused else f"best epoch {best} of {self.epochs}"
         return (
-            f"validation errors (mean absolute): {', '.join(found)}\n{self._calibration_lines()}"
+            f"validation errors (mean absolute): {', '.join(mae)}\n{self._calibration_lines()}"
             f"model {self.model_id} in {self.out}: {how}, {self.seconds:.1f} s"
         )
 
@@ -81,10 +81,10 @@ class TrainSummary:
         """Return one line a target on the agreement of predicted errors with residuals, where that was measured."""
         lines = []
         for target in TARGETS:
-            if found := self.calibration.get(target.name):
+            if agreement := self.calibration.get(target.name):
                 lines.append(
-                    f"errors of {target.symbol}: std of z {found['std']:.3f}, {100 * found['within68']:.1f} % within 1 "
-                    f"(68.3) and {100 * found['within95']:.1f} % within 2.09 (95.0) of {found['stars']} stars\n"
+                    f"errors of {target.symbol}: std of z {agreement['std']:.3f}, {100 * agreement['within68']:.1f} % within 1 "
+                    f"(68.3) and {100 * agreement['within95']:.1f} % within 2.09 (95.0) of {agreement['stars']} stars\n"
                 )
         return "".join(lines)
 
@@ -154,22 +154,22 @@ def train(
     network, fit, resources = network or NetworkConfig(), fit or FitConfig(), resources or TrainResources()
     learnt = {"errors": CALIBRATION_VERSION, "ood": OOD_VERSION}
     fit_id = digest({"network": network, "fit": fit, "data": data.about["digest"], **learnt})
-    place = places.absolute(out)
-    folder = f"{place}.checkpoints"
-    bundle = _existing(place, fit_id, overwrite)
+    path = places.absolute(out)
+    folder = f"{path}.checkpoints"
+    bundle = _existing(path, fit_id, overwrite)
     reused = bundle is not None
     if bundle is None:
         spectra = data.splits(("train", "validation"), (*CALIBRATION_COLUMNS, "star_id"))
-        ood, found = learn_ood(*(array for one in spectra.values() for array in (one.flux, one.extra["ivar"])))
+        ood, ood_check = learn_ood(*(array for one in spectra.values() for array in (one.flux, one.extra["ivar"])))
         parts = parts_of(_stars(spectra["train"]), fit.members, fit.seed)
         what = {"network": network, "config": fit, "parts": parts, "checkpoints": folder, "identity": fit_id}
         results = _fit_with_progress(spectra, what, resources, folder, report)
         settings = provenance or {"network": to_plain(network), "fit": to_plain(fit)}
-        bundle = replace(_bundle(results, data.about, fit, fit_id, settings), ood=ood, ood_check=found)
+        bundle = replace(_bundle(results, data.about, fit, fit_id, settings), ood=ood, ood_check=ood_check)
         validation = spectra["validation"]
         bundle = replace(bundle, validation=errors(bundle.predict(validation.flux), validation.targets))
         bundle = calibrate(bundle, spectra["train"], validation, parts)
-        save_bundle(place, bundle)
+        save_bundle(path, bundle)
     places.remove_folder(folder)
     return TrainSummary(
         out,
@@ -202,7 +202,12 @@ def _fit_with_progress(
 
 
 def _existing(out: str, fit_id: str, overwrite: bool) -> Bundle | None:
-    """Return the bundle at ``out`` if it is the one asked for; None if the place is free to write."""
+    """Return the bundle in the folder ``out`` if its fit is ``fit_id``; None if the folder may be written.
+
+    Raises
+    ------
+    OutputError : the folder holds another bundle and ``overwrite`` is False, or something else
+    """
     check_output(out)
     if not is_bundle(out):
         return None
@@ -232,7 +237,7 @@ def _bundle(
 ) -> Bundle:
     from raystellar.model.network import joined
 
-    first = results[0]  # what they have in common
+    first = results[0]  # network, scaler and label ranges are common to all results
     return Bundle(
         network=first.network,
         weights=joined(result.weights for result in results),

@@ -26,12 +26,14 @@ def _run_stars(options: argparse.Namespace, settings: None) -> int:
     """Print the table of ``raystellar bench stars``."""
     from raystellar.bench.stars import compare_stars
 
-    found = compare_stars(options.spectra, options.labels, options.model)
-    print(f"{found.stars} stars with labels, {found.unmatched} spectra without, {found.rejected} rejects")
+    comparison = compare_stars(options.spectra, options.labels, options.model)
+    print(
+        f"{comparison.stars} stars with labels, {comparison.unmatched} spectra without, {comparison.rejected} rejects"
+    )
     print(
         f"{'ours - theirs':17s} {'label':5s} {'n':>5s} {'bias':>9s} {'scatter':>8s} {'mae':>8s} {'z':>6s} {'rank':>6s}"
     )
-    for line in found.lines:
+    for line in comparison.lines:
         digits = 0 if line.label == "teff" else 3
         figures = f"{line.bias:+9.{digits}f} {line.scatter:8.{digits}f} {line.mae:8.{digits}f}"
         print(f"{line.group:17s} {line.label:5s} {line.n:5d} {figures} {line.z_std:6.2f} {line.rank:6.2f}")
@@ -120,11 +122,12 @@ def _run_ood(options: argparse.Namespace, settings: None) -> int:
         fine &= row.wanted
     if options.spectra:
         print()
-        for one in (found := score_files(options.model, options.spectra)):
-            about = f"{one['object_class']} {one['subclass']}"
-            print(f"{one['spec_id']:24s} {about:28s} S/N {one['sn']:6.1f}  score {one['ood_score']:8.2f}")
-        for one in found.rejects or ():
-            print(f"{one['spec_id'] or one['path']:24s} rejected: {one['reason']}")
+        scores = score_files(options.model, options.spectra)
+        for row in scores:
+            about = f"{row['object_class']} {row['subclass']}"
+            print(f"{row['spec_id']:24s} {about:28s} S/N {row['sn']:6.1f}  score {row['ood_score']:8.2f}")
+        for row in scores.rejects or ():
+            print(f"{row['spec_id'] or row['path']:24s} rejected: {row['reason']}")
     return 0 if fine else 1
 
 
