@@ -82,9 +82,10 @@ class TrainSummary:
         lines = []
         for target in TARGETS:
             if agreement := self.calibration.get(target.name):
+                within68, within95 = (100 * agreement[name] for name in ("within68", "within95"))
                 lines.append(
-                    f"errors of {target.symbol}: std of z {agreement['std']:.3f}, {100 * agreement['within68']:.1f} % within 1 "
-                    f"(68.3) and {100 * agreement['within95']:.1f} % within 2.09 (95.0) of {agreement['stars']} stars\n"
+                    f"errors of {target.symbol}: std of z {agreement['std']:.3f}, {within68:.1f} % within 1 (68.3) "
+                    f"and {within95:.1f} % within 2.09 (95.0) of {agreement['stars']} stars\n"
                 )
         return "".join(lines)
 
