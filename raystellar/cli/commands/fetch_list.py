@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    parser.add_argument("labels", metavar="TABLE", help="ssppOut FITS, sppParams CSV, or Parquet; a folder or glob of Parquet files")
+    parser.add_argument(
+        "labels", metavar="TABLE", help="ssppOut FITS, sppParams CSV, or Parquet (also a folder or glob)"
+    )
     parser.add_argument("--out", required=True, metavar="LIST", help="text file to write, one address a line")
     parser.add_argument("--release", default="dr12", choices=("dr12", "dr17"), help="data release (default: dr12)")
     parser.add_argument("--full", action="store_true", help="full files with all exposures (default: lite)")
