@@ -116,7 +116,8 @@ def _rate(job: Mapping[str, Any]) -> Markup:
     if not spectra or not seconds:
         return Markup()
     words = f"spectra a second, measured on {count(spectra)} spectra after the first shard"
-    return tile(count(round(spectra / seconds)), words)
+    rate = spectra / seconds
+    return tile(count(round(rate)) if rate >= 10 else f"{rate:.2g}", words)
 
 
 def _kiel(census: Census) -> Markup:
@@ -258,9 +259,9 @@ def _repeats(summary: Mapping[str, Any]) -> Markup:
         return Markup()
     words = (
         f"{count(repeats['stars'])} stars have {count(repeats.get('rows', 0))} spectra that are not bad. The pull is "
-        "the difference between the labels of two spectra of one star, divided by their combined error. It is smaller "
-        "than z above where spectra of one star share part of their errors, such as those of the model. The robust "
-        "pull comes from the median absolute pull, which a few outliers do not move."
+        "the difference between the labels of two spectra of one star, divided by their combined error. Pulls are "
+        "small where spectra of one star share part of their errors, such as those of the model. The robust pull comes "
+        "from the median absolute pull, which a few outliers do not move."
     )
     rows = []
     for target in TARGETS:
