@@ -39,31 +39,31 @@ SpectrumLike = Union[str, "os.PathLike[str]", Mapping[str, Any], Spectrum]
 """A path or URL of spectra, arrays by name, or a record of a reader of ``raystellar.spectra``."""
 
 BATCH_ROWS = 1024
-"""Most spectra that are preprocessed at a time: 20 MB."""
+"""Largest number of spectra preprocessed at a time; they take 20 MB."""
 
 BATCH_BYTES = 1 << 28
-"""Most bytes of files that are read at a time."""
+"""Size of the input files read at a time [bytes]."""
 
 WAVELENGTHS = ("loglam", "wavelength")
-"""Names of the wavelengths, one of which is needed."""
+"""Accepted names of the array of wavelengths, which every spectrum needs."""
 
 NEEDED_ARRAYS = ("flux", "ivar", "rv")
-"""Further names that every spectrum needs."""
+"""Names of the other values that every spectrum needs."""
 
 SCALARS = ("rv", "spec_id", "ra", "dec")
-"""Names of single values."""
+"""Names of the values that are not arrays: numbers and texts."""
 
 
 class Labels(Table):
-    """Rows of the catalogue, with units."""
+    """Table of catalogue rows, with units."""
 
     rejects: Table | None = None
-    """Spectra that could not be used, and the reasons; None in a selection of the rows."""
+    """Table of the spectra that could not be used, with the reasons; None in a selection of the rows."""
 
 
 @dataclass(slots=True)
 class _ArraySpectrum(Spectrum):
-    """A spectrum that the user gave as arrays."""
+    """A spectrum that the user passed as arrays."""
 
     rv: float = math.nan
     """Heliocentric radial velocity [km/s]; NaN where it is unknown."""
@@ -184,7 +184,7 @@ def _check_names(arrays: Mapping[str, Any], number: int) -> None:
 
 
 def _rows(arrays: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Yield one mapping a spectrum, where the flux has two axes."""
+    """Yield one mapping for each spectrum of ``arrays``; a flux with two axes holds one spectrum in each row."""
     if np.ndim(arrays["flux"]) < 2:
         yield arrays
         return

@@ -50,7 +50,7 @@ def parse_setting(text: str) -> dict[str, Any]:
 
     Raises
     ------
-    ConfigError : the text has no ``section.key=`` in front
+    ConfigError : the text does not begin with ``section.key=``
     """
     name, separator, value = text.partition("=")
     parts = name.strip().split(".")
@@ -66,7 +66,7 @@ def parse_setting(text: str) -> dict[str, Any]:
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay ``over`` on ``base``, table by table; a value replaces a value."""
+    """Return ``base`` updated by ``over``: nested tables are merged, other values are replaced."""
     merged = dict(base)
     for key, value in over.items():
         both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
@@ -75,9 +75,9 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def build(section: type[S], values: Mapping[str, Any], name: str) -> S:
-    """Build the dataclass ``section`` from plain ``values``, which messages call ``name``.
+    """Build the dataclass ``section`` from plain ``values``; messages call the section ``name``.
 
-    An integer is taken where a float is wanted, and a list where a tuple is wanted; nothing else is converted.
+    An integer is accepted for a float, and a list for a tuple. Nothing else is converted.
 
     Raises
     ------
@@ -106,11 +106,11 @@ def _check_keys(section: type, values: Any, name: str) -> None:
 
 def _sentence(message: str, section: type, values: Mapping[str, Any], name: str) -> str:
     """Turn a message of msgspec into a sentence that names the key and its value."""
-    cause, at, place = message.rpartition(" - at `$")
+    cause, at, address = message.rpartition(" - at `$")
     if not at:  # raised by the limits of the section itself
         return f"[{name}] {message}"
-    place = place.rstrip("`")
-    key = place.lstrip(".").partition(".")[0].partition("[")[0]
+    address = address.rstrip("`")
+    key = address.lstrip(".").partition(".")[0].partition("[")[0]
     if key not in values:
         return f"[{name}] {cause}"
     choices = typing.get_args(typing.get_type_hints(section)[key])
@@ -119,7 +119,7 @@ def _sentence(message: str, section: type, values: Mapping[str, Any], name: str)
     else:
         cause = cause[0].lower() + cause[1:]
         cause = cause.replace("expected `array`", "must be a list").replace("expected", "must be of type")
-    return f"{name}{place} = {values[key]!r} {cause.replace('`', '')}"
+    return f"{name}{address} = {values[key]!r} {cause.replace('`', '')}"
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -130,7 +130,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 def to_plain(value: Any) -> Any:
-    """Turn sections into plain dicts, lists and scalars, as JSON and TOML want them."""
+    """Turn sections into plain dicts, lists and scalars, for JSON and TOML."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: to_plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):
@@ -141,7 +141,7 @@ def to_plain(value: Any) -> Any:
 
 
 def toml_text(sections: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return the TOML of sections of plain scalars and lists, which ``read_toml`` reads."""
+    """Return sections of plain scalars and lists as TOML text, which ``read_toml`` can read."""
     lines = []
     for name, values in sections.items():
         lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items()), ""]

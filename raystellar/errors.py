@@ -3,16 +3,16 @@
     RaystellarError
     ├── ConfigError        an option, section or value of the configuration cannot be used
     ├── InputError         an input of the whole job cannot be used
-    │   ├── LabelTableError    a table of labels lacks a column, rows or sense
-    │   ├── DatasetError       a folder of preprocessed spectra does not fit
+    │   ├── LabelTableError    a label table lacks a column or rows, or has wrong values
+    │   ├── DatasetError       a folder of preprocessed spectra cannot be used
     │   └── BundleError        a model bundle is missing, damaged or of another version
     ├── OutputError        the output cannot be written, or holds something else
     ├── KernelError        a compiled kernel gives wrong numbers on this machine
     ├── IncompleteError    a job ended without accounting for every input row
     └── SpectrumError      one spectrum cannot be used: becomes a row of the rejects, never ends a job
 
-Every error but the last ends the program with a non-zero exit code and its message: one sentence with the subject, the
-value, the bound and the cure. Any other exception is a programming error.
+Every error except SpectrumError ends the program with a non-zero exit code and its message: one sentence with the
+subject, the value, the bound and the cure. Any other exception is a programming error.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class InputError(RaystellarError):
 
 
 class LabelTableError(InputError):
-    """Raised when a table of labels lacks a needed column, rows or sense."""
+    """Raised when a label table lacks a needed column or rows, or has wrong values."""
 
 
 class DatasetError(InputError):

@@ -1,7 +1,7 @@
-"""Names on disk: files, columns, units and UCDs, for the metadata of all files and for the documentation.
+"""Names of files and columns on disk, with units and UCDs, for the metadata of all files and for the documentation.
 
 The VOTable in the footer of each Parquet file is written with ElementTree. ``astropy.io.votable`` writes the same
-elements, but breaks descriptions into lines, which readers hand on, and takes 0.26 s to import.
+elements, but breaks descriptions into lines, which readers then show, and takes 0.26 s to import.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from raystellar.quality import Flag
 from raystellar.targets import TARGETS
 
 N_PIXELS = 4000
-"""Pixels of the common grid. Source: Sec. 3."""
+"""Number of pixels of the common grid. Source: Sec. 3."""
 
 NOISE_BLOCK = 8
-"""Grid pixels that share one value of the stored inverse variance."""
+"""Number of grid pixels that share one value of the stored inverse variance."""
 
 N_NOISE = N_PIXELS // NOISE_BLOCK
 
 FITS_BLOCK = 2880
-"""Length to whose multiples a FITS file pads its headers and data [bytes]."""
+"""Length of a block of a FITS file; headers and data are padded to whole blocks [bytes]."""
 
 FITS_CARD = 80
 """Length of a header card of a FITS file [bytes]."""
 
 FORMAT_VERSION = 2
-"""Format version of an output folder; raised when folders of an older version can no longer be read."""
+"""Format version of an output folder; increased when folders of an older version can no longer be read."""
 
 # Files in an output folder
 PART_NAME = "part-{:05d}.parquet"
@@ -60,12 +60,12 @@ class Column:
     name: str
     type: pa.DataType
     unit: str
-    """Unit as people write it; empty where there is none."""
+    """Unit in plain notation, such as km/s; empty where the column has no unit."""
     description: str
     ucd: str = ""
     """Name in the vocabulary of the IVOA (UCD1+); empty where none fits."""
     values: str = ""
-    """Meaning of its values, where they need one."""
+    """Meaning of the single values, where they are codes."""
 
     def field(self) -> pa.Field:
         """Return the Arrow field, with unit, description and UCD as its metadata."""
@@ -223,13 +223,13 @@ DATATYPES: Mapping[pa.DataType, str] = {
 """Names of the column types in VOTable; text may go beyond ASCII."""
 
 VOUNITS = {"dex": "'dex'"}
-"""Units with another name in VOUnit syntax, which knows no dex and puts unknown units in quotes."""
+"""Names of units in VOUnit syntax where they differ; VOUnit has no dex, and puts unknown units in quotes."""
 
 TEXT_SIZES: Mapping[str, int] = {"path": 512, "detail": 512}
-"""Most characters of a text column. astropy refuses a file without a size; TOPCAT may cut longer texts."""
+"""Largest number of characters of a text column. astropy needs a size; TOPCAT may cut longer texts."""
 
 TEXT_SIZE = 64
-"""Most characters of any other text column."""
+"""Largest number of characters of any other text column."""
 
 
 @lru_cache
@@ -252,15 +252,15 @@ def votable(schema: pa.Schema, name: str, sizes: Mapping[str, int] = TEXT_SIZES)
     ----------
     schema : columns with their metadata
     name : kind of the rows, in one word
-    sizes : most characters of each text column, where not ``TEXT_SIZE``
+    sizes : largest number of characters of each text column; ``TEXT_SIZE`` for other text columns
     """
     root = ElementTree.Element("VOTABLE", version="1.4", xmlns=NAMESPACE)
     table = ElementTree.SubElement(ElementTree.SubElement(root, "RESOURCE", type="results"), "TABLE", name=name)
     for field in schema:
         about = about_field(field)
-        said = {"unit": VOUNITS.get(about["unit"], about["unit"]), "ucd": about["ucd"]}
-        given = {key: value for key, value in said.items() if value}
-        element = ElementTree.SubElement(table, "FIELD", {"name": field.name, **_type(field, sizes), **given})
+        attributes = {"unit": VOUNITS.get(about["unit"], about["unit"]), "ucd": about["ucd"]}
+        known = {key: value for key, value in attributes.items() if value}
+        element = ElementTree.SubElement(table, "FIELD", {"name": field.name, **_type(field, sizes), **known})
         ElementTree.SubElement(element, "DESCRIPTION").text = about["description"]
     text = ElementTree.tostring(root, encoding="unicode")
     return f"<?xml version='1.0' encoding='utf-8'?>\n{text}"

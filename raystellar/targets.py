@@ -16,13 +16,13 @@ class Target:
     """Name of the column."""
 
     unit: str
-    """Unit, as people write it."""
+    """Unit in plain notation."""
 
     symbol: str
     """Symbol in figures and texts."""
 
     description: str
-    """Meaning, in words."""
+    """Meaning in words."""
 
     ucd: str
     """Name in the vocabulary of the IVOA (UCD1+)."""

@@ -1,7 +1,7 @@
 """A command of the program: its name, its help, its options, the settings it reads, and its action, in one place.
 
-Exit codes: 0 the command did its work; 1 it could not, and one sentence on standard error says why; 2 the command line
-is wrong; 130 interrupted.
+Exit codes: 0 success; 1 failure, with its reason in one sentence on standard error; 2 wrong command line;
+130 interrupted.
 """
 
 from __future__ import annotations
@@ -43,16 +43,16 @@ class Command:
     """Command lines shown below the help."""
 
     sections: tuple[str, ...] = ()
-    """Sections of the settings that the command reads; without any it offers no options for settings."""
+    """Sections of the settings that the command reads; a command without sections has no options for settings."""
 
     where: tuple[str, ...] = ()
-    """Options among ``local``, ``address`` and ``actors`` that the command obeys."""
+    """Options among ``local``, ``address`` and ``actors`` that the command accepts."""
 
     preset: str | None = None
-    """Preset where the user names none."""
+    """Default preset."""
 
     own_settings: Callable[[argparse.Namespace], dict[str, dict[str, Any]]] = lambda options: {}
-    """Return settings by section that options of this command give; None stands for an option that is not given."""
+    """Return the settings that options of this command set, by section; None for an option that the user left out."""
 
     def add_to(self, commands: Any) -> None:
         """Add the command to the sub-commands of a parser of argparse."""
@@ -86,15 +86,15 @@ class Command:
 
         for text in options.assignments:
             self._check_section(text.partition(".")[0].strip())
-        given = self.own_settings(options)
+        own = self.own_settings(options)
         if self.where:
             resources = {"address": None, "actors": None} | {name: getattr(options, name) for name in self.where}
-            given["resources"] = {**resources, "local": getattr(options, "local", None) or None}
-        given = {name: {k: v for k, v in values.items() if v is not None} for name, values in given.items()}
-        return compose(options.preset or self.preset, options.config, options.assignments, given)
+            own["resources"] = {**resources, "local": getattr(options, "local", None) or None}
+        own = {name: {k: v for k, v in values.items() if v is not None} for name, values in own.items()}
+        return compose(options.preset or self.preset, options.config, options.assignments, own)
 
     def _check_section(self, section: str) -> None:
-        """Refuse a setting that another command reads; an unknown section is refused when it is composed."""
+        """Refuse a setting of another command; ``settings.compose`` refuses an unknown section."""
         from dataclasses import fields
 
         from raystellar.cli.settings import Settings

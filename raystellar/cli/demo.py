@@ -1,7 +1,7 @@
 """The whole job on a simulated survey: simulate -> preprocess -> train -> label -> compare with the truth.
 
-Some plates have labels. The network learns from these and labels the other plates; its labels are compared with the
-truth, beside the labels of a Ridge regression on the same spectra. Source: Table 2.
+Some plates have labels. The network learns from these plates and labels the other plates. Its labels are compared with
+the truth, beside the labels of a Ridge regression on the same spectra. Source: Table 2.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def _check_held_out(config: SimulateConfig) -> None:
 
 
 def _plate_folders(survey: str, truth: pa.Table, *, labelled: bool) -> list[str]:
-    """Return the folders of the plates with labels, or of the plates without."""
+    """Return the folders of the plates with labels, or of the plates without labels."""
     chosen = truth.filter(pa.compute.equal(truth["labelled"], labelled))
     plates = sorted(set(chosen["plate"].to_pylist()))
     return [places.join(survey, SPECTRA_DIR, f"{plate:04d}") for plate in plates]

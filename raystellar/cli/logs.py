@@ -13,11 +13,11 @@ STAMP = "%Y-%m-%d %H:%M:%S"
 """Format of a time stamp, local time."""
 
 RESULT = {"result": True}
-"""Extra of a record that belongs to the summary at the end of a command, which goes to standard output."""
+"""Argument ``extra`` of a log record that belongs to the summary of a command and goes to standard output."""
 
 
 def say(text: str) -> None:
-    """Print lines of the summary of a command, unless the user wants quiet."""
+    """Print lines of the summary of a command; ``--quiet`` suppresses them."""
     logging.getLogger(__name__).info(text, extra=RESULT)
 
 

@@ -1,7 +1,7 @@
 """All sections of the settings, and how they are composed.
 
-Each section is a dataclass of the module that uses it. Settings are laid over each other, the later ones winning: the
-defaults, a preset, a TOML file, ``--set section.key=value``, options of the command line.
+Each section is a dataclass of the module that uses it. Settings come from five sources, of which each overrides the
+ones before: the defaults, a preset, a TOML file, ``--set section.key=value``, options of the command line.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from raystellar.search.config import SpaceConfig, TuneConfig
 from raystellar.simulator.survey import SimulateConfig
 
 RENAMED = {"catalog": "labels"}
-"""Sections of older versions and their names today."""
+"""Present names of sections, by their names in older versions."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,11 +68,11 @@ def compose(
     preset : name of one of ``presets()``
     config : TOML file
     assignments : texts ``section.key=value``
-    options : settings by section that options of the command line give
+    options : settings that options of the command line set, by section
 
     Raises
     ------
-    ConfigError : an unknown preset, section or key, or a value that does not fit
+    ConfigError : a preset, section or key is unknown, or a value has the wrong type or is out of bounds
     """
     values: dict[str, Any] = {}
     if preset is not None:

@@ -51,7 +51,7 @@ def say_repeats(summary: dict[str, Any]) -> None:
 
 
 def page_at_end(folder: str, *, wanted: bool, changed: bool, **known: Any) -> None:
-    """Write the page of a folder if it is wanted, and either something changed or there is no page yet."""
+    """Write the page of a folder if the user wants pages, and the folder has changed or has no page yet."""
     from raystellar.report.write import try_page
 
     if wanted and (changed or not places.exists(places.join(folder, REPORT_NAME))):
@@ -59,12 +59,12 @@ def page_at_end(folder: str, *, wanted: bool, changed: bool, **known: Any) -> No
 
 
 def say_page(page: PageSummary | None) -> None:
-    """Print the path of a page; without a page, a warning has said why."""
+    """Print the path of a page; print nothing for None, as ``try_page`` has warned."""
     if page:
         say(f"page: {page.out} ({page.bytes / 1e6:.1f} MB, {page.seconds:.1f} s)")
 
 
 def say_end(out: str, seconds: dict[str, float]) -> None:
-    """Print the time of each part of a job, and the output."""
+    """Print the time of each part of a job, and the path of the output."""
     say("seconds: " + ", ".join(f"{name} {value:.1f}" for name, value in seconds.items()))
     say(f"written: {out}")

@@ -1,4 +1,4 @@
-"""Small JSON files in an output folder: ``_run.json`` about the job that made it, and facts for the report."""
+"""Small JSON files in an output folder: ``_run.json`` about the job of the folder, and facts for the report."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def read_run(folder: str) -> dict[str, Any] | None:
 def read_facts(folder: str, name: str) -> dict[str, Any]:
     """Return the content of the JSON file ``name`` in ``folder``, or {} where the file is absent or damaged.
 
-    It is meant for files whose absence does no harm.
+    Use this function for files whose absence does no harm.
     """
     path = places.join(folder, name)
     if not places.exists(path):

@@ -263,7 +263,7 @@ class Fetcher:
 
         Raises
         ------
-        SpectrumError : the last try has failed, or another try cannot help
+        SpectrumError : the last try failed, or another try cannot succeed
         """
 
         async def attempt() -> T:
@@ -286,7 +286,7 @@ class Fetcher:
     def _pause_s(self, state: RetryCallState) -> float:
         """Return the pause before the next try [s]: the back-off or the server's Retry-After, whichever is longer.
 
-        The back-off is shortened at random by up to a half, so that a thousand actors do not return at one moment.
+        The back-off is shortened at random by up to a half, so that a thousand actors do not try again at one moment.
         """
         backoff_s = wait_exponential(multiplier=self.config.backoff_s)(state) * random.uniform(0.5, 1.0)
         error = state.outcome.exception() if state.outcome else None

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from raystellar.files.places import is_local
 
 FOLDER_AND_NAME = r"(?s)^(?P<folder>.*/)?(?P<name>[^/]*)$"
-"""Pattern of a path."""
+"""Regular expression that splits a path into folder and name."""
 
 PATHS_PER_CHUNK = 1 << 16
 """Number of paths that are split into folder and name at a time."""

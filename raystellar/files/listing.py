@@ -15,13 +15,13 @@ from raystellar.files.requests import WEB_PROTOCOLS
 from raystellar.schema import REJECTS_DIR
 
 SPECTRA_SUFFIXES = (".fits", ".fit", ".fits.gz", ".fit.gz", ".parquet")
-"""Ends of the names of files of spectra in a folder. A file that is named itself may have any name."""
+"""Suffixes of files of spectra in a folder. A file that the user names may have any suffix."""
 
 COMPANIONS = ("spZbest-", "spZall-", "spZline-")
-"""Beginnings of the names of files beside the spectra of a plate that contain no spectra."""
+"""Prefixes of the names of files of a plate that contain no spectra."""
 
 LIST_SUFFIXES = (".txt", ".lst", ".list")
-"""Ends of the names of files that contain one path a line."""
+"""Suffixes of lists, which are text files with one path on each line."""
 
 
 def expand(inputs: Iterable[str], *, listed: bool = False) -> Iterator[tuple[str, int]]:
@@ -104,7 +104,7 @@ def _walk(folder: str, seen: set[str]) -> Iterator[tuple[str, int]]:
 
 
 def _size(path: str) -> int:
-    """Return the size of a file [bytes]; 0 where it is absent or no file, which its reader will report."""
+    """Return the size of a file [bytes]; 0 where the path is absent or not a file, which the reader will report."""
     try:
         path.encode()
     except UnicodeEncodeError:

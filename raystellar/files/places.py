@@ -68,8 +68,8 @@ def filesystem(path: str) -> tuple[Any, str]:
 def in_one_sentence(kind: type[RaystellarError], text: str) -> Iterator[None]:
     """Raise the errors of a file system as ``kind``, with the message "TEXT: CAUSE" on one line.
 
-    Each file system has error classes of its own, so that all of them are taken; the exceptions are programming errors,
-    which are the builtin classes other than OSError, ValueError and ImportError. Errors of raystellar pass unchanged.
+    Each file system has error classes of its own, so every exception is caught. Errors of raystellar pass unchanged. So
+    do programming errors, which are the builtin classes other than OSError, ValueError and ImportError.
     """
     try:
         yield
@@ -86,7 +86,7 @@ def exists(path: str) -> bool:
 
     Raises
     ------
-    InputError : the server does not say
+    InputError : the server does not tell whether the file exists
     """
     if is_local(path):
         return os.path.exists(local_path(path))
@@ -104,7 +104,7 @@ def is_taken(path: str) -> bool:
 
 
 def make_folder(folder: str) -> None:
-    """Make a folder, and those above it. Object stores have no folders, so nothing is done there.
+    """Make a folder and its parent folders. Object stores have no folders, so nothing is done there.
 
     Raises
     ------

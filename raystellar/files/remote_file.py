@@ -16,7 +16,7 @@ MAX_REQUEST_BYTES = 1 << 30
 """Largest number of bytes of one file that are requested at a time [bytes]."""
 
 MIN_REQUEST_BYTES = 1 << 18
-"""Size of the request for a reader that wants less [bytes]; mostly the reader wants the following bytes next."""
+"""Smallest number of bytes of one file that are requested at a time; the reader mostly needs the next bytes soon."""
 
 PARTS_KEPT = 24
 """Number of the latest parts of one file that stay in memory for its reader."""
@@ -108,8 +108,8 @@ class RemoteFile:
 
         Returns
         -------
-        A function that returns the file, or None if none exists. It raises SpectrumError where the server does not say
-        whether a file exists.
+        A function that returns the file, or None if no file exists. The function raises SpectrumError where the server
+        does not tell whether a file exists.
         """
         early = self._fetcher.ask_head(paths[0], size)
 

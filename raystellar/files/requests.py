@@ -1,7 +1,7 @@
 """Single requests for parts of files on web servers, in object stores and in other fsspec file systems.
 
-Failures of all of them are turned into ``Refused``, with a reason that can be counted. The code runs on the event loop
-of fsspec. ``fetcher.py`` decides which requests are made, and how often.
+Every failure becomes ``Refused``, with a reason that can be counted. The code runs on the event loop of fsspec.
+``fetcher.py`` decides which requests are made, and how often.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Piece:
     data: bytes
     """Content of the part."""
     size: int | None = None
-    """Size of the whole file [bytes], None where the answer does not tell it."""
+    """Size of the whole file [bytes]; None where the answer does not state it."""
     ranges: bool = True
     """The server sends parts of files. Otherwise each answer begins with the first byte."""
 
@@ -143,7 +143,7 @@ class ObjectStore(Remote):
 
 
 class WebServer(Remote):
-    """A web server. Partial answers, truncated answers and HTML pages are told apart here, as fsspec does not."""
+    """A web server. Partial answers, truncated answers and HTML pages are distinguished, which fsspec does not do."""
 
     def __init__(self, protocol: str, concurrency: int) -> None:
         user_settings = fsspec.config.conf.get(protocol, {}).get("client_kwargs", {})
@@ -200,7 +200,7 @@ async def _piece(response: Any, start: int, end: int) -> Piece:
 
     Raises
     ------
-    Refused : the answer has no data, or not the data that were asked for
+    Refused : the answer has no data, or other data than requested
     """
     sent = _RANGE.match(response.headers.get("Content-Range", ""))
     size = int(sent[3]) if sent and sent[3] != "*" else None

@@ -1,4 +1,4 @@
-"""``raystellar bench``: benchmarks against the sky and against the clock; each prints its table."""
+"""``raystellar bench``: benchmarks of accuracy and of speed; each prints a table."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from raystellar.cli.command import SPECTRA_HELP, Command
 
 
 def _run_sky(options: argparse.Namespace, settings: None) -> int:
-    """Print the table of ``raystellar bench sky``; 0 only if every line agrees as it should."""
+    """Print the table of ``raystellar bench sky``; return 0 only if every spectral line meets its limit."""
     from raystellar.bench.sky import measure, sky_table
 
     real, simulated, left_out = measure(options.miles, options.labels)
@@ -41,7 +41,7 @@ def _run_stars(options: argparse.Namespace, settings: None) -> int:
 
 
 def _run_errors(options: argparse.Namespace, settings: None) -> int:
-    """Print the table of ``raystellar bench errors``; 0 only if the errors are as wanted."""
+    """Print the table of ``raystellar bench errors``; return 0 only if the errors meet their limits."""
     from raystellar.bench.errors import errors_table
 
     table = errors_table(options.catalog, options.truth)
@@ -87,7 +87,7 @@ def _run_label(options: argparse.Namespace, settings: None) -> int:
 
 
 def _print_rates(lines: Iterable[Any], parts: Sequence[str]) -> None:
-    """Print lines of a benchmark as they come, with their ratio to the first."""
+    """Print each line of a benchmark as soon as it is measured, with its ratio to the first line."""
     first = None
     print(
         f"{'ms per spectrum and core':24s}" + "".join(f"{name:>10s}" for name in (*parts, "whole", "ratio", "spectra"))
@@ -111,7 +111,7 @@ def _run_plates(options: argparse.Namespace, settings: None) -> int:
 
 
 def _run_ood(options: argparse.Namespace, settings: None) -> int:
-    """Print the table of ``raystellar bench ood``; 0 only if all kinds are flagged as they should be."""
+    """Print the table of ``raystellar bench ood``; return 0 only if every kind of spectrum meets its limit."""
     from raystellar.bench.ood import ood_table, score_files
 
     print(f"{'kind':18s} {'spectra':>8s} {'S/N':>6s} {'flagged %':>10s}   score:     5 %   median     95 %")

@@ -28,7 +28,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def own_settings(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
-    """Return the settings that options of the command give; ``--local`` trains in this process."""
+    """Return the settings that options of the command set; ``--local`` trains in this process."""
     workers = 0 if options.local and options.workers is None else options.workers
     return {"fit": {"seed": options.seed}, "training": {"workers": workers}}
 
@@ -39,7 +39,7 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def train_and_report(options: argparse.Namespace, out: str, settings: Settings, overwrite: bool = False) -> int:
-    """Train a model on ``options.dataset`` into the folder ``out``; write its page; return the exit code."""
+    """Train a model on ``options.dataset``, write it and its page to the folder ``out``, and return the exit code."""
     from raystellar.engine.session import session
     from raystellar.stages.train import train
 
