@@ -109,7 +109,7 @@ def test_a_section_of_an_older_version_is_refused_with_its_name_today():
 
 def test_an_unknown_key_of_a_nested_section_is_refused():
     with pytest.raises(ConfigError, match=r"unknown key simulate\.population\."):
-        compose(assignments=["simulator.population.zzz=1"])
+        compose(assignments=["simulate.population.zzz=1"])
 
 
 def test_every_preset_composes():
