@@ -1,4 +1,4 @@
-"""Progress of long work: one live line on a terminal, elsewhere a line in the log now and then."""
+"""Progress of long work: one live line on a terminal, or a line in the log from time to time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LOG_INTERVAL_S = 30.0
 
 
 class Progress:
-    """Count the work that is done of a known total.
+    """A counter of finished work, out of a known total.
 
     Use as a context manager: ``with Progress("label", total, "spectra") as progress: progress.add(512)``. A line in the
     log gives the count, the rate and the time left; the last line gives the whole count, the rate and the time spent.

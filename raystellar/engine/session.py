@@ -1,4 +1,4 @@
-"""Join or start Ray for the time of a job, and ask a cluster what it has room for."""
+"""Join or start Ray for the time of a job, and ask a cluster how many workers it has room for."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
-    """Where a job runs, and on how many processors. No setting changes a result, but for the rounding of a GPU."""
+    """Where a job runs, and on how many processors. No setting changes a result, except the rounding of a GPU."""
 
     local: bool = False
-    """Run in this process, without Ray."""
+    """Whether the job runs in this process, without Ray."""
 
     address: str = ""
     """Ray cluster to join; empty: the cluster in RAY_ADDRESS, else a new one on this machine that ends with the job."""
@@ -135,7 +135,7 @@ def room_for(needed: Mapping[str, float]) -> int:
 
 
 def cause_of(error: BaseException) -> BaseException:
-    """Return the RaystellarError, raised in a worker, that caused ``error``; ``error`` itself if there is none."""
+    """Return the RaystellarError, raised in a worker, that caused ``error``, or else ``error`` itself."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, RaystellarError):

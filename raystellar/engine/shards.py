@@ -18,7 +18,7 @@ from raystellar.errors import ConfigError, IncompleteError
 from raystellar.output.folder import Accounting, ShardedOutput
 
 ShardWork = Callable[[int], dict[str, Any]]
-"""Do the shard of this number; return counts: at least its input ``rows``, and how many of them were ``rejected``."""
+"""Function that does the shard of this number and returns its counts: at least input ``rows`` and ``rejected`` rows."""
 
 NO_PROGRESS_TIMEOUT_S = 1800
 """Time without a finished shard after which a job ends as stuck [s]; silent servers are given up well before."""

@@ -2,8 +2,7 @@
 
 Ray Tune places workers (CPUs, a share of a GPU), replaces lost workers, and gives each worker one task after the other.
 The conductor chooses the tasks; Tune asks it through the ``Searcher``. The spectra lie in the object store of each node
-once, and no worker copies them. The files of Tune itself are thrown away, since the folder of the search holds all that
-is needed to resume it.
+once, and no worker copies them. The files of Tune itself are deleted: a search resumes from its own folder alone.
 """
 
 from __future__ import annotations

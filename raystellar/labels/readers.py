@@ -5,7 +5,7 @@ megabytes, of which only the needed columns are kept. ``astropy.io.fits`` reads 
 whole table in memory: for a table of 136 MB, astropy takes 140 MB, or 270 MB where the file is compressed; this module
 takes 17 MB in both cases.
 
-Every table of labels that raystellar reads goes through ``read_columns``: the labels (``table``), RUN2D of the spectra
+Every label table that raystellar reads goes through ``read_columns``: the labels (``table``), RUN2D of the spectra
 (``addresses``), and the reference labels of a catalogue (``report.catalog.truth``).
 """
 

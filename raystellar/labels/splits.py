@@ -131,7 +131,7 @@ def assign_splits(star_id: ArrayLike, keys: ArrayLike, config: SplitConfig) -> N
     has a pseudo-random number, see ``seeded_hash``.
 
     With fractions, the number of a star alone decides its split. Stars that are added to the table change the split of
-    no other star, and the sizes are right but for chance. (A new spectrum that has the smallest key of its star changes
+    no other star, and the sizes are right except for chance. (A new spectrum with the smallest key of its star changes
     the identity of the star, and so may change its split.)
 
     With counts, stars are taken in the order of their numbers, first for training, until each split has exactly its

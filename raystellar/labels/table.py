@@ -42,7 +42,7 @@ class LabelsConfig:
     """Smallest and largest metallicity [Fe/H] [dex]. Source: Table 1."""
 
     min_sn: float = 10.0
-    """Smallest median S/N per pixel; asked for where the table has a column of S/N. Source: Sec. 2."""
+    """Smallest median S/N per pixel; applied where the table has a column of S/N. Source: Sec. 2."""
 
     critical_flags: tuple[str, ...] = ("DdHhESV", "", "", "", "BRX")
     """Letters at each of the five positions of the SSPP flag that make a row unusable. Source: SSPP flag page."""
@@ -51,7 +51,7 @@ class LabelsConfig:
     """Whether only rows with the flag ``nnnnn`` are usable, so that rows with a mere caution are left out, too."""
 
     min_estimates: int = 1
-    """Smallest number of SSPP estimates averaged into each label; asked for where the table has these numbers."""
+    """Smallest number of SSPP estimates averaged into each label; applied where the table has these numbers."""
 
     max_rv_error: float = 100.0
     """Largest error of a velocity; a velocity with a larger error counts as missing [km/s]. 100 km/s are 1.4 pixels."""
@@ -293,7 +293,7 @@ def _clean(columns: Columns, present: set[str], config: LabelsConfig) -> None:
 
 
 def _judge(columns: Columns, present: set[str], config: LabelsConfig) -> tuple[tuple[str, ...], NDArray[np.int8]]:
-    """Return the texts of the reasons, and for each row (n,) the code of the first one that applies; 0 for usable."""
+    """Return the texts of the reasons, and for each row (n,) the code of its first reason; 0 for a usable row."""
     verdicts: list[tuple[str, NDArray[np.bool_]]] = []
     if "flag" in present:
         letters = columns["flag"]
@@ -334,7 +334,7 @@ def _one_row_a_spectrum(columns: Columns, reason: NDArray[np.int8]) -> NDArray[n
 
 
 def _worse_repeats(columns: Columns, star_id: NDArray[np.int64], usable: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """Return the usable rows of each star except its best one: that of the highest S/N, then of the smallest key."""
+    """Return the usable rows of each star except its best row: the highest S/N, then the smallest key."""
     order = np.lexsort((columns["key"], -columns["sn"], star_id))
     order = order[usable[order]]
     return order[1:][star_id[order][1:] == star_id[order][:-1]]

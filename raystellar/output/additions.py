@@ -1,4 +1,4 @@
-"""Files that a command adds to an output folder: those that the folder does not hold yet, and repaired ones.
+"""Files that a command adds to an output folder: files that the folder does not hold yet, and repaired files.
 
 Two paths of one file count as one file, see ``files.identity``. All work is done on Arrow columns, because a survey has
 millions of paths.

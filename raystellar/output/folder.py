@@ -64,11 +64,11 @@ class Accounting:
     """Numbers of the input rows of a job and of their outcomes, counted in the files that the job wrote."""
 
     rows_in: int
-    """Input rows, by the manifest."""
+    """Number of input rows in the manifest."""
     rows_out: int
-    """Rows in the parts."""
+    """Number of rows in the parts."""
     rejected: Counter[str] = field(default_factory=Counter)
-    """Rejects by ``stage: reason``."""
+    """Number of rejects by ``stage: reason``."""
 
     def check(self, out: str) -> None:
         """Raise IncompleteError unless every input row became a row or a reject of the folder ``out``."""
@@ -108,7 +108,7 @@ class ShardedOutput:
         grows: bool = False,
         retry: bool = False,
     ) -> int:
-        """Open the folder for the job ``identity`` on the files of ``manifest``, be it new or resumed.
+        """Open the folder for a new or resumed job ``identity`` on the files of ``manifest``.
 
         Parameters
         ----------
@@ -189,9 +189,9 @@ class ShardedOutput:
         places.write_table(path, rows.cast(self.schema), use_dictionary=text, use_byte_stream_split=pixels)
 
     def reopen(self, stage: str) -> int:
-        """Remove the parts of the shards with a reject at ``stage``, and return their number; they become pending.
+        """Make the shards with a reject at ``stage`` pending by removing their parts; return their number.
 
-        Their rejects stay until the shards are done again.
+        The rejects of these shards stay until the shards are done again.
         """
         return self._reopen("stage", pa.array([stage]))
 

@@ -76,7 +76,7 @@ def table_digest(table: pa.Table) -> str:
 
 
 class _Hasher:
-    """A file that passes its content to a hash and stores nothing."""
+    """A file that passes its content to a hash and stores no content."""
 
     closed = False
 

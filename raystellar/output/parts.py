@@ -23,7 +23,7 @@ Result = TypeVar("Result")
 def map_ahead(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
     """Yield ``work(item)`` in the order of the items; threads do ``PARTS_AT_ONCE`` items at a time.
 
-    Files on servers are read faster so, as most of the time is spent waiting.
+    Threads speed up the reading of files on servers, which is mostly waiting.
     """
     with ThreadPoolExecutor(PARTS_AT_ONCE) as pool:
         waiting: deque[Future[Result]] = deque()

@@ -32,7 +32,7 @@ def begin_run(
     prepare: Callable[[], None] = lambda: None,
     grow: Callable[[], Mapping[str, Any]] | None = None,
 ) -> None:
-    """Open ``folder`` for the job ``identity``, be it new or resumed.
+    """Open ``folder`` for a new or resumed job ``identity``.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def begin_run(
     kind : kind of the content, such as ``dataset``
     identity : settings and inputs that determine the result
     prepare : called for a new folder before ``_run.json`` is written; from then on the folder belongs to the job
-    grow : called for a folder of the same job, be its input files the same or not; adds the new input files and returns
+    grow : called for a folder of the same job, with the same or other input files; adds the new input files and returns
         the entries ``GROWING`` that are valid from then on. None: a folder with other input files is refused
 
     Raises

@@ -54,7 +54,7 @@ _spectrum_values, _admitted_values = attrgetter(*_SPECTRUM_FIELDS), attrgetter(*
 
 @dataclass(slots=True)
 class Admitted:
-    """Decision of a stage to take a spectrum, and with which velocity."""
+    """Decision of a stage to admit a spectrum, with the velocity to remove from it."""
 
     rv: float
     """Radial velocity to remove [km/s]; NaN where none is known, and then the spectrum is not shifted."""
@@ -257,7 +257,8 @@ def _read_first(items: Iterator[Item]) -> Iterator[Item]:
 def _items(file_slice: Slice, file: RemoteFile | SpectrumError | None) -> Iterable[Item]:
     """Return the items of a slice.
 
-    A file whose spectra were not counted must hold one. If it holds more it is refused, so that none is lost unseen.
+    A file whose spectra were not counted must hold one spectrum. A file with more is refused, so that no spectrum is
+    lost unnoticed.
     """
     if isinstance(file, SpectrumError):
         return repeat(file, 1 if file_slice.spectra is None else file_slice.spectra)

@@ -2,7 +2,7 @@
 
 The paper (Source: Sec. 3) interpolates twice. The first pass resamples the pixels to the grid in the observed frame.
 The second pass resamples the grid, shifted by ``log10(sqrt((1 + b) / (1 - b)))`` with ``b = rv / c``, to the grid in
-the rest frame. Outside its coverage a spectrum is clamped to the nearest flux, in both passes. At the end it is
+the rest frame. Outside its coverage a spectrum is clamped to the nearest flux, in both passes. At the end the flux is
 standardised to mean 0 and standard deviation 1.
 
 With ``passes = "one"`` a single interpolation goes from the pixels to the rest-frame grid, and smooths less.
@@ -61,7 +61,7 @@ class PreprocessConfig:
     """Least fraction of the grid that a spectrum must cover; a spectrum that covers less is rejected."""
 
     max_abs_rv: float = 1500.0
-    """Largest credible |rv| of a star [km/s]; a spectrum with a larger one has no usable velocity."""
+    """Largest credible |rv| of a star [km/s]; a larger velocity is not used."""
 
     def __post_init__(self) -> None:
         if not 3.42 <= self.loglam_start < self.loglam_stop - 0.05 < self.loglam_stop <= 4.38:
@@ -100,7 +100,7 @@ def lattice_knots() -> np.ndarray:
 class Preprocessor:
     """Kernel that preprocesses spectra one by one, with buffers and spline factors that are allocated once.
 
-    One thread at a time may use it.
+    Only one thread at a time may use a preprocessor.
     """
 
     def __init__(self, config: PreprocessConfig) -> None:

@@ -47,7 +47,7 @@ SDSS_WAVE = 10.0**SDSS_LOGLAM
 """Vacuum wavelengths [A] of the pixels (N_LATTICE,)."""
 
 READ_NOISE_ELECTRONS = 20.0
-"""Read noise of a coadded pixel [photo-electrons]; ``sky.json`` was measured with it."""
+"""Read noise of a coadded pixel [photo-electrons], which the measurement of ``sky.json`` assumed."""
 
 FLUX_FLOOR = 0.008
 """Error of the flat field, as a fraction of the flux: real bright stars hardly exceed S/N 120."""
@@ -325,7 +325,7 @@ def _sky_light(
 
 
 def _exposure_for(sn: float, flux: np.ndarray, sky: np.ndarray, extra: np.ndarray, conversion: np.ndarray) -> float:
-    """Return the exposure at which the median S/N of these pixels is ``sn``, to 0.1 % in at most 12 steps."""
+    """Return the exposure at which the median S/N of the pixels is ``sn``, to 0.1 % in at most 12 steps."""
     exposure = 1.0
     for _ in range(12):
         reached = float(np.median(flux / np.sqrt(noise_variance(flux, sky, exposure, conversion) + extra)))

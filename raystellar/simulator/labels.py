@@ -87,7 +87,7 @@ def label_row(fibre: Fibre, star: Star | None, sn: float, rng: np.random.Generat
 
     Parameters
     ----------
-    fibre : the fibre
+    fibre : fibre of the spectrum, with the results of the pipeline
     star : the true star; None for a sky fibre, which gets a critical flag
     sn : measured S/N per pixel
     rng : generator of all random numbers of this row
@@ -121,7 +121,7 @@ def label_sigma(star: Star, sn: float) -> tuple[float, float, float]:
 def label_bias(star: Star) -> tuple[float, float, float]:
     """Return the systematic errors, label minus truth, of teff [K], logg and feh [dex].
 
-    They are smooth functions of the parameters, a third to a half of the random errors.
+    The errors are smooth functions of the parameters, a third to a half as large as the random errors.
     """
     warm, high = (star.teff - 5800.0) / 1200.0, (star.logg - 3.5) / 1.5
     return (
@@ -136,7 +136,7 @@ def write_sspp_table(path: str, columns: Mapping[str, Any]) -> None:
 
     Parameters
     ----------
-    path : file to write; it appears whole or not at all
+    path : file to write, as a whole or not at all
     columns : values of each column of ``SSPP_COLUMNS`` (rows,), by name
 
     Raises
@@ -157,7 +157,7 @@ def _values(values: Any, form: str) -> np.ndarray:
 
 
 def _identity(fibre: Fibre, sn: float) -> dict[str, Any]:
-    """Return a row that identifies a spectrum, with all measurements missing."""
+    """Return a row with the identity of a spectrum, in which all measurements are missing."""
     row: dict[str, Any] = {}
     for name, form in SSPP_COLUMNS:
         counts = name.endswith("_N") or form in "IJ"

@@ -1,4 +1,4 @@
-"""Simulate other spectra in fibres for stars: galaxies, quasars, white dwarfs, M dwarfs, sky, noise, wrong velocities.
+"""Simulate spectra that differ from the training stars: galaxies, quasars, dwarfs, sky, noise, wrong velocities.
 
 The spectra pass through the spectrograph of the stars (``instrument``) at the S/N of the survey; sky and noise have no
 signal. The OOD score is measured on these spectra.
@@ -131,7 +131,7 @@ class _Draw:
     def expose(self, flux: np.ndarray, ebv: float | None = None, rv: float = 0.0) -> SimulatedSpectrum:
         """Return the spectrum of ``flux`` at ``OBSERVED_WAVE``, with the S/N and magnitude of a star of the survey.
 
-        ``ebv`` None stands for the reddening of that star.
+        With ``ebv`` None the spectrum has the reddening of this star.
         """
         template = draw_star(self.population, self.seed, self.index)
         sn = draw_sn(self.population, self.rng)

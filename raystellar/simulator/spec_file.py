@@ -1,7 +1,7 @@
 """Write spec-PLATE-MJD-FIBER.fits files in the layout of the SDSS "lite" spectra of run2d 26.
 
 astropy renders each header once, as a template. Every file replaces values in the bytes of the templates and is written
-by one call. The files have the traps of real ones: RA and DEC of the primary header are the centre of the plate,
+by one call. The files have the traps of real files: RA and DEC of the primary header are the centre of the plate,
 PLUG_RA and PLUG_DEC are the target, and RUN2D is in HDU2 only.
 """
 

@@ -1,8 +1,8 @@
 """A simulated survey on disk: plates of spectra, a table of labels like ssppOut, and the true parameters.
 
-``write_plate`` writes one plate, on one worker. ``finish`` joins the parts of all plates. A plate that is there is not
-written again, and a plate that is written twice has the same bytes: each star, night and error is a function of the
-seed and its own number.
+``write_plate`` writes one plate, on one worker. ``finish`` joins the parts of all plates. A finished plate is not
+written again. A plate that is written twice has the same bytes, because each star, night and error is a function of
+the seed and its own number.
 
     OUT/spectra/PPPP/spec-PPPP-MMMMM-FFFF.fits    the spectra
     OUT/ssppOut.fits                              labels of the labelled plates
@@ -102,7 +102,7 @@ class SimulateConfig:
     """Stars on a plate, 1 to 640. A plate is the unit of work."""
 
     labelled_fraction: float = 0.8
-    """Share of the plates whose stars are in ssppOut.fits, 0 to 1. The first plate is included, unless it is 0."""
+    """Share of the plates whose stars are in ssppOut.fits, 0 to 1. A share above 0 includes the first plate."""
 
     sky_fibres: int = 0
     """Fibres on empty sky per plate, which a catalogue must not contain as stars. A real plate has 32."""
@@ -136,10 +136,10 @@ class PlateSummary:
     """Counts of a plate."""
 
     stars: int
-    """Spectra of stars."""
+    """Number of spectra of stars."""
 
     files: int
-    """Files with spectra."""
+    """Number of files with spectra."""
 
     bytes: int
     """Size of these files [bytes]."""
@@ -150,13 +150,13 @@ class SurveySummary:
     """Counts of a survey."""
 
     plates: int
-    """Plates."""
+    """Number of plates."""
 
     stars: int
-    """Spectra of stars."""
+    """Number of spectra of stars."""
 
     labelled: int
-    """Rows of ssppOut.fits, with or without labels."""
+    """Number of rows of ssppOut.fits, with or without labels."""
 
 
 @dataclass(frozen=True)
@@ -227,7 +227,7 @@ def is_labelled(config: SimulateConfig, index: int) -> bool:
 
 
 def write_plate(config: SimulateConfig, out: str, plate_index: int) -> PlateSummary:
-    """Write all files of a plate into the folder ``out``, unless they are there.
+    """Write all files of a plate into the folder ``out``, unless the plate is finished.
 
     Raises
     ------
@@ -349,7 +349,7 @@ def _fibre(seed: int, plate: _PlateSetup, fiberid: int, star_index: int, **resul
     Parameters
     ----------
     seed : seed of the survey
-    plate : the plate
+    plate : plate of the fibre
     fiberid : number of the fibre
     star_index : number of the star; the position is a function of it, so a star has one position on both plates
     results : results of the pipeline, as fields of ``Fibre``
@@ -403,7 +403,7 @@ def _part_path(out: str, plate_index: int) -> str:
 
 
 def _summary(config: SimulateConfig, part: str) -> PlateSummary:
-    """Return the counts of a plate that is there.
+    """Return the counts of a finished plate.
 
     Raises
     ------

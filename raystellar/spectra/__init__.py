@@ -13,12 +13,12 @@
     content        the bytes of one file: its head at once, the rest on demand
     fits_bytes     FITS tables decoded from bytes, for speed
     fits_image     FITS images and tables read by seeking
-    fits_astropy   FITS tables read with astropy, for unusual files
+    fits_astropy   FITS tables read with astropy, for files that ``fits_bytes`` does not decode
     inputs         the list of input files, with their numbers of spectra
 
 A reader yields one item for each spectrum: a ``Spectrum`` as observed, or a ``SpectrumError`` with a stage and a
-short reason that can be counted. It yields nothing else, whatever the bytes are. A job reads millions of files, and
-some of them are half written or are error pages of a web server.
+short reason that can be counted. A reader yields nothing else, whatever the bytes are. A job reads millions of files,
+and some of them are half written or are error pages of a web server.
 
 To add a survey, write a module with a ``Source`` beside ``spspec.py``, add it to ``SOURCES``, and give the tests one
 real file and one damaged file.
@@ -38,13 +38,13 @@ from raystellar.spectra.source import CLAIM_BYTES, Item, Slice, Source
 __all__ = ["SOURCES", "Item", "Slice", "Source", "Spectrum", "count_spectra", "read_spectra", "read_spectrum"]
 
 SOURCES: tuple[Source, ...] = (table.SOURCE, lamost.SOURCE, spspec.SOURCE, spplate.SOURCE, spec.SOURCE)
-"""The formats, in the order in which they are tried. The last one takes every file that no other format claims."""
+"""The formats, in the order in which they are tried. The last format takes every file that no other format claims."""
 
 
 def read_spectra(path: str, data: FileData = None, first: int = 0, count: int | None = None) -> Iterator[Item]:
     """Return an iterator of the spectra in a file, with a SpectrumError in place of each that cannot be used.
 
-    The number of items is that of ``count_spectra``. A file that cannot be used gives one item. Nothing is raised.
+    ``count_spectra`` returns the number of items. A file that cannot be used gives one item. Nothing is raised.
 
     Parameters
     ----------

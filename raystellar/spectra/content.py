@@ -37,7 +37,7 @@ _REFUSALS = (
 class PartialFile(Protocol):
     """A file on a server whose head is in memory, such as ``files.remote_file.RemoteFile``.
 
-    A protocol, because to import that class takes 0.1 s, and most workers read local files.
+    A protocol is enough: importing ``RemoteFile`` takes 0.1 s, and most workers read local files.
 
     Attributes
     ----------
@@ -99,7 +99,7 @@ class Content:
         self.packed = self.head.startswith(_GZIP)
 
     def first(self, size: int) -> bytes:
-        """Return the first ``size`` bytes, unpacked. They are fewer where the file is short or damaged."""
+        """Return the first ``size`` bytes, unpacked; fewer where the file is short or damaged."""
         if not self.packed:
             return self.head[:size]
         try:
@@ -131,8 +131,8 @@ class Content:
     def beside(self, paths: Sequence[str], size: int) -> Callable[[], Content | None]:
         """Request the first of ``paths`` that exists, and return a function that waits for it.
 
-        The function returns the file, or None where none of them exists. It raises SpectrumError where the disk or
-        server does not tell whether a file exists.
+        The function returns the file, or None where no file exists. It raises SpectrumError where the disk or server
+        does not tell whether a file exists.
 
         Parameters
         ----------
@@ -151,7 +151,7 @@ class Content:
 
     @contextmanager
     def opened(self) -> Iterator[IO[bytes]]:
-        """Open the file for reading at any position; within the context an error of the system is a SpectrumError."""
+        """Open the file for reading at any position; within the context a system error becomes a SpectrumError."""
         try:
             if self.whole or self.packed:
                 yield io.BytesIO(self.unpacked(MAX_PLATE_BYTES))

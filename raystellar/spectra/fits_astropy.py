@@ -20,7 +20,7 @@ from raystellar.spectra.values import INT32_END
 
 @contextmanager
 def opened(data: bytes) -> Iterator[Any]:
-    """Open a FITS file in memory; within the context nothing warns, and only ``SpectrumError`` is raised."""
+    """Open a FITS file in memory; the context suppresses warnings and turns exceptions into ``SpectrumError``."""
     from astropy.io import fits  # takes half a second to import, and most workers never need it
 
     try:

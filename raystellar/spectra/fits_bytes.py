@@ -28,7 +28,7 @@ from raystellar.errors import SpectrumError
 from raystellar.schema import FITS_BLOCK, FITS_CARD
 
 MAX_HEADER_BYTES = 1 << 20
-"""Length of the longest header that is accepted [bytes]. The longest of SDSS, for a row of SPALL, has 40 kB."""
+"""Length of the longest accepted header [bytes]. The longest header of SDSS files, for a row of SPALL, has 40 kB."""
 
 MAX_FIELDS = 999
 """Largest number of columns of a table, by the standard."""
@@ -73,7 +73,7 @@ _STRUCT = {
 
 
 class NotStandard(Exception):
-    """Raised where the bytes may be valid FITS, but use a part of it that is not decoded here."""
+    """Raised where the bytes may be valid FITS, but use a part of the standard that this module does not decode."""
 
 
 class Field(NamedTuple):
@@ -271,7 +271,7 @@ class _Known(NamedTuple):
     """Bytes of the header before the card NAXIS2."""
 
     after: bytes
-    """Bytes of the header after that card."""
+    """Bytes of the header after the card NAXIS2."""
 
     layout: Layout
     """Columns that the header declares."""

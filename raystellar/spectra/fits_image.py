@@ -119,7 +119,7 @@ def count_axes(head: bytes) -> int:
 
 
 def find_cards(header: bytes, keys: Collection[str]) -> dict[str, Value]:
-    """Return the values of those ``keys`` that a header has.
+    """Return the values of the ``keys`` that a header has.
 
     The first card of a key counts. A card that is not a plain ``KEYWORD = value / comment`` counts as missing.
     """
@@ -205,7 +205,7 @@ def read_at(stream: IO[bytes], at: int, size: int) -> bytes:
 
     Raises
     ------
-    SpectrumError : the file has fewer
+    SpectrumError : the file is shorter
     """
     stream.seek(at)
     data = stream.read(size)
@@ -259,7 +259,7 @@ def _size(cards: dict[str, Value], key: str, at: int, default: int | None = None
 
 
 def _column(table: Table, data: bytes, name: str) -> np.ndarray | None:
-    """Return a column in native byte order; None where the table lacks it or has several values a row."""
+    """Return a column in native byte order; None where it is missing or has several values a row."""
     field = table.layout.field(name)
     if field is None or (field.repeat != 1 and field.code != "A"):
         return None

@@ -24,7 +24,7 @@ from raystellar.spectra import count_spectra
 MANIFEST_SCHEMA = pa.schema([("path", pa.string()), ("bytes", pa.int64()), ("spectra", pa.int32())])
 """Schema of the list of input files.
 
-``spectra`` is null where the name says that the file holds one spectrum, so that the file was not opened.
+``spectra`` is null where the name says that the file holds one spectrum; the file is then not opened.
 """
 
 COUNTED_NAMES = r"(?i)(/|^)spplate-[^/]*$|\.parquet$"
@@ -43,12 +43,12 @@ def make_manifest(spectra: Iterable[str]) -> pa.Table:
 
     Returns
     -------
-    Table of ``MANIFEST_SCHEMA``. The paths are those that were named or listed; of two paths of one file the table
-    has the one that sorts first.
+    Table with ``MANIFEST_SCHEMA``. The paths are kept as the user or a list wrote them. Where two paths lead to one
+    file, the table has the path that sorts first.
 
     Raises
     ------
-    InputError : a path does not exist or cannot be listed, the spectra of a file cannot be counted, or there are none
+    InputError : a path does not exist or cannot be listed, the spectra of a file cannot be counted, or there is no file
     """
     spectra = list(spectra)
     files = listing.expand(spectra)

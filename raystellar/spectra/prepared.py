@@ -24,7 +24,7 @@ READ_COLUMNS = tuple(column.name for column in (*IDENTITY, *SPECTRA))
 """Columns that are read from a part; labels and splits are left out."""
 
 NO_LOGLAM = np.empty(0, dtype=np.float32)
-"""Wavelengths of a preprocessed spectrum, which has those of the grid."""
+"""Empty ``loglam`` of a preprocessed spectrum, whose wavelengths are those of the grid."""
 
 
 def is_prepared(schema: pa.Schema) -> bool:
@@ -40,7 +40,7 @@ def settings_of(path: str) -> dict[str, Any]:
 
     Raises
     ------
-    SpectrumError : the folder has no ``_run.json`` with these settings, or it cannot be read
+    SpectrumError : ``_run.json`` is missing, cannot be read, or has no preprocessing settings
     """
     folder = path.rpartition("/")[0] or "."
     try:

@@ -51,7 +51,7 @@ class Spectrum:
     loglam : log10 of the vacuum wavelength [angstrom], strictly increasing, (n,) float32
     flux : flux [1e-17 erg/s/cm2/angstrom], (n,) float32
     ivar : inverse variance of flux, <= 0 where the pixel is bad, (n,) float32
-    note : information that the reader lacked, repeated in the reject if the spectrum becomes one; mostly empty
+    note : information that the reader lacked, repeated in the reject if the spectrum is rejected; mostly empty
     """
 
     path: str
@@ -89,7 +89,7 @@ class Prepared(Spectrum):
     flux : standardised flux, (4000,) float32
     ivar : inverse variance of ``flux`` in blocks of pixels, (500,) float32
     rv : radial velocity that was removed [km/s]
-    rv_source : origin of that velocity
+    rv_source : origin of ``rv``
     good_fraction : fraction of the grid covered by good pixels
     preprocess : settings of the preprocessing, as plain values
     """
@@ -103,9 +103,9 @@ class Prepared(Spectrum):
 def median_sn(loglam: np.ndarray, flux: np.ndarray, ivar: np.ndarray) -> float:
     """Return the median of flux * sqrt(ivar), as BOSS computes SN_MEDIAN_ALL; NaN where no pixel is good.
 
-    The median is that of the pixels with ivar > 0 from 3280 to 9860 angstrom, the ugriz bands. For an even number of
-    pixels it is the upper of the middle two. SDSS-I/II files instead store the median of the absolute value, which is
-    0.67 for pure sky.
+    The median is taken over the pixels with ivar > 0 from 3280 to 9860 angstrom, the ugriz bands. For an even number
+    of pixels it is the upper of the middle two. SDSS-I/II files instead store the median of the absolute value, which
+    is 0.67 for pure sky.
 
     Source: sn_median.pro, https://github.com/sdss/idlspec2d
     """

@@ -25,7 +25,7 @@ class Slice(NamedTuple):
     """Position of the first spectrum in the file; 0 in a file of one spectrum."""
 
     spectra: int | None = None
-    """Number of spectra; None where the name says that the file holds one, so that nobody has counted."""
+    """Number of spectra; None where the file was not opened, because its name says that it holds one spectrum."""
 
 
 @dataclass(frozen=True)
@@ -37,15 +37,15 @@ class Source:
 
     claims: Callable[[bytes, str], bool]
     """Function that takes the first ``CLAIM_BYTES`` of a file, unpacked, and its name, and tells whether the file has
-    this format. It goes by magic bytes and header cards, and by the name only as the last resort."""
+    this format. Magic bytes and header cards decide; the name decides only as the last resort."""
 
     read: Callable[[Content, int], Iterator[Item]]
-    """Function that yields one item for each spectrum from a position on (0 is the first), so that all items are as
-    many as ``count`` returns. It may instead raise SpectrumError, which counts as one item."""
+    """Function that yields one item for each spectrum from a position on (0 is the first). The function ``count``
+    returns the number of all items. Instead of items, ``read`` may raise SpectrumError, which counts as one item."""
 
     count: Callable[[Content], int] = lambda _: 1
     """Function that returns the number of items of ``read``, from headers or footers only. It may raise SpectrumError
-    where ``read`` raises before its first item."""
+    where ``read`` raises the error before its first item."""
 
 
 CLAIM_BYTES = 4 * FITS_BLOCK

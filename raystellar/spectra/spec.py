@@ -95,7 +95,7 @@ class _Parts(NamedTuple):
 
 
 class _Unfinished(Exception):
-    """Raised where the part of a file that was read lacks something that is needed."""
+    """Raised where the bytes read so far do not hold a needed part of the file."""
 
 
 def read_spec(path: str, data: bytes | None = None) -> Spectrum:
@@ -131,7 +131,7 @@ def _read_all(content: Content, first: int) -> Iterator[Spectrum]:
 
 
 def _claims(head: bytes, name: str) -> bool:
-    """Claim every file that no other source has claimed; the reader has a reason to refuse each other file."""
+    """Claim every file that no other source has claimed; ``read_spec`` then refuses a file that is no spec file."""
     return True
 
 

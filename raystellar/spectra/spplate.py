@@ -12,8 +12,8 @@ Quirks of the survey:
 * All fibres share one grid and are padded with ivar = 0. A spec file keeps the pixels from the first to the last with
   ivar > 0, including bad pixels between them, and so does this reader.
 * spZbest is in the folder of the plate (SDSS-I/II), or in a folder in it that is named by the reduction (BOSS).
-* A fibre without a target (NOPLUG, OBJTYPE NA) has ivar = 0 everywhere. OBJTYPE alone is not enough to tell, because
-  good spectra of ancillary programs are NA too.
+* A fibre without a target (NOPLUG, OBJTYPE NA) has ivar = 0 everywhere. OBJTYPE alone does not identify such a fibre,
+  because good spectra of ancillary programs have OBJTYPE NA, too.
 * RA and DEC of the primary header are the centre of the plate. The position of the target is PLUG_RA and PLUG_DEC of
   spZbest, or RA and DEC of the PLUGMAP.
 * SN_MEDIAN is one number for SDSS-I/II, and five numbers for BOSS, which has SN_MEDIAN_ALL. Where both are missing the
@@ -47,7 +47,7 @@ MAX_FIBRES = 2000
 """Largest number of fibres; a plate has 640 or 1000."""
 
 MIN_FIBRES = 16
-"""Least number of rows of the image; an image with fewer rows is another file."""
+"""Least number of rows of the image; a file whose image has fewer rows is not a plate file."""
 
 STRIDE = 128
 """Number of fibres read at a time, about 4 MB of images."""
@@ -210,7 +210,7 @@ def _fibres(file: _PlateFile, run2d: str, content: Content | None) -> _Fibres:
     ----------
     file : contents of the plate file
     run2d : version of the reduction
-    content : spZbest; None where there is none
+    content : contents of the spZbest file; None where the file does not exist
 
     Raises
     ------
@@ -232,7 +232,7 @@ def _fibres(file: _PlateFile, run2d: str, content: Content | None) -> _Fibres:
 
 
 def _run2d_of_path(path: str) -> str:
-    """Return the reduction that names a folder of the archive, as in ``redux/26/0266/spPlate-...``; else nothing."""
+    """Return the reduction in a path of the archive, as in ``redux/26/0266/spPlate-...``; empty for other paths."""
     folder = os.path.basename(os.path.dirname(os.path.dirname(path)))
     return folder if _RUN2D.fullmatch(folder) else ""
 

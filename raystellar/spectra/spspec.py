@@ -139,7 +139,7 @@ def _inverse_variance(sigma: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def _zwarning(cards: dict[str, Any], is_sky: bool) -> int:
-    """Return the bits of ZWARNING that the cards of spectro1d amount to."""
+    """Return the bits of ZWARNING that correspond to the warnings of spectro1d."""
     failed = integer(cards, "Z_STATUS", default=MEASURED) < MEASURED
     doubt = failed or integer(cards, "Z_WARNIN", default=0) != 0
     return ZWARNING_SKY * is_sky | ZWARNING_SMALL_DELTA_CHI2 * doubt

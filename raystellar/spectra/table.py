@@ -307,7 +307,7 @@ def _whole(values: Mapping[str, Any], name: str, default: int | None = None) -> 
 
 
 def _fold(name: str) -> str:
-    """Return the name of a column without what does not matter: case and underscores."""
+    """Return the name of a column in lower case without underscores, for comparisons."""
     return name.strip().lower().replace("_", "")
 
 

@@ -20,7 +20,7 @@ def integer(row: Mapping[str, Any], name: str, default: int | None = None) -> in
 
     Raises
     ------
-    SpectrumError : the value is no such integer, or is missing and has no default
+    SpectrumError : the value is not an integer of 32 bits, or is missing and has no default
     """
     value = row.get(name)
     value = default if value is None else value

@@ -83,8 +83,8 @@ def label(
     spectra : files, folders, globs or lists, see ``files.listing.expand``
     model : folder of a model bundle, a path or URL
     out : folder to write, a path or URL
-    labels : table whose radial velocities are used where it has them; without one the pipeline's redshifts are used
-    labels_config : which velocities of that table are usable
+    labels : label table whose radial velocities replace the redshifts of the pipeline, for the spectra in the table
+    labels_config : rules by which velocities of the label table are usable
     quality : limits of the flags
     fetch : requests for files on servers
     resources : where the job runs
@@ -161,7 +161,7 @@ class WithVelocity:
 class PredictAndJudge:
     """Step: a batch of preprocessed spectra -> rows of the catalogue.
 
-    It is sent to workers as the path of the model; each worker loads the model when it begins.
+    A worker receives the path of the model, and loads the model when it begins.
     """
 
     model: str
@@ -194,10 +194,10 @@ class PredictAndJudge:
 
 
 def finish(output: ShardedOutput) -> dict[str, Any]:
-    """Decide which rows belong to one star and which row is its best, now that all rows exist; return the summary.
+    """Find the rows of each star and its best row, when all rows exist; return the summary.
 
-    Parts are rewritten one by one where these columns change, and the summary last. The work may be killed at any
-    time: a decision does not depend on the decisions of an earlier run.
+    Parts whose columns ``schema.REPEATS`` change are rewritten one by one, and the summary last. The work may be killed
+    at any time, because the result does not depend on the decisions of an earlier run.
     """
     stars = find_stars(lambda names: (table for _, table in output.columns(names)))
     changed, start = [], 0

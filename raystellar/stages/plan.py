@@ -30,7 +30,7 @@ KEPT = 0.8
 """Rate of each of several workers of a Ray job, as a share of the rate of one bare process; measured on two cores."""
 
 SIZES_ASKED = 32
-"""Number of files, evenly taken, whose size a server is asked for where the list of files does not tell it."""
+"""Number of files, evenly taken, whose size a server is asked for where the list of files does not state it."""
 
 START_S = 15.0
 """Time until the first actor has its first result [s]: Ray, imports, kernels from the cache."""
@@ -47,7 +47,7 @@ class Plan:
     """Number of input spectra."""
 
     input_bytes: int | None
-    """Bytes of all files; None where no server tells them."""
+    """Size of all files [bytes]; None where no server states it."""
 
     sizes_asked: int
     """Number of files from whose sizes ``input_bytes`` was estimated; 0 where all sizes are known."""
@@ -151,7 +151,7 @@ def _input_bytes(manifest: pa.Table, fetcher: Fetcher) -> tuple[int | None, int]
 
 
 def _size(path: str, fetcher: Fetcher) -> int | None:
-    """Return the bytes of a file on a server; None where the server does not tell or the file cannot be had."""
+    """Return the size of a file on a server [bytes]; None where the server does not state it or refuses."""
     try:
         return fetcher.size(path)
     except SpectrumError:

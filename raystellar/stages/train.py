@@ -51,10 +51,10 @@ class TrainSummary:
     """Identity of the model."""
 
     reused: bool
-    """The folder held the wanted bundle already, and nothing was done."""
+    """Whether the folder already held the wanted bundle, so that nothing was done."""
 
     epochs: int
-    """Epochs of each network."""
+    """Number of epochs of each network."""
 
     best_epochs: tuple[int, ...]
     """Epoch of the weights of each network, from 1."""
@@ -102,7 +102,7 @@ class EpochProgress:
         self._progress, self._epochs = progress, Counter[int]()
 
     def __call__(self, member: int, report: EpochReport) -> None:
-        """Count one epoch of network ``member``, from 0; epochs that a checkpoint held count as done before."""
+        """Count one epoch of network ``member``, from 0; epochs in a checkpoint count as done before."""
         self._progress.skip(report.epoch - 1 - self._epochs[member])
         self._epochs[member] = report.epoch
         mae = ", ".join(f"{value:.4g} {target.unit}" for value, target in zip(report.mae, TARGETS, strict=True))
@@ -113,7 +113,7 @@ class EpochProgress:
         self._progress.add(1)
 
     def finish(self, epochs: int) -> None:
-        """Count the epochs, of ``epochs`` in all, that no report told of because checkpoints held them."""
+        """Count the rest of ``epochs`` epochs, which checkpoints held and no report announced."""
         self._progress.skip(epochs - sum(self._epochs.values()))
 
 
@@ -258,7 +258,7 @@ def _bundle(
 def _fit(
     spectra: dict[str, SpectraSet], what: dict[str, Any], resources: TrainResources, folder: str, report: EpochCallback
 ) -> list[FitResult]:
-    """Fit ``what`` (arguments of ``fit.members.fit_members``) to the spectra, here or on Ray."""
+    """Fit networks by ``fit.members.fit_members`` with the arguments ``what``, in this process or on Ray."""
     from raystellar.fit.loop import check
     from raystellar.fit.members import fit_members
     from raystellar.model.threads import threads

@@ -103,8 +103,8 @@ def tune(
     Parameters
     ----------
     dataset : folder written by ``raystellar preprocess``, a path or URL
-    out : folder of the search, a path or URL; on a disk that not all workers see, a trial that goes on after a rung may
-        start again, and ends with the same result
+    out : folder of the search, a path or URL. On a disk that not all workers see, a trial that continues after a rung
+        may start anew, with the same result
     network, fit : settings that are not searched
     config : number of trials, sampler, rungs and objective
     space : values among which the search chooses
@@ -116,7 +116,7 @@ def tune(
     ------
     DatasetError : the dataset is missing or damaged, or no trial had a finite loss
     OutputError : ``out`` holds another search or something else, or cannot be written
-    ConfigError : the settings make no network, or the cluster has no room for a trial
+    ConfigError : the settings are not valid for a network, or the cluster has no room for a trial
     IncompleteError : workers were lost too often, or trials are missing at the end
     """
     began = time.perf_counter()
@@ -157,7 +157,7 @@ def tune(
 
 
 def _earlier(warm_start: str | None, space: Space) -> list[Trial]:
-    """Return the trials of an earlier search; none without one.
+    """Return the trials of the earlier search in the folder ``warm_start``; an empty list for None.
 
     Raises
     ------
@@ -191,11 +191,11 @@ def _run(
 
 
 class _Line:
-    """Show the state of a search on the line of progress."""
+    """Display of the state of a search on the line of progress."""
 
     def __init__(self, progress: Progress, conductor: Conductor) -> None:
-        self._progress, self._told = progress, _epochs(conductor)
-        progress.skip(self._told)
+        self._progress, self._shown = progress, _epochs(conductor)
+        progress.skip(self._shown)
 
     def __call__(self, conductor: Conductor) -> None:
         trials, open_tasks = conductor.trials, len(conductor.running)
@@ -209,8 +209,8 @@ class _Line:
         parts += [f"{failed} failed"] if failed else []
         parts += [f"best {winner.loss():.4f} after {winner.epochs} epochs"] if winner else []
         self._progress.note(", ".join(parts))
-        self._progress.add(epochs - self._told)
-        self._told = epochs
+        self._progress.add(epochs - self._shown)
+        self._shown = epochs
 
 
 def _epochs(conductor: Conductor) -> int:
@@ -235,7 +235,7 @@ def _check(trials: Sequence[Trial], config: TuneConfig) -> Trial:
 
 
 def _write_front(out: str, space: Space, trials: Sequence[Trial], config: TuneConfig, epochs: int) -> None:
-    """Write the settings of each trial that no other trial beats in all costs, to the folder ``front``."""
+    """Write the settings of each trial that no other trial beats in all costs to the folder ``front``."""
     done = [trial for trial in trials if trial.state(epochs) == DONE]
     places.make_folder(places.join(out, FRONT))
     for trial, front in zip(done, pareto_fronts([costs(trial, config) for trial in done]), strict=True):

@@ -39,7 +39,7 @@ ELEMENTS = {
     "Zr": (40, 2.58, 91.224, 6.634, 13.13),
     "Ba": (56, 2.18, 137.327, 5.212, 10.004),
 }
-"""Data of each element by its symbol, as the comment above says."""
+"""Atomic number, abundance, mass and ionisation energies of each element, by its symbol."""
 
 ALPHA_ELEMENTS = ("O", "Ne", "Mg", "Si", "S", "Ca", "Ti")
 """Elements that follow [alpha/Fe]."""
@@ -60,7 +60,7 @@ MASS_AMU = np.array([row[2] for row in ELEMENTS.values()])
 """Atomic masses (elements,) [u]."""
 
 IONISATION_EV = np.array([row[3:5] for row in ELEMENTS.values()])
-"""Ionisation energies (elements, 2) [eV]: of the neutral atom and of the singly ionised one."""
+"""Ionisation energies (elements, 2) [eV] of the neutral and of the singly ionised atom."""
 
 Terms = list[tuple[int, float]]
 """Statistical weight g and energy E [eV] of each low term of one stage of ionisation."""

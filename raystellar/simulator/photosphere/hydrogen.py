@@ -86,7 +86,7 @@ def line_wavelength(n: int, m: int) -> float:
 def oscillator_strength(n: int, m: int) -> float:
     """Return the absorption oscillator strength f of n -> m, for n = 2 and above.
 
-    The value of Kramers times the Gaunt factor of Johnson 1972, ApJ 174, 227, is at most 0.07 % below the exact one.
+    The value of Kramers times the Gaunt factor of Johnson 1972, ApJ 174, 227, is at most 0.07 % below the exact value.
     """
     x = 1.0 - (n / m) ** 2
     if n == 2:

@@ -46,7 +46,7 @@ BROAD = 0.1
 def read_lines() -> np.ndarray:
     """Return the rows of lines.csv: vacuum wavelength [A], species, excitation [eV], log gf, log10 of gamma6/N.
 
-    The last is NaN where the file has no value.
+    log10 of gamma6/N is NaN where the file has no value.
     """
     with (files("raystellar.simulator.photosphere") / "lines.csv").open("r") as handle:
         rows = [line.rstrip("\n").split(",") for line in handle if not line.startswith("#")]
@@ -123,7 +123,7 @@ def _voigt_broad(a: float, v: float) -> float:
 def voigt(a: float, v: float) -> float:
     """Return the Voigt function H(a, v) for v >= 0, normalised so that H(0, v) = exp(-v^2).
 
-    Up to a = `BROAD` it is Harris's series to a^2 (Mihalas 1978, eq. 9-44), above it `_voigt_broad`.
+    For a up to `BROAD` the function is Harris's series to a^2 (Mihalas 1978, eq. 9-44), above it `_voigt_broad`.
     """
     if v > VOIGT_END:
         return a * 0.5641896 / (v * v + a * a) * (1.0 + 1.5 / (v * v))

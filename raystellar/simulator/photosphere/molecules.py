@@ -73,7 +73,7 @@ def forest_density(wavelength: np.ndarray) -> np.ndarray:
 def _bound_pair(a: float, b: float, constant: float) -> float:
     """Return the density [cm-3] of a molecule AB formed from ``a`` and ``b`` nuclei [cm-3].
 
-    It is the smaller root of x = constant (a - x) (b - x), in a form without cancellation.
+    The density is the smaller root of x = constant (a - x) (b - x), in a form without cancellation.
     """
     s = a + b + 1.0 / constant
     return 2.0 * a * b / (s + math.sqrt(s * s - 4.0 * a * b))

@@ -49,8 +49,8 @@ LINE_DEPTHS = np.searchsorted(TAU_ROSS, [1e-4, 1.5])
 def microturbulence(teff: float, logg: float) -> float:
     """Return the microturbulence [km/s] at teff [K] and logg: about 1 in the Sun, 2 in giants and A stars.
 
-    It is a smooth relation through the values used for dwarfs (Bruntt et al. 2010), red giants (Holtzman et al. 2018)
-    and A stars (Landstreet et al. 2009).
+    The relation is smooth and follows the values used for dwarfs (Bruntt et al. 2010), red giants (Holtzman et al.
+    2018) and A stars (Landstreet et al. 2009).
     """
     giants = 1.0 / (1.0 + math.exp((logg - 2.3) / 0.6))
     warm = 1.0 / (1.0 + math.exp((6900.0 - teff) / 450.0))
