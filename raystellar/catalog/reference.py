@@ -102,15 +102,15 @@ need it. [bench/README.md](../bench/README.md) shows how well the errors hold.
 `ood_score` says how unlike the training spectra a spectrum is (OOD: out of distribution). It is 0
 for most stars. One ordinary star in a hundred scores above {ood_limit:g}, and such a row has the
 flag OOD. The score uses neither the class nor the velocity nor the warnings of a pipeline. It is
-learnt from the training spectra alone, so train on spectra of the survey that you label: normal
+learned from the training spectra alone, so train on spectra of the survey that you label: normal
 stars of another survey may be flagged.
 
 ## Repeats and primary rows
 
 `star_id` is the same for all spectra of one star in the catalogue: spectra within {radius:g}
 arcsec, or of one `spec_id`. `is_primary` marks one row of each star. The primary row is a row
-without `flag_bad`, then without `flag_warn`, then the one with the highest S/N. Ties go to the
-lowest plate, MJD and fibre, then to the path that sorts first.
+without `flag_bad`, then without `flag_warn`, then with the highest S/N. Ties go to the lowest
+plate, MJD and fibre, then to the path that sorts first.
 
 Both columns are null until all parts are written. They are computed again when spectra are added.
 `{summary}` gives the scatter of repeated observations and their pull (difference in units of the
