@@ -54,7 +54,8 @@ class Progress:
         if count > 0:
             self._skipped += count
             self._bar.initial = self._skipped
-            self._bar.update(count)
+            self._bar.n = self._bar.last_print_n = self._skipped + self._done  # update() would count it in the rate
+            self._bar.refresh()
             LOG.info("%s: %d %s were done before", self._name, count, self._unit)
 
     def add(self, count: int, rejected: int = 0) -> None:

@@ -1,7 +1,9 @@
 """Progress outside a terminal: few lines, each with the count, the rate and the time left, and a last one."""
 
+import io
 import logging
 import re
+import sys
 
 import pytest
 
@@ -31,6 +33,25 @@ def test_a_line_every_half_minute_and_a_last_one(seconds, caplog):
         "label: 800 of 1000 spectra, 6 rejected, 10 a second, 20 s left",
         "label: 1000 of 1000 spectra, 8 rejected, 10 a second, 1 min 20 s in all",
     ]
+
+
+class Terminal(io.StringIO):
+    """A text stream that calls itself a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_work_of_an_earlier_run_is_no_part_of_the_live_rate(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    monkeypatch.setattr(logging.getLogger("raystellar"), "level", logging.INFO)
+    with Progress("label", 2_000_000, "spectra") as progress:
+        progress.skip(1_000_000)
+        progress._bar.last_print_t -= 10  # ten seconds pass
+        progress.add(100)
+        shown = progress._bar.format_dict
+    assert shown["n"] == 1_000_100
+    assert shown["rate"] == pytest.approx(10, rel=0.05)
 
 
 def test_a_job_that_fails_has_no_last_line(seconds, caplog):
