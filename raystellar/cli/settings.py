@@ -6,7 +6,7 @@ ones before: the defaults, a preset, a TOML file, ``--set section.key=value``, o
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from importlib import resources as package
 from typing import Any, get_type_hints
@@ -84,11 +84,13 @@ def compose(
         values = merge(values, read_toml(config))
     for text in assignments:
         values = merge(values, parse_setting(text))
-    values = merge(values, options or {})
     known = {entry.name for entry in fields(Settings)}
-    for name in values:
+    for name, section in values.items():
         if name not in known:
             now = f"; it is now [{RENAMED[name]}]" if name in RENAMED else nearest(name, known)
             raise ConfigError(f"unknown section [{name}]{now}")
+        if not isinstance(section, Mapping):  # options would take its place without a word
+            raise ConfigError(f"[{name}] must be a table of keys, not {section!r}")
+    values = merge(values, options or {})
     owners = get_type_hints(Settings)
     return Settings(**{name: build(owners[name], section, name) for name, section in values.items()})

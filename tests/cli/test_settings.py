@@ -107,6 +107,13 @@ def test_a_section_of_an_older_version_is_refused_with_its_name_today():
         compose(assignments=["catalog.min_sn=20"])
 
 
+def test_a_section_that_is_no_table_is_refused_though_options_follow(tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text("resources = 3\n")
+    with pytest.raises(ConfigError, match=r"\[resources\] must be a table of keys, not 3"):
+        compose(config=str(path), options={"resources": {"local": True}})
+
+
 def test_an_unknown_key_of_a_nested_section_is_refused():
     with pytest.raises(ConfigError, match=r"unknown key simulate\.population\."):
         compose(assignments=["simulate.population.zzz=1"])
