@@ -63,7 +63,7 @@ class LabelSummary:
 
 
 def label(
-    spectra: Iterable[str],
+    spectra: str | Iterable[str],
     model: str,
     out: str,
     *,
@@ -80,7 +80,7 @@ def label(
 
     Parameters
     ----------
-    spectra : files, folders, globs or lists, see ``files.listing.expand``
+    spectra : a file, folder, glob or list, or many of them, see ``files.listing.expand``
     model : folder of a model bundle, a path or URL
     out : folder to write, a path or URL
     labels : label table whose radial velocities replace the redshifts of the pipeline, for the spectra in the table
@@ -101,7 +101,7 @@ def label(
     with watch.part("load model"):
         bundle = load_bundle(model)
     with watch.part("list spectra"):
-        manifest = make_manifest(spectra)
+        manifest = make_manifest([spectra] if isinstance(spectra, str) else spectra)
     with watch.part("read labels"):
         table = read_labels(labels, labels_config or LabelsConfig(), required=["rv"]) if labels else None
     identity = {

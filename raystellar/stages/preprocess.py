@@ -52,7 +52,7 @@ class DatasetSummary:
 
 
 def preprocess(
-    spectra: Iterable[str],
+    spectra: str | Iterable[str],
     labels: str,
     out: str,
     *,
@@ -67,7 +67,7 @@ def preprocess(
 
     Parameters
     ----------
-    spectra : files, folders, globs or lists, see ``files.listing.expand``
+    spectra : a file, folder, glob or list, or many of them, see ``files.listing.expand``
     labels : label table, a path or URL, see ``labels.table.read_labels``
     out : folder to write, a path or URL
     labels_config : which rows of the label table are usable
@@ -85,7 +85,7 @@ def preprocess(
     config, resources = config or PreprocessConfig(), resources or Resources()
     watch = Stopwatch()
     with watch.part("list spectra"):
-        manifest = make_manifest(spectra)
+        manifest = make_manifest([spectra] if isinstance(spectra, str) else spectra)
     with watch.part("read labels"):
         table = read_labels(labels, labels_config)
         split = draw_splits(table, manifest["path"], splits)

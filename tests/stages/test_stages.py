@@ -74,6 +74,14 @@ def catalog(survey, model, tmp_path_factory):
     return out, label([f"{survey}/spectra"], str(model), str(out), resources=LOCAL)
 
 
+def test_one_folder_need_not_be_put_into_a_list(survey, dataset, model, catalog, tmp_path):
+    folder = f"{survey}/spectra"  # a text is itself iterable: its letters name no folders
+    preprocess(folder, f"{survey}/ssppOut.fits", str(tmp_path / "dataset"), resources=LOCAL)
+    label(folder, str(model), str(tmp_path / "catalog"), resources=LOCAL)
+    assert rows(tmp_path / "dataset").equals(rows(dataset[0]))
+    assert rows(tmp_path / "catalog").equals(rows(catalog[0]))
+
+
 def test_the_dataset_accounts_for_every_file(survey, dataset):
     out, summary = dataset
     files = list(Path(survey, "spectra").rglob("*.fits"))
