@@ -1,4 +1,4 @@
-r"""Search the hyperparameters: preprocessed Parquet -> best.toml, and a page that shows how it was found.
+r"""Search the hyperparameters: preprocessed Parquet -> best.toml, and a page about the search.
 
 On this machine, then on a cluster whose nodes all see /data (all options: ``raystellar tune --help``):
 

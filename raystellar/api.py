@@ -191,7 +191,7 @@ def _rows(arrays: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     one_each = {name for name, value in arrays.items() if np.ndim(value) > (0 if name in SCALARS else 1)}
     lengths = {name: len(arrays[name]) for name in one_each}
     if len(set(lengths.values())) > 1:
-        raise InputError(f"the numbers of spectra differ: {lengths}")
+        raise InputError(f"the numbers of spectra differ: {lengths}; give each array one row for each spectrum")
     for row in range(len(arrays["flux"])):
         yield {name: value[row] if name in one_each else value for name, value in arrays.items()}
 

@@ -25,7 +25,7 @@ from raystellar.model.errormodel import WITHIN
 from raystellar.targets import TARGET_NAMES
 
 CATALOG_COLUMNS = (*KEY, "sn", "flag_bad", *TARGET_NAMES, *(f"e_{name}" for name in TARGET_NAMES))
-"""Columns that are read from the catalogue."""
+"""Columns read from the catalogue."""
 
 STD_WANTED, STD_WANTED_BY_SN = (0.9, 1.1), (0.8, 1.2)
 """Limits of the standard deviation of z for all stars, and for each quarter of the stars by S/N."""

@@ -42,7 +42,7 @@ SLOW_FILES = 300
 """Number of files for the plain loops, which take tens of milliseconds a file."""
 
 DATASET_SHARD_ROWS = 512
-"""Spectra a shard where the kernels run without Ray."""
+"""Number of spectra in a shard where the kernels run without Ray."""
 
 SCHEMA = arrow_schema((*IDENTITY, *SPECTRA))
 """Columns that the benchmark writes."""

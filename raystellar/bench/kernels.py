@@ -91,7 +91,7 @@ def kernel_table(spectra: list[str], model: str | None, count: int = 400) -> lis
 
 
 def _predict_times(bundle: Bundle, plain_flux: np.ndarray, flux: np.ndarray) -> tuple[float, float]:
-    """Return the times [ms] of the plain prediction and of the model's, per spectrum on one core."""
+    """Return the times [ms] of the plain prediction and of the prediction by the model, per spectrum on one core."""
     with threads(1):
         expected, plain_ms = timed(lambda: np.array([predict_one(bundle, row) for row in plain_flux]), len(flux))
         predicted, ours_ms = timed(lambda: bundle.predict(flux), len(flux))
@@ -105,18 +105,18 @@ def usable(paths: list[str], preprocessor: Preprocessor, count: int) -> list[str
 
     Raises
     ------
-    InputError : all of them are rejected
+    InputError : all spectra are rejected
     """
     paths = paths[:: max(1, len(paths) // count)][:count]
     rejects = {path for path, _ in ingest([Slice(path) for path in paths], preprocessor, admit_by_pipeline).rejects}
     kept = [path for path in paths if path not in rejects]
     if not kept:
-        raise InputError(f"none of {len(paths)} spectra can be used")
+        raise InputError(f"none of {len(paths)} spectra can be used; name spec files of stars")
     return kept
 
 
 def admit_by_pipeline(spectrum: Spectrum) -> Admitted:
-    """Admit a spectrum with the velocity of the pipeline; reject it if that is not a star's velocity."""
+    """Admit a spectrum with the velocity of the pipeline; reject it if no star can have this velocity."""
     admitted = choose_rv(spectrum, None, -1, 1500.0)
     if admitted.rv_source == "none":
         raise SpectrumError("rv", "the velocity is not a star's")

@@ -1,8 +1,8 @@
 """Benchmark the way from spec files to a catalogue against the program that a user would write.
 
 Three programs do the same work on the same files in one run: read flux, wavelengths, ivar, class and redshift; go to
-the rest frame on the grid in two interpolations; standardise; predict; write Parquet (zstd). Those of raystellar also
-compute errors, OOD score and flags.
+the rest frame on the grid in two interpolations; standardise; predict; write Parquet (zstd). The programs of raystellar
+also compute errors, OOD score and flags.
 
 - a loop with astropy, SciPy and torch, one spectrum after the other;
 - the kernels of raystellar in this process, without Ray;
@@ -42,7 +42,7 @@ from raystellar.stages.label import PredictAndJudge, WithVelocity
 from raystellar.targets import TARGET_NAMES
 
 CATALOG_SHARD_ROWS = 1024
-"""Spectra a shard where the kernels run without Ray."""
+"""Number of spectra in a shard where the kernels run without Ray."""
 
 PREDICTED = 32 * CPU_BATCH
 """Number of spectra for the time of the prediction alone."""

@@ -1,9 +1,9 @@
-"""Benchmark the OOD score: the share of galaxies, quasars, sky, other odd spectra and ordinary stars that it flags.
+"""Benchmark the OOD score: its share of flags among galaxies, quasars, sky, other odd spectra and ordinary stars.
 
 Spectra of each kind are simulated (``simulator.others``), preprocessed as the training spectra of the model and scored.
-They are shifted by their true velocity, or not at all beyond 1,500 km/s. Class, warnings and velocity of a pipeline are
-not used. Ordinary stars are simulated anew, each on a plate of its own. The test split of a dataset and spectra in
-files can be scored too.
+True velocities up to 1,500 km/s are removed; spectra with higher velocities are not shifted. Class, warnings and
+velocity of a pipeline are not used. Ordinary stars are simulated anew, each on a plate of its own. The test split of a
+dataset and spectra in files can be scored too.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from raystellar.preprocessing.ingest import Ingest
 from raystellar.spectra.inputs import make_manifest
 
 PLATE_SHARD_ROWS = 2048
-"""Spectra a shard, as in a survey of more than a hundred thousand spectra."""
+"""Number of spectra in a shard, as in a survey of more than a hundred thousand spectra."""
 
 
 class Rate(NamedTuple):

@@ -103,7 +103,7 @@ def compare_stars(spectra: Sequence[str], table: str | None, model: str) -> Comp
 
     Raises
     ------
-    InputError : no table was given, or no star has labels in it
+    InputError : ``table`` is None for spectra outside a library, or no star has labels in the literature
     LabelTableError : the table cannot be read
     BundleError : the model is missing or damaged
     """

@@ -1,8 +1,8 @@
 """Write a finished catalogue as one file: FITS with the rejects as a second table, Parquet or CSV; or as a HATS folder.
 
-Rows are read part by part, so that memory does not grow with the catalogue. They are read twice: the first pass finds
-the number of rows and the longest text of each column, the second pass writes. Names, units, descriptions and UCDs of
-the columns are those of the catalogue's own files.
+Rows are read part by part, so that memory does not grow with the catalogue. They are read twice: the first pass counts
+the rows and measures the longest text of each column, the second pass writes. Columns have the names, units,
+descriptions and UCDs of the catalogue's own files.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ def measure(tables: Iterable[pa.Table], schema: pa.Schema) -> Extent:
 
 
 def _ascii(texts: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return texts as ASCII bytes, as FITS allows no other characters; these are written as escapes."""
+    """Return texts as ASCII bytes, because FITS allows no other characters; other characters become escapes."""
     if pc.all(pc.string_is_ascii(texts), min_count=0).as_py():
         return texts.cast(pa.binary())
     return pa.chunked_array([[(text or "").encode("ascii", "backslashreplace") for text in texts.to_pylist()]])

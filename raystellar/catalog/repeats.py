@@ -28,7 +28,7 @@ STAR_COLUMNS = ("path", "spec_id", "plate", "mjd", "fiberid", "ra", "dec", "flag
 """Columns of a catalogue that decide the star of a row and the primary row of a star."""
 
 MERIT_BAD = 2
-"""Merit of a row with ``flag_bad``; a row with only ``flag_warn`` has 1, a row without flags has 0, which is best."""
+"""Merit of a row with ``flag_bad``. A row with only ``flag_warn`` has 1. A row without flags has 0, the best merit."""
 
 ROBUST = 1.4826
 """Ratio of the standard deviation of a normal distribution to its median absolute deviation."""
@@ -73,9 +73,9 @@ def _with(table: pa.Table, *values: pa.Array) -> pa.Table:
 def find_stars(tables: Tables) -> Stars:
     """Group rows by star and choose the primary row of each star.
 
-    Two rows belong to one star if they have the same spectrum name or lie within ``RADIUS_ARCSEC``. The primary row is
-    the one without ``flag_bad``, then without ``flag_warn``, then with the highest S/N. Ties go to the smallest key
-    (plate, mjd, fibre), then to the path that sorts first.
+    Two rows belong to one star if they have the same spectrum name or lie within ``RADIUS_ARCSEC``. Rows without
+    ``flag_bad`` are preferred as the primary row, then rows without ``flag_warn``, then the highest S/N. Ties go to the
+    smallest key (plate, mjd, fibre), then to the path that sorts first.
 
     Parameters
     ----------
@@ -141,7 +141,7 @@ class _Keys:
 
 
 def _first(values: np.ndarray) -> np.ndarray:
-    """Return whether each of the sorted ``values`` (n,) is the first of its kind (n,) bool."""
+    """Return whether each of the sorted ``values`` (n,) differs from the value before it (n,) bool."""
     first = np.ones(len(values), dtype=bool)
     first[1:] = values[1:] != values[:-1]
     return first

@@ -55,7 +55,7 @@ def device_of(resources: TrainResources) -> str:
     import torch
 
     if resources.use_gpu == "yes" and not torch.cuda.is_available():
-        raise RaystellarError("use_gpu = 'yes' but torch sees no GPU here; say 'auto' or 'no'")
+        raise RaystellarError("training.use_gpu = 'yes' but torch sees no GPU here; set 'auto' or 'no'")
     return "cuda" if resources.use_gpu != "no" and torch.cuda.is_available() else "cpu"
 
 
@@ -116,7 +116,7 @@ def fit_on_ray(
     except TrainingFailedError as error:
         raise IncompleteError(
             f"the fit lost its workers {resources.max_failures + 1} times; checkpoints are kept in {folder}, "
-            "mend the cause and give the same command again"
+            "remove the cause and run the same command again"
         ) from error
     finally:
         with contextlib.suppress(ray.exceptions.RayError):  # must not hide why the fit failed

@@ -113,7 +113,7 @@ def run_here(conductor: Conductor, spectra: dict[str, SpectraSet], work: Work, r
     from raystellar.model.threads import threads
 
     if resources.use_gpu == "yes" and device(True) == "cpu":
-        raise ConfigError("tuning.use_gpu = 'yes' but torch sees no GPU here; say 'auto' or 'no'")
+        raise ConfigError("tuning.use_gpu = 'yes' but torch sees no GPU here; set 'auto' or 'no'")
     with threads(1):
         runner = Runner(spectra, replace(work, use_gpu=resources.use_gpu != "no"), threads=1)
         while (task := conductor.take()) is not None:
@@ -170,10 +170,10 @@ def run_on_ray(
         with threads(1):  # the sampler gp is nine times slower with two threads
             results = tuner.fit()
     if searcher.lost:
-        cause = first_line(results.errors[0]) if results.errors else "no cause was told"
+        cause = first_line(results.errors[0]) if results.errors else "an unknown cause"
         raise IncompleteError(
             f"the worker of trial {searcher.lost[0].trial} failed {resources.max_failures + 1} times, at last with: "
-            f"{cause}; mend the cause and give the same command again"
+            f"{cause}; remove the cause and run the same command again"
         )
 
 

@@ -24,7 +24,7 @@ def read_run(folder: str) -> dict[str, Any] | None:
     try:
         run = json.loads(places.read_bytes(path))
     except ValueError as error:
-        raise InputError(f"{path} is damaged: {error}; remove the folder and begin anew") from None
+        raise InputError(f"{path} is damaged: {error}; remove the folder and run its command again") from None
     if not isinstance(run, dict) or run.get("format") != FORMAT_VERSION:
         made = run.get("raystellar", "?") if isinstance(run, dict) else "?"
         raise InputError(

@@ -137,7 +137,7 @@ def _format(stream: IO[bytes], path: str) -> type[_FitsTable | _TextTable | _Par
     if head.startswith(b"PAR1"):
         return _ParquetTable
     if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
-        raise LabelTableError(f"label table {path} is a web page or XML, not a table; look into it")
+        raise LabelTableError(f"label table {path} is a web page or XML, not a table; download the table again")
     if b"\0" in head:
         raise LabelTableError(f"label table {path} is neither FITS, Parquet nor text; give one of these")
     return _TextTable

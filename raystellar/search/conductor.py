@@ -17,7 +17,7 @@ class Conductor:
 
     Parameters
     ----------
-    run : folder of the search; tasks that it has on record are not run again
+    run : folder of the search; recorded tasks are not run again
     space : parameters of the search
     config : settings of the search
     epochs : epochs of a whole training
@@ -28,7 +28,7 @@ class Conductor:
     watch : called with the conductor after every change
     trials : all proposed trials
     running : tasks that were taken and have not ended
-    finished : whether no task is left
+    finished : whether all tasks are done
     """
 
     def __init__(

@@ -23,13 +23,13 @@ class TuneConfig:
     """Method that proposes choices: tree-structured Parzen estimator, Gaussian process, or random."""
 
     generation: int = 20
-    """Number of choices proposed at once, from the outcomes of all earlier ones; so many trials can run at a time."""
+    """Number of choices proposed at once from all earlier outcomes, and largest number of trials at a time."""
 
     rungs: tuple[int, ...] = (3, 9)
     """Epochs after which only the best trials continue; empty: every trial is trained to the end."""
 
     keep: int = 4
-    """Reduction factor: one of so many trials continues at each rung."""
+    """Reduction factor: one of ``keep`` trials continues at each rung."""
 
     finalists: int = 3
     """Number of the best fully trained trials that are trained again with other seeds."""

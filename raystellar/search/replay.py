@@ -15,8 +15,8 @@ from raystellar.search.trials import Trial
 def replay(trials: Sequence[Trial], config: TuneConfig, epochs: int) -> Iterator[Task]:
     """Yield the tasks of a search in the order of its steps; tasks of one step ran at the same time.
 
-    The record says which trials continued after a rung. The losses say in which step each of them did. If the losses
-    do not decide the step (a time of inference was measured again), the trial is taken to have continued last.
+    The record tells which trials continued after a rung. The losses tell the step in which each trial continued. If
+    the losses do not decide the step (a time of inference was measured again), the last possible step is assumed.
 
     Parameters
     ----------

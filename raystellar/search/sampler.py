@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     import optuna
 
 TRIES = 100
-"""Proposals of known choices in a row after which the space counts as exhausted."""
+"""Number of proposals of known choices in a row after which the space counts as exhausted."""
 
 AGAIN = 4
-"""Share of the first generation, as one in so many, that repeats the best choices of an earlier search."""
+"""One choice in ``AGAIN`` of the first generation repeats one of the best choices of an earlier search."""
 
 
 def propose(

@@ -1,8 +1,8 @@
 """Decide which trials are trained next and for how long: successive halving, one generation at a time.
 
 All trials of a generation are trained to the first rung. At each rung, one of ``keep`` of all trials so far continues:
-the ones with the least loss at that rung. A trial that continued once is never taken back. Then the next generation is
-proposed. After the last generation, the best trials of the last rung are trained to the end, and the best of these
+the trials with the least loss at that rung. A trial that continued once is never taken back. Then the next generation
+is proposed. After the last generation, the best trials of the last rung are trained to the end, and the best of these
 again with other seeds. One rung of one generation is a step. The next step depends on the outcome of the steps before,
 not on the order in which the trials of a step end.
 
@@ -83,8 +83,8 @@ def total_epochs(config: TuneConfig, epochs: int) -> int:
 def order(trials: Iterable[Trial], config: TuneConfig, at: int | None = None) -> list[Trial]:
     """Return the trials from the best to the worst, as known after ``at`` epochs; None: after all epochs.
 
-    A trial that was trained longer is better; of trials trained for as long, the one with the lower loss. In a Pareto
-    search the first front comes first, then the second, and so on; see ``pareto_fronts``.
+    Trials that were trained longer come first. Trials trained for as long come in the order of their fronts in a
+    Pareto search, see ``pareto_fronts``, and within a front in the order of their losses.
     """
     known = list(trials)
     fronts = pareto_fronts([costs(trial, config, at) for trial in known])

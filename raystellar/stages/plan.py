@@ -112,7 +112,7 @@ def plan(
     seconds = time.perf_counter() - start
     done = len(batch.flux) + len(batch.rejects)
     if not len(batch.flux):
-        raise InputError(f"none of {done} sampled spectra can be used, the first because: {batch.rejects[0][1]}")
+        raise InputError(f"none of {done} sampled spectra can be used; the first is rejected: {batch.rejects[0][1]}")
     total = int(expected_rows(manifest).sum())
     input_bytes, sizes_asked = _input_bytes(manifest, fetcher)
     return Plan(

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -93,28 +92,32 @@ class TrainSummary:
 class EpochProgress:
     """Show the epochs of all networks as progress, with the losses and errors of the last one.
 
+    The networks are fitted one after the other, so all epochs of earlier networks are done when a network reports.
+    Epochs without a report were held by checkpoints, and count as done before.
+
     Parameters
     ----------
-    progress : counts epochs of all networks
+    progress : counts the epochs of all networks
     """
 
     def __init__(self, progress: Progress) -> None:
-        self._progress, self._epochs = progress, Counter[int]()
+        self._progress, self._done = progress, 0
 
     def __call__(self, member: int, report: EpochReport) -> None:
-        """Count one epoch of network ``member``, from 0; epochs in a checkpoint count as done before."""
-        self._progress.skip(report.epoch - 1 - self._epochs[member])
-        self._epochs[member] = report.epoch
+        """Count one epoch of network ``member``, from 0."""
+        number = member * report.epochs + report.epoch
         mae = ", ".join(f"{value:.4g} {target.unit}" for value, target in zip(report.mae, TARGETS, strict=True))
         losses = f"loss {report.train_loss:.4f}, validation {report.validation_loss:.4f}"
         line = f"network {member + 1}, epoch {report.epoch} of {report.epochs}, {losses} ({mae})"
         LOG.debug("train: %s, %.1f s", line, report.seconds)
+        self._progress.skip(number - 1 - self._done)
         self._progress.note(line)
         self._progress.add(1)
+        self._done = number
 
     def finish(self, epochs: int) -> None:
-        """Count the rest of ``epochs`` epochs, which checkpoints held and no report announced."""
-        self._progress.skip(epochs - sum(self._epochs.values()))
+        """Count the epochs, of ``epochs`` in all, that no report told of."""
+        self._progress.skip(epochs - self._done)
 
 
 def train(
@@ -153,8 +156,8 @@ def train(
 
     began, data = time.perf_counter(), read_dataset(dataset)
     network, fit, resources = network or NetworkConfig(), fit or FitConfig(), resources or TrainResources()
-    learnt = {"errors": CALIBRATION_VERSION, "ood": OOD_VERSION}
-    fit_id = digest({"network": network, "fit": fit, "data": data.about["digest"], **learnt})
+    fitted = {"errors": CALIBRATION_VERSION, "ood": OOD_VERSION}
+    fit_id = digest({"network": network, "fit": fit, "data": data.about["digest"], **fitted})
     path = places.absolute(out)
     folder = f"{path}.checkpoints"
     bundle = _existing(path, fit_id, overwrite)
@@ -217,13 +220,13 @@ def _existing(out: str, fit_id: str, overwrite: bool) -> Bundle | None:
     except BundleError as error:
         if overwrite:
             return None
-        raise OutputError(f"{out} holds a bundle that cannot be used ({error}); overwrite it") from None
+        raise OutputError(f"{out} holds a bundle that cannot be used ({error}); replace it by --overwrite") from None
     if bundle.fit_id == fit_id:
         return bundle
     if overwrite:
         return None
     raise OutputError(
-        f"{out} holds model {bundle.model_id}, made from other data or settings; name another output or overwrite it"
+        f"{out} holds model {bundle.model_id}, made from other data or settings; name another output or use --overwrite"
     )
 
 

@@ -227,10 +227,12 @@ def _check(trials: Sequence[Trial], config: TuneConfig) -> Trial:
     """
     distinct = len({key(trial.choice) for trial in trials})
     if not len(trials) == distinct == config.trials or any(not (trial.epochs or trial.failure) for trial in trials):
-        raise IncompleteError(f"{len(trials)} trials, {distinct} distinct, of {config.trials}: give the command again")
+        raise IncompleteError(
+            f"{len(trials)} of {config.trials} trials were recorded, {distinct} distinct; run the same command again"
+        )
     winner = best(trials)
     if winner is None:
-        raise DatasetError(f"none of {len(trials)} trials had a finite loss; the first said: {trials[0].failure}")
+        raise DatasetError(f"none of {len(trials)} trials had a finite loss; the first failed: {trials[0].failure}")
     return winner
 
 

@@ -330,7 +330,7 @@ def test_workers_lost_too_often_end_the_search_which_then_goes_on(dataset, long,
     killer = threading.Thread(target=kill)
     killer.start()
     try:
-        with pytest.raises(IncompleteError, match=r"failed 1 times, at last with: .*; mend the cause"):
+        with pytest.raises(IncompleteError, match=r"failed 1 times, at last with: .*; remove the cause"):
             search(dataset, out, config=LONG_CONFIG, fit=LONG_FIT, resources=Resources(),
                    tuning=TuneResources(max_failures=0))  # fmt: skip
     finally:

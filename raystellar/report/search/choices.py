@@ -81,7 +81,7 @@ def importances(trials: Sequence[Trial], space: Space, at: int) -> dict[str, flo
 
 
 def draw_parallel(figure: Figure, trials: Sequence[Trial], config: TuneConfig, space: Space) -> None:
-    """Draw every choice as a line across one axis for each parameter and one for the rank of its trial."""
+    """Draw each choice as a line across one axis for each parameter and one axis for the rank of the trial."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import PathPatch
 

@@ -47,7 +47,7 @@ DASHED = (0, (3, 2))
 
 
 def front(trials: Iterable[Trial], cost: str, at: int) -> list[Trial]:
-    """Return the trials that no other beats in both loss and cost, the cheapest first.
+    """Return the trials that no other trial beats in both loss and cost, the cheapest first.
 
     Parameters
     ----------
@@ -155,7 +155,7 @@ def _name_curves(axis: Axes, winner: Trial) -> None:
 
 
 def draw_fronts(figure: Figure, trials: Sequence[Trial], config: TuneConfig, epochs: int) -> None:
-    """Draw loss against cost after the epochs ``front_panels``, and mark the trials that no other beats."""
+    """Draw loss against cost after the epochs ``front_panels``, and mark the trials of the front."""
     costs = ["parameters", "time"] if config.objective == "time" else ["parameters"]
     panels = front_panels(trials, config, epochs)
     axes = figure.subplots(len(costs), len(panels), squeeze=False)
@@ -192,7 +192,7 @@ def _cost(trial: Trial, cost: str) -> float:
 
 
 def _by_milestone(trials: Sequence[Trial], config: TuneConfig, epochs: int) -> list[tuple[str, str, list[Trial]]]:
-    """Return colour, label and members of each group of trials that reached the same milestone, the first first."""
+    """Return colour, label and members of each group of trials with the same last milestone, in ascending order."""
     ends, groups = milestones(config, epochs), []
     for index, until in enumerate(ends):
         least = ends[index - 1] if index else 0

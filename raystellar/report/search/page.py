@@ -238,7 +238,7 @@ def _importance(trials: Sequence[Trial], config: TuneConfig, epochs: int, space:
 
 
 def _fronts(trials: Sequence[Trial], config: TuneConfig, epochs: int) -> Markup:
-    """Return figure and tables of loss against cost; empty if few trials can be compared and none was asked for."""
+    """Return figure and tables of loss against cost; empty for few comparable trials without a Pareto objective."""
     panels = figures.front_panels(trials, config, epochs)
     if not panels and config.objective == "loss":
         return Markup()

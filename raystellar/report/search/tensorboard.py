@@ -17,7 +17,7 @@ TENSORBOARD_NAME = "tensorboard"
 """Name of the folder of event files."""
 
 EVENTS_NAME = "events.out.tfevents.0.raystellar"
-"""Name of an event file. TensorBoard finds files by the middle of the name. The rest is usually time and host, which
+"""Name of an event file. TensorBoard recognises files by the middle of the name. The usual rest is time and host, which
 would differ from run to run."""
 
 FINAL = "loss/final"
