@@ -229,6 +229,7 @@ def _work(rank, world, port, folder):
     torch.distributed.destroy_process_group()
 
 
+@pytest.mark.processes
 def test_two_workers_fit_the_same_network_as_one(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
