@@ -65,7 +65,8 @@ class Progress:
         if self._rejected:
             self._bar.set_postfix_str(f"{self._rejected} rejected", refresh=False)
         self._bar.update(count)
-        if not self._live and time.monotonic() - self._logged >= LOG_INTERVAL_S:
+        ended = self._skipped + self._done >= self._total  # the last line follows at the end of the job
+        if not self._live and not ended and time.monotonic() - self._logged >= LOG_INTERVAL_S:
             self._logged = time.monotonic()
             LOG.info("%s: %s", self._name, self._state())
 

@@ -35,6 +35,14 @@ def test_a_line_every_half_minute_and_a_last_one(seconds, caplog):
     ]
 
 
+def test_the_last_line_is_written_once(seconds, caplog):
+    caplog.set_level(logging.INFO, logger="raystellar")
+    with Progress("label", 10, "spectra") as progress:
+        seconds[0] += 40
+        progress.add(10)
+    assert caplog.messages == ["label: 10 spectra", "label: 10 of 10 spectra, 0.25 a second, 40 s in all"]
+
+
 class Terminal(io.StringIO):
     """A text stream that calls itself a terminal."""
 
