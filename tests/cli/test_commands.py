@@ -53,6 +53,16 @@ def test_a_setting_that_the_command_does_not_read_is_refused(capsys):
     )
 
 
+def test_training_here_and_on_ray_at_once_is_refused(capsys):
+    words = ["train", "d", "--out", "m", "--local", "--show-settings"]
+    assert main([*words, "--set", "training.workers=2"]) == 0
+    assert json.loads(capsys.readouterr().out)["training"]["workers"] == 0
+    assert main([*words, "--workers", "2"]) == 1
+    assert capsys.readouterr().err == (
+        "raystellar train: --local trains in this process and --workers 2 on Ray; give one of them\n"
+    )
+
+
 def test_a_file_of_settings_may_hold_sections_of_other_commands(tmp_path, capsys):
     path = tmp_path / "run.toml"
     path.write_text("[fit]\nepochs = 7\n[quality]\nmin_sn = 20\n")

@@ -10,6 +10,7 @@ from raystellar.cli.command import NO_REPORT_HELP, Command
 from raystellar.cli.logs import say
 from raystellar.cli.summaries import page_at_end
 from raystellar.config import to_plain
+from raystellar.errors import ConfigError
 
 if TYPE_CHECKING:
     from raystellar.cli.settings import Settings
@@ -28,9 +29,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def own_settings(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
-    """Return the settings that options of the command set; ``--local`` trains in this process."""
-    workers = 0 if options.local and options.workers is None else options.workers
-    return {"fit": {"seed": options.seed}, "training": {"workers": workers}}
+    """Return the settings that options of the command set; ``--local`` trains in this process.
+
+    Raises
+    ------
+    ConfigError : ``--local`` is given together with workers of Ray Train
+    """
+    if options.local and options.workers:
+        raise ConfigError(f"--local trains in this process and --workers {options.workers} on Ray; give one of them")
+    return {"fit": {"seed": options.seed}, "training": {"workers": 0 if options.local else options.workers}}
 
 
 def run(options: argparse.Namespace, settings: Settings) -> int:
