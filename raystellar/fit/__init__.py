@@ -8,10 +8,10 @@
     metrics       errors of predictions per target, in the units of the targets
     checkpoints   the state of a fit after each epoch, in files
     loop          the fit of one network by one worker or many, with the same result
-    members       the fit of several networks, each without another part of the training spectra
+    members       the fit of several networks, of which each leaves out another part of the training spectra
     trial         the fit of one trial of a search, part by part
     errormodel    the error model, calibrated on stars that the predicting network has not seen
-    ood           the OOD score, learnt from the training spectra
+    ood           the OOD score, learned from the training spectra
 
 The stages ``tune`` and ``train`` share these modules. None of them imports Ray: a worker is known by its rank, the
 number of workers and an optional process group of torch.

@@ -1,8 +1,8 @@
 """Noisy copies of the training spectra, made during the fit. Source: Sec. 3 and 5.
 
-A copy is ``x' = x + eta std(x) n`` with ``n`` ~ N(0, 1) per pixel and ``eta`` ~ U(noise_min, noise_max) per copy. Both
-are functions of (seed, spectrum, copy), and of the epoch where noise is fresh. They never depend on worker, batch or
-order.
+A copy is ``x' = x + eta std(x) n`` with ``n`` ~ N(0, 1) per pixel and ``eta`` ~ U(noise_min, noise_max) per copy.
+``n`` and ``eta`` are functions of (seed, spectrum, copy), and of the epoch where noise is fresh. They never depend on
+worker, batch or order.
 
 The 90,000 copies are never all in memory, and their 360 million normals are never drawn. Instead, one pool of four
 million normals is drawn per fit. Each copy reads the pool from an offset and with a sign that are hashed from its key.
@@ -31,7 +31,7 @@ class Augmenter:
     flux : (n, n_pixels) float32, C-contiguous; may be read-only
     keys : (n,) uint64, stable identities of the spectra
     config : number of copies, noise and seed
-    chosen : rows of ``flux`` to learn from; None for all
+    chosen : rows of ``flux`` to learn from; None for all rows
     """
 
     def __init__(self, flux: np.ndarray, keys: np.ndarray, config: FitConfig, chosen: np.ndarray | None = None) -> None:

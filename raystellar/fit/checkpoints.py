@@ -1,7 +1,7 @@
 """The state of a fit after each epoch, in files.
 
-Each epoch has one file. It lies in a folder named by the digest of network, settings and data, so that the state of
-another fit is never resumed. The name of a file carries the digest of its bytes, by which damage is noticed.
+Each epoch has one file, in a folder named by the digest of network, settings and data, so that the state of another fit
+is never resumed. The name of a file holds the digest of its bytes, by which damage is noticed.
 """
 
 from __future__ import annotations

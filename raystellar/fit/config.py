@@ -45,10 +45,10 @@ class FitConfig:
     """Greatest noise of a copy [standard deviations of the spectrum]. Source: Sec. 5."""
 
     members: int = 4
-    """Number of networks whose mean is the model, each fitted without another part of the training spectra. The mean of
-    four is a tenth more accurate than one network, and the errors of a network are calibrated on the spectra it has not
-    seen. 1 is the paper's single network, whose errors are calibrated on the validation spectra alone. Searches always
-    fit single networks."""
+    """Number of networks whose mean is the model; each leaves out another part of the training spectra. The mean of
+    four networks is a tenth more accurate than one network. The errors of a network are calibrated on the spectra that
+    it has not seen. 1 is the paper's single network, whose errors are calibrated on the validation spectra alone.
+    Searches always fit single networks."""
 
     fresh_noise: bool = False
     """Whether copies get new noise in each epoch; False is the paper's fixed set of copies."""

@@ -41,8 +41,8 @@ class SpectraSet:
     flux : (n, n_pixels) float32, standardised
     targets : (n, 3) float32, in the order and units of ``targets.TARGETS``
     keys : (n,) uint64, stable hash of each ``spec_id``
-    extra : further columns that were asked for, by name: a list of n values, or an array (n, k) float32 for a column
-        with k values a row, zero where a row has none
+    extra : further requested columns, by name: a list of n values, or an array (n, k) float32 for a column with k
+        values a row, zero where a row has no values
     """
 
     flux: np.ndarray
@@ -114,7 +114,7 @@ def read_dataset(folder: str | os.PathLike[str]) -> Dataset:
 
 
 def _ordered(parts: list[str], columns: tuple[str, ...]) -> pa.Table:
-    """Return these columns of all rows in canonical order, and the number ``_row`` of each row on disk."""
+    """Return ``columns`` of all rows in canonical order, and the number ``_row`` of each row on disk."""
     names = tuple(dict.fromkeys((*ORDER, "split", *columns)))
     table = pa.concat_tables(_read_columns(part, names) for part in parts)
     table = table.append_column("_row", pa.array(np.arange(len(table))))
@@ -139,7 +139,7 @@ def _parts(folder: str) -> list[str]:
     if len(parts) < wanted:
         raise DatasetError(
             f"dataset {folder} is not complete: {wanted - len(parts)} of {wanted} parts are missing; "
-            "give its command again and it goes on where it was"
+            "run the same raystellar preprocess command again"
         )
     return parts
 

@@ -1,15 +1,15 @@
 """Calibrate the error model on stars the predicting network has not seen, and assess it.
 
-The variance of predicted minus label is the sum of two variances: that of the prediction and that of the label. Users
-need the first alone. The second is not learnt but taken from the label table and subtracted. Errors that the labels of
-similar stars share are learnt by the network too, and no comparison with such labels can show them. Errors therefore
-include a typical amount of them, the floor.
+The variance of predicted minus label is the variance of the prediction plus the variance of the label. Users need the
+variance of the prediction alone. The variance of the label is not fitted but taken from the label table and subtracted.
+A network also learns the errors that the labels of similar stars share, and no comparison with such labels can show
+these errors. Predicted errors therefore include a typical amount of them, the floor.
 
 A network has not seen the validation stars, but a thousand of them give its error only to a tenth, because half of the
-variance is that of the label. In an ensemble each training star is unseen by one member, so that training stars can be
+variance is that of the label. In an ensemble one member has not seen each training star, so that training stars can be
 used too. The squared error of a member is the squared error of the ensemble's mean plus the squared spread of the
-members about it. Validation stars give the spread well, as it involves no label. With the spread subtracted, the
-training stars give the error of the mean.
+members about the mean. Validation stars give the spread well, because it involves no label. With the spread subtracted,
+the training stars give the error of the mean.
 
 All constants in this module were chosen on simulated stars by comparison with their true labels. None of these stars
 was used for the figures in the README.
@@ -60,15 +60,15 @@ SPECTRA_AT_ONCE = 8192
 """Number of spectra predicted at a time: 130 MB."""
 
 RESIDUAL_DEGREES_OF_FREEDOM = 20.0
-"""Degrees of freedom of Student's t for predicted minus label. Its tails are shorter than those of predicted minus
-true label, because the noise of labels is normal."""
+"""Degrees of freedom of Student's t for predicted minus label. The tails are shorter than those of predicted minus true
+label, because the noise of labels is normal."""
 
 OUTLIER_SIGMA, OUTLIER_ROUNDS = 5.0, 3
 """Residual [standard deviations] beyond which a star is left out, as its label or prediction is a blunder, and number
 of fits that look for such stars."""
 
 SLOPES = (0.35, 0.55)
-"""Prior exponents of the target's own variances by photons and by units, kept where the stars cannot tell."""
+"""Prior exponents of the target's own variances by photons and by units, kept where the stars do not determine them."""
 
 PENALTY = 15.0
 """Weight of the penalty on the squares of all terms but the first and of the deviations from ``SLOPES``."""
@@ -91,7 +91,7 @@ class StarPredictions(NamedTuple):
     labels: np.ndarray
     """(n, 3) labels."""
     label_errors: np.ndarray
-    """(n, 3) errors of the labels as in the label table; NaN where it has none."""
+    """(n, 3) errors of the labels as in the label table; NaN where the table has no error."""
     variances: np.ndarray
     """(n, 6) variances by photons and by units, see ``uncertainty.predict_with_variances``."""
     sn: np.ndarray
@@ -127,7 +127,7 @@ def _joined(parts: list[StarPredictions]) -> StarPredictions:
 
 
 def _predictions(bundle: Bundle, network: Ensemble | StellarNet, spectra: SpectraSet, rows: Any) -> StarPredictions:
-    """Return the predictions of ``network`` for these rows of ``spectra``."""
+    """Return the predictions of ``network`` for the ``rows`` of ``spectra``."""
     from raystellar.model.uncertainty import predict_with_variances
 
     columns, flux = spectra.extra, spectra.flux[rows]
@@ -143,7 +143,7 @@ def _predictions(bundle: Bundle, network: Ensemble | StellarNet, spectra: Spectr
 
 
 def _left_out(bundle: Bundle, ensemble: Ensemble, train: SpectraSet, parts: np.ndarray) -> Iterator[StarPredictions]:
-    """Yield predictions for the training spectra, each by the member that has not seen it."""
+    """Yield predictions for the training spectra, each by the member that has not seen the spectrum."""
     for number, member in enumerate(ensemble.each()):
         rows = np.flatnonzero(parts == number)
         for start in range(0, len(rows), SPECTRA_AT_ONCE):
@@ -151,7 +151,7 @@ def _left_out(bundle: Bundle, ensemble: Ensemble, train: SpectraSet, parts: np.n
 
 
 def _spread(bundle: Bundle, ensemble: Ensemble, validation: SpectraSet, mean: np.ndarray) -> ErrorModel:
-    """Return the model of the spread of the members about their ``mean`` (n, 3), which takes the part of the label."""
+    """Return the model of the spread of the members about their ``mean`` (n, 3), which stands in for the label."""
     each = [_predictions(bundle, member, validation, slice(None)) for member in ensemble.each()]
     members, means = _joined(each), np.tile(mean, (len(each), 1))
     return fit_errors(members.predicted, means, np.zeros_like(means), members.variances, members.sn)
@@ -232,13 +232,13 @@ def label_noise(errors: np.ndarray, predicted: np.ndarray, sn: np.ndarray) -> np
     """Return the typical standard errors (n, 3) of the labels, smooth functions of S/N and predicted targets.
 
     The errors in a label table are the scatter of a handful of methods and scatter themselves by a third, so that the
-    error of a single star says little. They are therefore smoothed. Whether their mean or their mean square is right,
-    which is a tenth more, depends on how they were made; the result lies between the two. Where a table has no errors,
-    labels count as exact, and their noise goes into the errors of predictions.
+    error of a single star says little. The errors are therefore smoothed. Their origin decides whether their mean or
+    their root mean square, which is a tenth larger, is right; the result lies between the two. Where a table has no
+    errors, labels count as exact, and their noise goes into the errors of predictions.
 
     Parameters
     ----------
-    errors : (n, 3) of the labels, scaled, as in the label table; NaN or not positive where it has none
+    errors : (n, 3) of the labels, scaled, as in the label table; NaN or not positive where the table has no error
     predicted : (n, 3) scaled targets
     sn : (n,) median S/N per pixel
     """
@@ -265,8 +265,8 @@ def assess(residuals: np.ndarray, errors: np.ndarray, sn: np.ndarray) -> dict[st
     """Return the agreement of ``errors`` (n, 3) with ``residuals`` (n, 3), per target by its name.
 
     With z = residual / error, ``std`` is the root mean square of z, and ``within68`` and ``within95`` are the shares
-    with ``|z|`` below the limits in ``WITHIN``. ``stars`` is the number of stars. ``quartiles`` holds the same for each
-    quarter of the stars by S/N, with the limits ``sn`` of the quarter.
+    with ``|z|`` below the limits in ``WITHIN``. ``stars`` is the number of stars. ``quartiles`` holds the same numbers
+    for each quarter of the stars by S/N, with the limits ``sn`` of the quarter.
     """
     z = np.abs(residuals / errors)
     edges = np.quantile(sn[np.isfinite(sn)] if np.isfinite(sn).any() else np.zeros(1), (0.0, 0.25, 0.5, 0.75, 1.0))

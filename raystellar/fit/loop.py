@@ -94,13 +94,13 @@ def fit(
     train, validation : spectra, the same arrays on every worker
     network : architecture of the network
     config : settings of the fit
-    rank, world : number of this worker, from 0, and number of workers; more than one need torch's process group
+    rank, world : number of this worker, from 0, and number of workers; several workers need torch's process group
     device : device of the network
-    checkpoints : files to which rank 0 saves each epoch, and from the latest of which the fit resumes; None for neither
+    checkpoints : files to which rank 0 saves each epoch, and from which the fit resumes; None for no checkpoints
     report : function called after each epoch on every worker
     until : epoch after which to stop, so that a later call with the same ``checkpoints`` continues; None for all epochs
-    items : augmented ``train`` that was made before with the same seed, copies and noise; None to make it
-    chosen : rows of ``train`` to learn from; None for all. The scaler is fitted to all rows in either case
+    items : augmented ``train``, made before with the same seed, copies and noise; None to augment here
+    chosen : rows of ``train`` to learn from; None for all rows. The scaler is always fitted to all rows
 
     Raises
     ------

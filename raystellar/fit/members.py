@@ -1,7 +1,7 @@
-"""The fit of the networks whose mean is the model, each without another part of the training spectra.
+"""The fit of the networks whose mean is the model; each leaves out another part of the training spectra.
 
-A network's residuals on spectra that it was fitted to say little about its errors; residuals on spectra that were left
-out do. With as many networks as parts, each spectrum is left out once (Wolpert 1992,
+Residuals of a network on the spectra that it was fitted to say little about its errors; residuals on spectra that were
+left out show them. With as many networks as parts, each spectrum is left out once (Wolpert 1992,
 doi:10.1016/S0893-6080(05)80023-1). Where there are enough plates, a part consists of whole plates, because all spectra
 of a plate share the errors of its calibration and spectra of other plates do not.
 """

@@ -3,9 +3,9 @@
 ``model.ood`` explains the score. Labels, classes, velocities and the network play no part.
 
 The Gaussian mixtures are fitted by expectation-maximisation in this module, in float64, because covariances are shrunk
-towards their diagonals in every round. scikit-learn's ``GaussianMixture`` cannot do that; with its covariances shrunk
-after the fit the score missed twice as many white dwarfs, 7 % instead of 4 %. Principal components and the clusters
-from which the mixtures start are scikit-learn's.
+towards their diagonals in every round, which scikit-learn's ``GaussianMixture`` cannot do. With covariances shrunk only
+after its fit, the score missed 7 % of the white dwarfs instead of 4 %. scikit-learn computes the principal components
+and the clusters from which the mixtures start.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ OOD_VERSION = 2
 """Version of the score; bump it when the same spectra get another score, so that older bundles are made anew."""
 
 MOST_SPECTRA = 12_000
-"""Largest number of training spectra to learn from, evenly sampled; more change nothing and take longer."""
+"""Largest number of training spectra to learn from, evenly sampled; more spectra change nothing and take longer."""
 
 COMPONENTS = 20
 """Largest number of principal components. With 24 or 32 more white dwarfs score like stars, and their number differs
@@ -42,7 +42,7 @@ between surveys."""
 
 GAUSSIANS, MIXTURES = 32, 3
 """Number of Gaussians in a mixture, and number of mixtures, which start from different clusters and are averaged. Half
-as many Gaussians, with 24 components, flagged 90 to 95 % of the white dwarfs in six surveys; these flag 95 to 98 %."""
+as many Gaussians, with 24 components, flagged 90 to 95 % of the white dwarfs in six surveys instead of 95 to 98 %."""
 
 SPECTRA_PER_DIMENSION = 6
 """Least number of spectra per Gaussian and dimension."""
@@ -61,15 +61,15 @@ POWER_ROUNDS = 4
 SIAM Rev. 53, 217."""
 
 SHARE_ABOVE = 0.0075
-"""Share of the validation stars that score above 1. Among stars on new plates it is twice as large."""
+"""Share of the validation stars that score above 1. The share among stars on new plates is twice as large."""
 
 ACCIDENT_SIGMA = 5.0
 """Limit to which residuals are clipped when the scatter is measured [standard errors]."""
 
 SN_ENDS = ((1.0, 99.0), (1.0, 25.0))
-"""Percentiles of log10 S/N between which the lines of the chi squares, and that of the surprise, vary. The second range
-ends early: odd spectra of high S/N score high anyway, and there stars on new plates differ most from the validation
-stars that set the limit."""
+"""Percentiles of log10 S/N between which the lines of the chi squares, and the line of the surprise, vary. The range of
+the surprise ends early: at high S/N odd spectra score high anyway, and stars on new plates differ most from the
+validation stars that set the limit."""
 
 
 def learn_ood(
@@ -84,7 +84,7 @@ def learn_ood(
 
     Returns
     -------
-    score : the learnt score; None where the noise is known for fewer than two training or for no validation spectra
+    score : the OOD score; None where the noise is known for fewer than two training or for no validation spectra
     assessment : result of ``assess`` on the validation spectra; empty where there is no score
     """
     rows = np.flatnonzero((train_ivar > 0).any(1))
@@ -106,7 +106,7 @@ def _learn(
     validation: np.ndarray,
     validation_ivar: np.ndarray,
 ) -> tuple[OodScore, np.ndarray]:
-    """Return the score learnt from these rows of the training spectra, and log10 S/N (n,) of the validation spectra."""
+    """Return the score learned from ``rows`` of the training spectra, and log10 S/N (n,) of the validation spectra."""
     values = np.concatenate([binned(train[batch]) for batch in _batches(rows)])
     mean = values.mean(0, dtype=np.float64).astype(np.float32)
     basis, variance = components(values, min(COMPONENTS, max(1, len(rows) // 3)))
@@ -214,10 +214,10 @@ def _line_through(x: np.ndarray, y: np.ndarray, ends: np.ndarray) -> np.ndarray:
 
 
 def _scatter(mean: np.ndarray, basis: np.ndarray, scale: np.ndarray, flux: np.ndarray, ivar: np.ndarray) -> np.ndarray:
-    """Return the variance (blocks,) of the residuals of these spectra in excess of their noise.
+    """Return the variance (blocks,) of the residuals of spectra in excess of their noise.
 
-    It is a mean over spectra, weighted by their inverse variances and repeated with better weights. Residuals are
-    clipped to ``ACCIDENT_SIGMA`` standard errors.
+    The variance is a mean over spectra, weighted by their inverse variances and repeated with better weights. Residuals
+    are clipped to ``ACCIDENT_SIGMA`` standard errors.
     """
     scatter = np.zeros(ivar.shape[1], dtype=np.float32)
     for _ in range(3):
@@ -238,7 +238,7 @@ def _scatter(mean: np.ndarray, basis: np.ndarray, scale: np.ndarray, flux: np.nd
 
 
 def _fitted(fit: ComponentFit, flux: np.ndarray, ivar: np.ndarray, rows: np.ndarray) -> FittedSpectra:
-    """Return the fit of the components to these rows, without the residuals, which would fill the memory."""
+    """Return the fit of the components to the spectra, without the residuals, which would fill the memory."""
     batches = [fit(flux[batch], ivar[batch]) for batch in _batches(rows)]
     names = ("coefficients", "chi", "signal", "log_sn")
     joined = {name: np.concatenate([getattr(batch, name) for batch in batches]) for name in names}

@@ -10,7 +10,7 @@ from raystellar.fit.config import FitConfig
 def learning_rate(step: int, steps: int, config: FitConfig) -> float:
     """Return the learning rate of ``step`` = 0 ... ``steps`` - 1.
 
-    With ``w`` warm-up steps and the peak ``p``, it is ``p (step + 1) / w`` in the warm-up. Then it is
+    With ``w`` warm-up steps and the peak ``p``, the rate is ``p (step + 1) / w`` in the warm-up. Then the rate is
     ``p (f + (1 - f) (1 + cos(pi t)) / 2)``, where ``t`` grows from 0 to 1 at the last step and ``f`` is the final
     fraction.
     """
@@ -25,7 +25,7 @@ def learning_rate(step: int, steps: int, config: FitConfig) -> float:
 def memory(step: int, horizon: float) -> float:
     """Return the share of the averaged weights that is kept in ``step`` = 1, 2, ...
 
-    It is smaller in the first steps, whose weights are far from the final ones.
+    The share is smaller in the first steps, whose weights are far from the final weights.
 
     Parameters
     ----------

@@ -19,7 +19,7 @@ from raystellar.model.batches import batch_size
 from raystellar.model.network import StellarNet, predict
 
 PASSES = 15
-"""Number of predictions of one batch that are timed; their median is taken."""
+"""Number of timed predictions of one batch, of which the median is taken."""
 
 
 class Fitter:

@@ -45,7 +45,7 @@ class Linear:
 class OLS:
     """Ordinary least squares; the solution of least norm where pixels are collinear.
 
-    The pixels of standardised spectra always are, because every row sums to zero.
+    The pixels of standardised spectra are always collinear, because every row sums to zero.
     """
 
     def fit(self, flux: np.ndarray, targets: np.ndarray) -> Linear:
@@ -93,7 +93,7 @@ def _decompose(flux: np.ndarray, targets: np.ndarray, mean: np.ndarray) -> tuple
     """Return eigenvalues and eigenvectors of ``X^T X``, and ``V^T X^T y``, for the centred flux X.
 
     With fewer spectra than pixels only eigenvectors with positive eigenvalues are returned. All spectra are orthogonal
-    to the others.
+    to the other eigenvectors.
     """
     if len(flux) < flux.shape[1]:
         return _decompose_few(flux - mean, targets)

@@ -1,8 +1,8 @@
 """Rows of arrays as batches of one size, on the device of a network.
 
 Matrix products of another shape sum in another order. Every batch is therefore filled up to one size, so that the
-result of a row is the same to the last bit whatever rows come with it. On a GPU the next batch is copied while the
-current one is computed.
+result of a row is the same to the last bit whatever the other rows of its batch are. On a GPU the next batch is copied
+during the computation on the current batch.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 CPU_BATCH = 256
-"""Number of rows in a batch on a CPU: 4 MB of spectra. Twice as many are a quarter faster, but waste more in a small
-job, whose last batch is filled up."""
+"""Number of rows in a batch on a CPU: 4 MB of spectra. Twice as many rows are a quarter faster, but waste more time in
+a small job, whose last batch is filled up."""
 
 GPU_BATCH = 4096
 """Number of rows in a batch on a GPU: 65 MB of spectra, enough to keep a GPU busy with a small network."""
@@ -29,8 +29,8 @@ def batch_size(device: torch.device | str) -> int:
 def batches(arrays: Sequence[np.ndarray], device: torch.device | str) -> Iterator[tuple[int, list[Tensor]]]:
     """Yield the number of the first row of each batch, and the batch of each array as a tensor on ``device``.
 
-    The tensors are reused: a batch is valid until the next one is asked for. The last batch is filled up with earlier
-    rows or zeros.
+    The tensors are reused: a batch is valid until the next batch is requested. The last batch is filled up with
+    earlier rows or zeros.
 
     Parameters
     ----------

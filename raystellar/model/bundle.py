@@ -39,7 +39,7 @@ class Bundle:
     """Fitted networks with everything needed to apply and to judge them."""
 
     network: NetworkConfig
-    """Architecture of each member."""
+    """Architecture of each member network."""
 
     weights: Mapping[str, np.ndarray] = field(repr=False)
     """State of all members by name, float32, see ``network.joined``."""
@@ -110,14 +110,14 @@ class Bundle:
 
     @cached_property
     def ood_sha256(self) -> str | None:
-        """SHA-256 of the arrays of the OOD score, as of the weights; None without an OOD score."""
+        """SHA-256 of the arrays of the OOD score, computed as ``weights_sha256``; None without an OOD score."""
         return _sha256(self.ood.arrays()) if self.ood else None
 
     @property
     def model_id(self) -> str:
         """Digest of everything that decides a catalogue row.
 
-        It covers weights, architecture, scaler, preprocessing, error model and OOD score.
+        The digest covers weights, architecture, scaler, preprocessing, error model and OOD score.
         """
         arrays = [self.weights_sha256, self.ood_sha256]
         return digest([arrays, self.network, self.centre, self.scale, self.preprocess, self.errors])
@@ -143,12 +143,12 @@ class Bundle:
 
         Raises
         ------
-        ConfigError : a GPU is asked for and torch sees none
+        ConfigError : ``device`` is a GPU and torch sees no GPU
         """
         import torch
 
         if torch.device(device).type == "cuda" and not torch.cuda.is_available():
-            raise ConfigError("a GPU was asked for and torch sees none here; set resources.gpus_per_actor=0")
+            raise ConfigError("a GPU was asked for and torch sees no GPU here; set resources.gpus_per_actor=0")
         self.module.to(device)
         return self
 

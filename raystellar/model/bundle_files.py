@@ -3,7 +3,7 @@
 The folder describes itself. ``weights.safetensors`` holds the weights and ``ood.safetensors`` the arrays of the OOD
 score. ``bundle.json`` holds everything else: architecture, grid and preprocessing, scaler, error model, label ranges,
 configuration and provenance. The folder is written whole or not at all. A folder that is damaged or does not fit is
-refused with the reason. Nothing in it is ever unpickled.
+refused with the reason. No file of a bundle is ever unpickled.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ BUNDLE_FORMAT = 5
 """Format version of a bundle; bump it when older bundles can no longer be read."""
 
 ARRAY_FIELDS = ("weights", "ood")
-"""Fields of ``Bundle`` with arrays, which have files of their own; all others go to ``bundle.json``."""
+"""Fields of ``Bundle`` with arrays, which have files of their own; all other fields go to ``bundle.json``."""
 
 TARGET_UNITS = [{"name": target.name, "unit": target.unit} for target in TARGETS]
 """Names and units of the targets that a readable bundle predicts."""
@@ -46,7 +46,7 @@ def save_bundle(folder: str | os.PathLike[str], bundle: Bundle) -> None:
 
     Raises
     ------
-    OutputError : ``folder`` holds something else, or it cannot be written
+    OutputError : ``folder`` holds files that are not a bundle, or cannot be written
     """
     path = places.absolute(os.fspath(folder))
     check_output(path)

@@ -22,16 +22,16 @@ N_LOGARITHMS = 2 * len(TARGET_NAMES)
 """Number of logarithms of variances by photons and by units, see ``uncertainty.predict_with_variances``."""
 
 MIN_SN = 1e-3
-"""Least S/N; smaller values, and NaN, count as this one."""
+"""Least S/N; smaller values, and NaN, count as ``MIN_SN``."""
 
 DEGREES_OF_FREEDOM = 12.0
 """Degrees of freedom of Student's t for predicted minus true labels, whose tails are longer than normal."""
 
 HALF_68 = 0.953
-"""Half width of the central 68.3 % interval of that distribution, in its standard deviations."""
+"""Half width of the central 68.3 % interval of Student's t, in its standard deviations."""
 
 WITHIN = {"within68": 1.0, "within95": 2.09}
-"""Half widths of the central 68.3 % and 95 % intervals of that distribution, in errors as they are given to users."""
+"""Half widths of the central 68.3 % and 95 % intervals of Student's t, in units of the errors in a catalogue."""
 
 LEAST_VARIANCE = 1e-12
 """Least variance, which keeps logarithms finite."""
@@ -48,9 +48,9 @@ class ErrorModel:
     Here :math:`u` are the coordinates of the star, :math:`p` the terms of a polynomial of second degree, and :math:`l`
     the logarithms of the variances of all targets by photons and by units. Coordinates and logarithms are clipped to
     the range of the stars that the model was fitted to. :math:`v_t` is the variance by photons: where the pixels are
-    noisier than those of any fitted star, the variance grows with theirs. The floor :math:`f_t` is the systematic error
-    that predictions take over from the training labels; a comparison with such labels cannot show it. :math:`h` is
-    ``HALF_68``.
+    noisier than the pixels of any fitted star, the variance grows with their noise. The floor :math:`f_t` is the
+    systematic error that predictions take over from the training labels; no comparison with these labels can show it.
+    :math:`h` is ``HALF_68``.
 
     Attributes
     ----------
@@ -84,8 +84,8 @@ class ErrorModel:
     def scatter(self, variances: np.ndarray, targets: np.ndarray, sn: np.ndarray) -> np.ndarray:
         r"""Return the standard deviations (n, 3) float64 :math:`\sigma` of scaled targets, without the floor.
 
-        They refer to noiseless labels of the same label table. Only sums and products of columns are taken, so a row's
-        result is the same to the last bit whatever rows come with it.
+        The deviations refer to noiseless labels of the same label table. Only sums and products of columns are taken,
+        so that the result of a row is the same to the last bit whatever the other rows are.
 
         Parameters
         ----------

@@ -1,7 +1,7 @@
 """Export a model bundle as one file for other programs, in ONNX or in the pt2 format of torch.export.
 
 The graph maps standardised flux to labels in their units. The file holds its own description as JSON, and a text file
-beside it holds the description for people, see ``recipe``. Before a file is written, the exported program is run. It is
+beside it holds the description for people, see ``recipe``. Before a file is written, the exported program is run, and
 refused if its labels differ from those of ``Bundle.predict``.
 
 These files are for other programs. raystellar itself labels from bundles alone and loads only files that it has just
@@ -40,11 +40,11 @@ TEXT_SUFFIX = ".txt"
 """Suffix added to the name of the file for the text beside it."""
 
 CHECK_BATCHES = (1, 7, 256)
-"""Numbers of spectra per batch in the check, because a graph may be valid only for the size that it was traced with."""
+"""Numbers of spectra per batch in the check, because a graph may be valid only for the batch size of its tracing."""
 
 TOLERANCE = 2e-5
 """Largest difference from ``Bundle.predict`` in units of the scale of a target (teff: about 0.02 K). Sums in another
-order change labels by a tenth of it."""
+order change labels by a tenth of this tolerance."""
 
 Program = Callable[[np.ndarray], np.ndarray]
 """Function from flux (n, P) float32 to labels (n, 3) float32."""

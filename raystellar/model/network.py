@@ -23,7 +23,7 @@ LAYER_NORM_EPSILON = 1e-3
 
 
 class DropoutKey(NamedTuple):
-    """Key of the dropout masks of one step, and the rows of the global batch that this worker holds."""
+    """Key of the dropout masks of one step, and the rows of the global batch that a worker holds."""
 
     seed: int
     """Seed of the fit."""
@@ -66,7 +66,7 @@ class KeyedDropout(nn.Module):
         return x * self.mask(self.key, x.shape[0], x.shape[1]).to(x.device, non_blocking=True)
 
     def mask(self, key: DropoutKey, rows: int, width: int) -> Tensor:
-        """Return the mask (rows, width): 0 for dropped units, 1 / (1 - p) for kept ones."""
+        """Return the mask (rows, width): 0 for dropped units, 1 / (1 - p) for kept units."""
         words = np.random.SeedSequence((key.seed, key.step, self.layer)).generate_state(1, np.uint64)
         # always on the CPU: generators of CPU and GPU draw different numbers
         generator = torch.Generator().manual_seed(int(words[0]) >> 1)
@@ -98,7 +98,7 @@ class Residual(nn.Module):
 class StellarNet(nn.Module):
     r"""Residual multitask perceptron from a spectrum to three scaled stellar parameters.
 
-    It has a stem, a trunk of residual blocks, and for each target a head, which is a small perceptron:
+    The network has a stem, a trunk of residual blocks, and for each target a head, which is a small perceptron:
 
     .. math::
         h_0 &= \phi(\mathrm{LN}(W_0 x + b_0)) \\
@@ -203,8 +203,8 @@ def joined(weights: Iterable[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]
 def predict(network: StellarNet | Ensemble, flux: np.ndarray) -> np.ndarray:
     """Return the network's scaled targets (n, 3) float32 for ``flux`` (n, P), computed on the network's device.
 
-    The result of a row is the same to the last bit whatever rows come with it, see ``batches``. One thread is used on a
-    CPU, because more threads sum in another order.
+    The result of a row is the same to the last bit whatever the other rows are, see ``batches``. One thread is used on
+    a CPU, because more threads sum in another order.
     """
     network.eval()
     targets = [torch.empty(0, len(TARGET_NAMES), device=network.device)]

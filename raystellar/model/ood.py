@@ -1,7 +1,7 @@
 """The OOD score: how unlike the training spectra a spectrum is (OOD: out-of-distribution).
 
-The score is learnt from spectra alone. Class, warnings, velocity and labels play no part. It rests on four quantities
-of a spectrum, whose P pixels are averaged in bins of ``BIN``:
+The score is learned from spectra alone. Class, warnings, velocity and labels play no part. The score rests on four
+quantities of a spectrum, whose P pixels are averaged in bins of ``BIN``:
 
     coefficients   of the K principal components of the training spectra, fitted with each bin weighted by its noise,
                    so that bad pixels do not count
@@ -31,11 +31,11 @@ BIN = 4
 """Number of pixels of the grid in one bin. A bin spans 270 km/s, wide enough for stars with a wrong velocity."""
 
 CHUNKS = 10
-"""Number of parts of the grid; the worst one counts."""
+"""Number of parts of the grid; the worst part counts."""
 
 SCALES = (1, 4, 20)
-"""Numbers of bins over which residuals are summed before they are squared: 4, 16 and 80 pixels. Each is a multiple of
-the one before."""
+"""Numbers of bins over which residuals are summed before they are squared: 4, 16 and 80 pixels. Each number is a
+multiple of the number before."""
 
 CLIP = 4.0
 """Limit to which the residual of a bin is clipped [standard errors], so that cosmic rays do not raise the score."""
@@ -67,8 +67,8 @@ def one_thread() -> Iterator[None]:
 def product(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """Return the products (n, N) of ``rows`` (n, K) with each of ``columns`` (N, K).
 
-    Torch computes them: with numpy's OpenBLAS the last bits of a row depend, on some processors, on its position among
-    the rows.
+    Torch computes the products: with numpy's OpenBLAS the last bits of a row depend, on some processors, on its
+    position among the rows.
     """
     import torch
     from torch.nn.functional import linear
@@ -79,7 +79,7 @@ def product(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class OodScore:
-    """The learnt score; all arrays are float32.
+    """The OOD score, learned from training spectra; all arrays are float32.
 
     Shapes: K components, S scales, D = K + S, E mixtures of M Gaussians.
 
@@ -141,7 +141,7 @@ class OodScore:
     def score(self, flux: np.ndarray, ivar: np.ndarray) -> np.ndarray:
         """Return the scores (n,) float32; NaN where no pixel is good or the noise is not known.
 
-        The score of a row is the same to the last bit whatever rows come with it.
+        The score of a row is the same to the last bit whatever the other rows are.
 
         Parameters
         ----------
@@ -291,7 +291,7 @@ def _signal(values: np.ndarray, weights: np.ndarray, z: np.ndarray) -> np.ndarra
 
 
 def from_arrays(arrays: Mapping[str, np.ndarray]) -> OodScore:
-    """Return the score with these arrays.
+    """Return the score with the ``arrays``, by name.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The description of an exported model: how to make its input, and what its output means.
+"""The description of an exported model: the steps to its input, and the meaning of its output.
 
 A user of the exported file must be able to do without raystellar. The steps therefore state everything that changes a
 number, in the order in which it is done. The description exists as a mapping for programs and as text for people.
@@ -88,7 +88,7 @@ def _preprocess(bundle: Bundle) -> dict[str, Any]:
 
 
 def _steps(config: PreprocessConfig) -> Iterator[str]:
-    """Yield the steps from the pixels in a survey's file to the network's input, one sentence or more each."""
+    """Yield the steps from the pixels in a file of a survey to the input of the network, as texts."""
     yield (
         "Take the pixels of one spectrum as the survey gives them: x, log10 of the vacuum wavelength [angstrom] in the "
         "heliocentric frame, increasing, as float32; y, flux per unit wavelength in any unit, not divided by a "

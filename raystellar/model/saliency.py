@@ -1,8 +1,8 @@
 """The response of the predicted targets to a weak spectral line at each wavelength.
 
-The gradient with respect to single pixels is noisy, because no spectrum has features of one pixel and the network was
-never trained on any. The response to a line as wide as the resolution of a survey spectrograph is smooth and has units
-that can be interpreted.
+The gradient with respect to single pixels is noisy: no spectrum has features of one pixel, so the network was never
+trained on such features. The response to a line as wide as the resolution of a survey spectrograph is smooth and has
+units that can be interpreted.
 """
 
 from __future__ import annotations

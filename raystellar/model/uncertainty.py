@@ -1,13 +1,13 @@
 """Variances of the predicted targets by photon noise and by the weight on single units of the network.
 
 To first order, the noise of the pixels gives the targets the covariance ``J diag(v) J^T``, with the Jacobian ``J`` of
-the network and the variance ``v`` of the standardised flux. Mean and standard deviation of a spectrum depend on its
-noise too; this is neglected, because it changes errors by less than 2 %. Covariances of neighbouring pixels are
+the network and the variance ``v`` of the standardised flux. The dependence of the mean and standard deviation of a
+spectrum on its noise is neglected, because it changes errors by less than 2 %. Covariances of neighbouring pixels are
 neglected as well.
 
-A target to which few units contribute, each of them much, is less certain than one on which many units agree. Randomly
-dropping units gives the target a variance (Gal & Ghahramani 2016, arXiv:1506.02142). To first order this variance
-follows from the same gradients, and it predicts errors as well as 32 random masks do.
+A target to which few units contribute much is less certain than a target on which many units agree. Randomly dropping
+units gives the target a variance (Gal & Ghahramani 2016, arXiv:1506.02142). To first order this variance follows from
+the same gradients, and it predicts errors as well as 32 random masks do.
 
 Shapes: B spectra of a batch, P pixels, K blocks of pixels with one inverse variance, D units of the stem.
 """
@@ -27,13 +27,13 @@ from raystellar.model.threads import threads
 from raystellar.targets import TARGET_NAMES
 
 MOST_VARIANCE = 1.0
-"""Variance of standardised flux where no pixel is good: that of a whole spectrum, because the flux may have any value.
-On simulated stars, errors were worse when such pixels had the greatest variance of the others or were left out."""
+"""Variance of standardised flux where no pixel is good: the variance of a whole spectrum, as any flux is possible. On
+simulated stars, errors were worse with the greatest variance of the good pixels, and without the bad pixels."""
 
 PIXEL_STEP = 4
-"""Step between the pixels whose noise is propagated; each stands for its neighbours. The weights of neighbours are
-similar, and noise is known in blocks of eight pixels. Every fourth pixel costs a quarter of all and changes the photon
-noise by a tenth, and errors by less. Each member of an ensemble takes other pixels."""
+"""Step between the pixels whose noise is propagated; each pixel stands for its neighbours. The weights of neighbours
+are similar, and noise is known in blocks of eight pixels. Every fourth pixel costs a quarter of all pixels, and changes
+the photon noise by a tenth and errors by less. Each member of an ensemble takes other pixels."""
 
 
 def block_variance(ivar: np.ndarray) -> np.ndarray:
@@ -51,9 +51,9 @@ def predict_with_variances(
 
     Here :math:`W_0` are the weights of the first layer, :math:`G` is the gradient with respect to its output,
     :math:`p` runs over every fourth pixel, and :math:`x_j` are the outputs of the last units of the residual blocks.
-    For an ensemble of M networks the results are means over its members; each member takes every 4M-th pixel, and no
-    two take the same one. The targets equal those of ``network.predict`` to the last bit, and no row depends on the
-    rows that come with it.
+    For an ensemble of M networks the results are means over its members. Each member takes every 4M-th pixel, and no
+    two members take the same pixel. The targets equal those of ``network.predict`` to the last bit, and no row depends
+    on other rows.
 
     Parameters
     ----------

@@ -11,7 +11,7 @@ A page is one HTML file that holds no script and fetches nothing.
     svg               matplotlib figures within pages
     axes              colour maps, colour bars and ticks
     residuals         statistics of predictions minus reference labels
-    residual_figures  figures of these residuals
+    residual_figures  figures of predictions minus reference labels
     assessment        parts of pages about residuals and the calibration of errors
     spectral_figures  figures of spectra and of responses to lines
 """

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 METALLICITY_COLOURS = ("#3563c9", "#6a86b0", "#a09876", "#c99a3a", "#e89f00")
-"""Colours from metal-poor to metal-rich: blue to yellow, which colour-blind eyes tell apart. Neither end vanishes on a
-white or on a black page."""
+"""Colours from metal-poor to metal-rich: blue to yellow, which colour-blind eyes tell apart. Both ends are visible on a
+white and on a black page."""
 
 DENSITY_COLOUR = "#2e86c8"
 """Colour of densities on light and dark pages; cells with more rows are more opaque."""
@@ -151,6 +151,6 @@ def used_range(counts: np.ndarray, edges: np.ndarray, room: int) -> tuple[float,
 
 
 def _set_ticks(axis: Axes, which: str, ticks: Sequence[float]) -> None:
-    """Label these ticks of an axis, and no others."""
+    """Label exactly ``ticks`` on an axis."""
     getattr(axis, f"set_{which}ticks")(ticks, [tick_label(tick) for tick in ticks])
     getattr(axis, f"set_{which}ticks")([], minor=True)

@@ -222,7 +222,7 @@ def _calibration(bundle: Bundle) -> Markup:
 
 
 def _residuals(examined: Examined | None) -> Markup:
-    """Return the figures of residuals; their tables only where these are not those of the sections before."""
+    """Return the figures of residuals, with tables unless the sections before show the same numbers."""
     if examined is None or not examined.residuals.count:
         return Markup()
     residuals = examined.residuals

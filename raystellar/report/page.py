@@ -35,7 +35,7 @@ class Section(Markup):
 
 
 def html_page(title: str, parts: Iterable[str]) -> Markup:
-    """Return a whole page: the parts that are no section, a list of contents, and the sections.
+    """Return a whole page: the parts outside sections, a list of contents, and the sections.
 
     Parameters
     ----------
@@ -185,5 +185,5 @@ def in_units(value: float | None, target: Target) -> str:
 
 
 def decimal(value: float | None, digits: int) -> str:
-    """Return a number with so many digits after the point."""
+    """Return a number with ``digits`` digits after the point."""
     return "unknown" if value is None or not math.isfinite(value) else f"{value:.{digits}f}"

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LEAST_COLUMN, MOST_COLUMNS = 40, 50
-"""Least number of rows of a running median, and most points of one."""
+"""Least number of rows of a running median, and largest number of its points."""
 
 FEW_SCORES, MANY_SCORES = 3000, 30000
 """Numbers of rows below which bins of z are joined by four, or by two."""

@@ -26,7 +26,7 @@ LABEL_RANGES = {"teff": (3000.0, 11000.0), "feh": (-4.5, 1.5), "logg": (-0.5, 5.
 """Ends of the histograms of reference labels, in the units of the labels."""
 
 RESIDUAL_RANGES = {"teff": 800.0, "feh": 1.2, "logg": 1.6}
-"""Largest residuals in the histograms; larger ones count in the sums alone."""
+"""Largest residuals in the histograms; larger residuals count in the sums alone."""
 
 MIDDLE_68 = (0.1587, 0.5, 0.8413)
 """Shares of rows below the lower end, the median and the upper end of the middle 68.3 %."""
@@ -140,7 +140,7 @@ class Residuals:
 
 
 def quantiles(counts: np.ndarray, edges: np.ndarray, shares: tuple[float, ...]) -> np.ndarray:
-    """Return the values below which these shares of a histogram's rows lie; NaN for an empty histogram.
+    """Return the values below which ``shares`` of the rows of a histogram lie; NaN for an empty histogram.
 
     Rows are spread evenly within a bin.
     """

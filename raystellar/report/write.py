@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 
 RETRIES = 1
-"""Further tries of a request for a spectrum of the gallery; a page does not wait long for a server."""
+"""Number of further tries of a request for a spectrum of the gallery; a page does not wait long for a server."""
 
 SALIENCY_SPECTRA = 512
-"""Most validation spectra over which the response to a weak line is averaged."""
+"""Largest number of validation spectra over which the response to a weak line is averaged."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def write_page(
     truth : for a catalogue, table of reference labels; see ``report.catalog.truth``
     model : for a catalogue, folder of its model; by default the folder noted when the rows were labelled
     dataset : for a model, dataset whose validation spectra are shown
-    labels_config : rows of ``truth`` that are compared
+    labels_config : rules by which rows of ``truth`` are compared
     fetch : requests for spectra on servers
 
     Raises
@@ -84,7 +84,7 @@ def write_page(
     options = {"truth": truth, "model": model, "dataset": dataset}
     for name in ("dataset",) if kind == "catalog" else ("truth", "model"):
         if options[name] is not None:
-            raise ConfigError(f"--{name} {options[name]} does not belong to a {kind}, which is what {path} holds")
+            raise ConfigError(f"{path} holds a {kind}, for which --{name} {options[name]} has no use; leave it out")
     if kind == "catalog":
         page = catalog_page_of(path, truth, model, labels_config or LabelsConfig(), fetch or FetchConfig())
     else:
@@ -178,9 +178,9 @@ def find_model(wanted: str, named: str | None, noted: str | None) -> tuple[Bundl
         return None, f"{first_line(error)}; name the model with --model"
     if bundle.model_id == wanted:
         return bundle, ""
-    words = f"model {path} is {bundle.model_id}, and the catalogue was made by {wanted}"
+    words = f"model {path} is {bundle.model_id}, but model {wanted} made the catalogue"
     if named:
-        raise InputError(f"{words}; name the right one, or none")
+        raise InputError(f"{words}; name the folder of this model, or none")
     return None, words
 
 
@@ -216,7 +216,9 @@ def examine(bundle: Bundle, dataset: str) -> Examined:
 
     data = read_dataset(dataset)
     if data.about["preprocess"] != to_plain(bundle.preprocess):
-        raise DatasetError(f"dataset {dataset} has another preprocessing than model {bundle.model_id}")
+        raise DatasetError(
+            f"dataset {dataset} has other settings of preprocessing than model {bundle.model_id}; name its own dataset"
+        )
     spectra = data.split("validation", CALIBRATION_COLUMNS)
     sn = np.array(spectra.extra["sn"], dtype=np.float64)
     scaled, variances = predict_with_variances(bundle.module, spectra.flux, spectra.extra["ivar"])

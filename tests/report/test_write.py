@@ -321,10 +321,10 @@ def test_the_model_that_is_named_must_be_that_of_the_catalogue(labelled, model, 
     out = copy(labelled, tmp_path)
     run = json.loads((out / "_run.json").read_text())
     (out / "_run.json").write_text(json.dumps(run | {"model": "another"}))
-    with pytest.raises(InputError, match="was made by another"):
+    with pytest.raises(InputError, match="but model another made the catalogue"):
         write_page(str(out), model=str(model))
     write_page(str(out))
-    assert "was made by another" in read(out / "_report.html").texts["best"]
+    assert "model another made the catalogue" in read(out / "_report.html").texts["best"]
 
 
 def test_every_flag_has_a_meaning():

@@ -282,7 +282,7 @@ def test_ray_makes_the_same_rows(ray_session, survey, model, dataset, catalog, t
 @pytest.mark.ray
 def test_a_gpu_that_is_not_there(ray_session, survey, model, tmp_path, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    wanted = {"local": "torch sees none here", "ray": "gpus_per_actor = 0.25 and the cluster has 0 GPUs"}
+    wanted = {"local": "torch sees no GPU here", "ray": "gpus_per_actor = 0.25 and the cluster has 0 GPUs"}
     for where, message in wanted.items():
         resources = Resources(local=where == "local", gpus_per_actor=0.25)
         with pytest.raises(ConfigError, match=message):

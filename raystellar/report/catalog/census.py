@@ -101,7 +101,7 @@ class Magnitudes:
         self.counts = np.zeros(1 << 16, dtype=np.int64)
 
     def add(self, values: np.ndarray) -> None:
-        """Add the finite ones of ``values`` (n,)."""
+        """Add the finite values among ``values`` (n,)."""
         bits = values[np.isfinite(values)].astype(np.float32).view(np.uint32) >> 16
         order = np.where(bits >> 15, 0xFFFF - bits, bits | 0x8000)  # negative floats count downwards
         self.counts += np.bincount(order, minlength=len(self.counts))
@@ -143,7 +143,7 @@ class Pick:
 
 @dataclass
 class Picks:
-    """The rows with the largest values so far; of equal values the first."""
+    """The rows with the largest values so far; of rows with equal values, the first."""
 
     most: int = SHOWN
     rows: list[Pick] = field(default_factory=list)
@@ -183,7 +183,7 @@ class Census:
         self.measures = {name: np.zeros((2, bins.count)) for name, (_, bins) in MEASURES.items()}
         """Numbers of rows without and with a flag in the bins of ``MEASURES``."""
         self.outside = dict.fromkeys(MEASURES, 0)
-        """Numbers of rows beyond these bins or without a value."""
+        """Numbers of rows beyond the bins of ``MEASURES`` or without a value."""
         self.ood = (Magnitudes(), Magnitudes())
         """OOD scores of rows without and with a flag."""
         self.residuals = Residuals()
@@ -193,7 +193,7 @@ class Census:
 
     @property
     def stars(self) -> int | None:
-        """Number of stars; None where the catalogue does not say."""
+        """Number of stars; None where the catalogue lacks ``is_primary``."""
         return self.primary if "is_primary" in self.columns else None
 
     def add(self, shard: int, table: pa.Table) -> None:
@@ -294,6 +294,6 @@ def _is_text(column: pa.ChunkedArray) -> bool:
 
 
 def _values(column: pa.ChunkedArray) -> np.ndarray:
-    """Return a column as numbers; NaN for a missing one."""
+    """Return a column as numbers; NaN where a value is missing."""
     values = column.to_numpy()
     return values.astype(np.float64) if values.dtype == object else values

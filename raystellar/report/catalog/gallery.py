@@ -18,7 +18,7 @@ from raystellar.spectra import Slice
 from raystellar.spectra.record import Spectrum
 
 OTHER_SPECTRUM = "another spectrum of its file"
-"""Reason for which the other spectra of a file are passed over."""
+"""Reason to pass over each spectrum of a file that the gallery does not show."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class SpectrumOfRow:
     """The spectrum of a row of the gallery."""
 
     pick: Pick
-    """The row."""
+    """Row of the catalogue."""
     flux: np.ndarray | None
     """Standardised flux (P,); None where the spectrum cannot be read."""
     why: str = ""
@@ -68,7 +68,7 @@ def _read(pick: Pick, output: ShardedOutput, preprocessor: Preprocessor, fetcher
 
 
 def _slices(pick: Pick, output: ShardedOutput) -> list[Slice]:
-    """Return the slice of the file that holds the spectrum; the whole file where the manifest does not tell."""
+    """Return the slice of the file that holds the spectrum; the whole file where the manifest has no such slice."""
     try:
         slices = [part for part in output.slices(pick.shard) if part.path == pick.row["path"]]
     except (RaystellarError, IndexError):  # the manifest has other shards

@@ -30,13 +30,13 @@ PARTS = {
 def gallery_sections(
     gallery: Mapping[str, Sequence[tuple[SpectrumOfRow, np.ndarray | None]]], loglam: np.ndarray, model_note: str
 ) -> list[Section]:
-    """Return the sections of the gallery that have rows; the first one explains the figures.
+    """Return the sections of the gallery that have rows; the first section explains the figures.
 
     Parameters
     ----------
     gallery : for each name in ``PARTS``, the spectra of its rows and the response (3, P) of their labels to a weak line
     loglam : (P,) log10 of the wavelengths
-    model_note : reason why there are no responses, empty where there are
+    model_note : reason why responses are missing; empty where they are known
     """
     sections: list[Section] = []
     for part, (title, caption) in PARTS.items():

@@ -182,7 +182,7 @@ def _error_rows(census: Census) -> list[list[str]]:
 
 
 def _calibration(facts: CatalogFacts) -> Markup:
-    """Return the comparison with reference labels or, without these, the calibration of the model."""
+    """Return the comparison with reference labels or, without reference labels, the calibration of the model."""
     name, title = "calibration", "Calibration of the errors"
     residuals = facts.census.residuals
     if facts.truth:

@@ -57,7 +57,7 @@ def read_truth(path: str, config: LabelsConfig) -> Truth:
     Parameters
     ----------
     path : file, folder, glob or URL, see ``labels.readers.read_columns``
-    config : which rows of a table with plate, mjd and fiberid are usable
+    config : rules by which rows of a table with plate, mjd and fiberid are usable
 
     Raises
     ------
