@@ -16,9 +16,9 @@ import numpy as np
 class Flag(IntFlag):
     """One bit for each possible fault of a row; the meaning of a bit never changes."""
 
-    SKY = 1 << 0  # the fibre looked at the sky
-    NOT_STAR = 1 << 1  # the pipeline calls it a galaxy or quasar, or gives it no class
-    ZWARNING = 1 << 2  # the pipeline doubts its redshift
+    SKY = 1 << 0  # the fibre observed empty sky
+    NOT_STAR = 1 << 1  # the pipeline's class is galaxy or quasar, or is missing
+    ZWARNING = 1 << 2  # the pipeline doubts the redshift
     LOW_SN = 1 << 3  # median signal-to-noise below QualityConfig.min_sn
     FEW_GOOD_PIXELS = 1 << 4  # share of good grid pixels below QualityConfig.min_good_fraction
     NO_RV = 1 << 5  # no credible velocity: labelled as if at rest
@@ -30,9 +30,9 @@ class Flag(IntFlag):
 
 
 MEANINGS = {
-    Flag.SKY: "the fibre looked at the sky",
-    Flag.NOT_STAR: "the pipeline calls it a galaxy or quasar, or gives it no class",
-    Flag.ZWARNING: "the pipeline doubts its redshift",
+    Flag.SKY: "the fibre observed empty sky",
+    Flag.NOT_STAR: "the pipeline's class is galaxy or quasar, or is missing",
+    Flag.ZWARNING: "the pipeline doubts the redshift",
     Flag.LOW_SN: "median S/N per pixel too low",
     Flag.FEW_GOOD_PIXELS: "too few good pixels on the grid",
     Flag.NO_RV: "no credible velocity: labelled as if at rest",

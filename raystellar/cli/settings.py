@@ -89,7 +89,7 @@ def compose(
         if name not in known:
             now = f"; it is now [{RENAMED[name]}]" if name in RENAMED else nearest(name, known)
             raise ConfigError(f"unknown section [{name}]{now}")
-        if not isinstance(section, Mapping):  # options would take its place without a word
+        if not isinstance(section, Mapping):  # options would replace the section without a message
             raise ConfigError(f"[{name}] must be a table of keys, not {section!r}")
     values = merge(values, options or {})
     owners = get_type_hints(Settings)

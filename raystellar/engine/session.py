@@ -71,7 +71,7 @@ def session(resources: Resources) -> Iterator[None]:
         yield
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # of this process only; logs of the workers stay whole
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # for this process only; logs of workers are complete
     import ray
 
     if ray.is_initialized():

@@ -119,7 +119,7 @@ def fit_on_ray(
             "remove the cause and run the same command again"
         ) from error
     finally:
-        with contextlib.suppress(ray.exceptions.RayError):  # must not hide why the fit failed
+        with contextlib.suppress(ray.exceptions.RayError):  # a failed queue must not hide the failure of the fit
             queue.put(None)
             relay.join(timeout=10)
             queue.shutdown()

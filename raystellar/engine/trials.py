@@ -145,7 +145,7 @@ def run_on_ray(
         TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1",
         TUNE_DISABLE_SIGINT_HANDLER="1",
         TUNE_GLOBAL_CHECKPOINT_S="3600",
-        TUNE_MAX_PENDING_TRIALS_PG=str(conductor.config.trials),  # else one, and a second worker never starts
+        TUNE_MAX_PENDING_TRIALS_PG=str(conductor.config.trials),  # with the default 1 a second worker never starts
         RAY_AIR_NEW_OUTPUT="0",
     )
     from ray import tune
@@ -155,7 +155,7 @@ def run_on_ray(
     fitting = max(1, room_for(needed))
     searcher = _searcher(conductor, min(workers or fitting, fitting))
     trainable = tune.with_parameters(_trainable(), spectra=spectra, work=work, threads=int(resources.cpus_per_trial))
-    logging.getLogger("ray.tune").setLevel(logging.ERROR)  # its tables would drown the line of progress
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)  # Tune's tables would hide the line of progress
     with tempfile.TemporaryDirectory(prefix="raystellar-tune-") as folder:
         tuner = tune.Tuner(
             tune.with_resources(trainable, needed),

@@ -57,7 +57,7 @@ def _batches_ahead(arrays: Sequence[np.ndarray], device: torch.device, size: int
     gpu = [[tensor.to(device) for tensor in tensors] for tensors in host]
     copied, used = ([torch.cuda.Event() for _ in range(2)] for _ in range(2))
     compute, copy = torch.cuda.current_stream(device), torch.cuda.Stream(device)
-    copy.wait_stream(compute)  # it still writes zeros to the buffers
+    copy.wait_stream(compute)  # the compute stream still writes zeros to the buffers
 
     def send(number: int) -> None:
         turn = number % 2

@@ -111,7 +111,7 @@ def half_68(*deviations: np.ndarray) -> np.ndarray:
 
 def coordinates(targets: np.ndarray, sn: np.ndarray) -> np.ndarray:
     """Return the coordinates (n, 4) of stars: log10 of the S/N ``sn`` (n,), and scaled ``targets`` (n, 3)."""
-    sn = np.where(sn > MIN_SN, sn, MIN_SN)  # also where it is NaN
+    sn = np.where(sn > MIN_SN, sn, MIN_SN)  # NaN becomes MIN_SN, too
     return np.column_stack([np.log10(sn), targets])
 
 

@@ -144,8 +144,8 @@ def _trace(bundle: Bundle) -> torch.export.ExportedProgram:
     dynamic = {INPUT: {0: torch.export.Dim("batch", min=1)}}
     program = torch.export.export(Descaled(bundle).eval(), (example,), dynamic_shapes=dynamic)
     for node in program.graph.nodes:
-        node.meta.pop("stack_trace", None)  # it names files of this machine
-    program.example_inputs = None  # the file would contain them, pickled
+        node.meta.pop("stack_trace", None)  # the trace names files of this machine
+    program.example_inputs = None  # the file would contain the inputs, pickled
     return program
 
 
@@ -185,7 +185,7 @@ def _onnx(program: torch.export.ExportedProgram, about: Mapping[str, Any]) -> by
     onnx = _package("onnx")
     _package("onnxscript")
     exported = torch.onnx.export(program, dynamo=True, verbose=False, input_names=[INPUT], output_names=[OUTPUT])
-    assert exported is not None  # always so with dynamo=True
+    assert exported is not None  # guaranteed by dynamo=True
     model = exported.model_proto
     model.producer_name, model.producer_version = "raystellar", raystellar.__version__
     model.doc_string = readable(about)

@@ -293,7 +293,7 @@ class ShardedOutput:
         held = merge_slices(manifest.read())
         additions = find_additions(held, named, self.path, rejected)
         repaired = additions.repaired
-        if len(repaired):  # before the manifest is written, so that it never has sizes that the parts were not made of
+        if len(repaired):  # before the manifest is written, so that its sizes are always those of the parts' files
             self._reopen("path", repaired["path"].combine_chunks())
         if len(additions.new) or len(repaired):
             groups = map(manifest.read_row_group, range(manifest.num_row_groups))

@@ -189,7 +189,7 @@ def gather(
             except SpectrumError as error:
                 rejects.append((path, _complete(error, spectrum)))
                 continue
-            rows.append((*_spectrum_values(spectrum), *_admitted_values(admitted), good_fraction))  # of _ROW_FIELDS
+            rows.append((*_spectrum_values(spectrum), *_admitted_values(admitted), good_fraction))  # as _ROW_FIELDS
     return _batch(flux[: len(rows)], ivar[: len(rows)], rows, rejects)
 
 

@@ -241,7 +241,7 @@ def _block_noise(
                 continue
             while i < n - 1 and x[i + 1] - position < position - x[i]:
                 i += 1
-            value = ivar[i]  # that of the nearest observed pixel
+            value = ivar[i]  # inverse variance of the nearest observed pixel
             if value > 0.0 and np.isfinite(value):
                 total += value
                 good += 1

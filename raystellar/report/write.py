@@ -99,7 +99,7 @@ def try_page(path: str, **options: Any) -> PageSummary | None:
     """Write a page at the end of a job; a failure is one warning and does not fail the job."""
     try:
         return write_page(path, **options)
-    except Exception as error:  # of any kind: rows or weights are written, and worth more than a page
+    except Exception as error:  # any error: the rows or weights are written, and worth more than a page
         LOG.warning("%s has no page: %s", path, first_line(error))
         return None
 

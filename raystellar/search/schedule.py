@@ -125,7 +125,7 @@ def pareto_fronts(points: Sequence[tuple[float, ...]]) -> list[int]:
 def _promoted(trials: Sequence[Trial], ends: Sequence[int], level: int, config: TuneConfig) -> list[Task]:
     """Return the open tasks of the trials that continue from milestone ``level - 1`` to ``level``."""
     before, until = ends[level - 1], ends[level]
-    # a trial that failed on its way keeps its place; else the order in which tasks end would matter
+    # a trial that failed on its way keeps its rank; else the order in which tasks end would matter
     gone = [trial for trial in trials if trial.epochs > before or (trial.failure and trial.epochs == before)]
     # trials are ranked among all that reached the rung; else the order in which tasks end would matter
     ranked = order((trial for trial in trials if trial.epochs >= before and not trial.failure), config, before)

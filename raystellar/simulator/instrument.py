@@ -363,7 +363,7 @@ def _cosmic_rays(
         hit = slice(start, start + int(rng.integers(1, 3)))
         or_mask[hit] |= COMBINEREJ | PARTIALREJECT
         caught = rng.random() < CAUGHT_SHARE
-        # the pipeline misses faint ones
+        # the pipeline misses faint cosmic rays
         flux[hit] += np.sqrt(variance[hit]) * rng.uniform(5.0, 60.0 if caught else 20.0)
         if caught:
             ivar[hit] = 0.0

@@ -258,6 +258,6 @@ def _refusal(path: str, error: Exception) -> Exception:
             return SpectrumError("fetch", reason, str(error))
     if isinstance(error, OSError) or "://" in path:  # each protocol has its own classes of errors
         return SpectrumError("fetch", "read failed", f"{type(error).__name__}: {error}")
-    if isinstance(error, (ValueError, TypeError)):  # a zero byte or half a character in the path; or no path
+    if isinstance(error, (ValueError, TypeError)):  # the path has a zero byte or half a character, or is not a path
         return SpectrumError("fetch", "bad path", f"{path!r}: {error}")
     return error

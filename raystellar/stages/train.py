@@ -30,7 +30,7 @@ from raystellar.model.bundle_files import check_output, is_bundle, load_bundle, 
 from raystellar.preprocessing.pixels import PreprocessConfig
 from raystellar.targets import TARGETS
 
-if TYPE_CHECKING:  # torch is loaded by who fits, not by who reads the configuration
+if TYPE_CHECKING:  # importing this module must not load torch, which only a fit needs
     from raystellar.fit.data import SpectraSet
     from raystellar.fit.loop import EpochReport, FitResult
     from raystellar.fit.members import EpochCallback
