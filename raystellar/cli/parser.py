@@ -52,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command in COMMANDS:
         command.add_to(commands)
-    benches = commands.add_parser("bench", help="benchmarks against the sky and against the clock")
+    benches = commands.add_parser("bench", help="benchmarks of accuracy and of speed")
     below = benches.add_subparsers(dest="bench", required=True, metavar="BENCH")
     for command in bench.BENCHES:
         command.add_to(below)

@@ -71,7 +71,7 @@ class Checkpoints:
         self._keep, self._durable = keep, durable
 
     def save(self, epoch: int, data: bytes) -> None:
-        """Write the encoded state after ``epoch`` and remove older ones beyond the number to keep."""
+        """Write the encoded state after ``epoch`` and remove older states beyond the number to keep."""
         places.make_folder(self._folder)
         name = f"epoch-{epoch:05d}-{_digest(data)}{SUFFIX}"
         places.write_bytes(places.join(self._folder, name), data, durable=self._durable)

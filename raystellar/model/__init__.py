@@ -11,7 +11,7 @@
     bundle         the trained model with everything needed to apply and to judge it
     bundle_files   a bundle as a folder: writing, reading, checks; never a pickle
     exchange       a bundle as one file for other programs, ONNX or torch.export
-    recipe         the description in such a file: how to make the network's input
+    recipe         the description in an exported file: the steps to the network's input
     plain          prediction in plain torch, a reference for benchmarks
     threads        the number of threads that torch uses
 

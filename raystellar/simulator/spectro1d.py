@@ -1,7 +1,7 @@
 """Results of the SDSS pipeline for a fibre: class, subclass, redshift, nearest ELODIE star, and warnings.
 
-The simulated pipeline has the faults of the real one. A sky fibre has the class STAR about as often as not, and only
-ZWARNING bit 0 and SOURCETYPE tell that it is sky. Velocities are 7.3 km/s too low.
+The simulated pipeline has the faults of the real pipeline. A sky fibre has the class STAR about as often as not, and
+only ZWARNING bit 0 and SOURCETYPE identify it as sky. Velocities are 7.3 km/s too low.
 """
 
 from __future__ import annotations

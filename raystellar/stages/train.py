@@ -116,7 +116,7 @@ class EpochProgress:
         self._done = number
 
     def finish(self, epochs: int) -> None:
-        """Count the epochs, of ``epochs`` in all, that no report told of."""
+        """Count the rest of ``epochs`` epochs, which no report announced."""
         self._progress.skip(epochs - self._done)
 
 

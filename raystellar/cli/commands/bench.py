@@ -133,12 +133,12 @@ def _run_ood(options: argparse.Namespace, settings: None) -> int:
 
 def _options_of_sky(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("miles", metavar="MILES.npz", help="MILES spectra (wave_air, flux) and labels")
-    parser.add_argument("labels", nargs="?", metavar="LABELS.csv", help="labels, where the npz has none")
+    parser.add_argument("labels", nargs="?", metavar="LABELS.csv", help="table of labels, for an npz without labels")
 
 
 def _options_of_stars(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("spectra", nargs="+", metavar="SPECTRA", help=f"{SPECTRA_HELP}; or MILES.npz")
-    parser.add_argument("--labels", metavar="TABLE", help="CSV, FITS or Parquet, or elodie: those in SDSS spec files")
+    parser.add_argument("--labels", metavar="TABLE", help="CSV, FITS or Parquet; elodie: labels in the spec files")
     parser.add_argument("--model", required=True, metavar="BUNDLE", help="folder written by train")
 
 
@@ -167,12 +167,12 @@ def _options_of_label(parser: argparse.ArgumentParser) -> None:
 
 def _options_of_plates(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("plates", metavar="PLATES", help="a folder, glob or list of spPlate files; paths or URLs")
-    parser.add_argument("spectra", metavar="SPECTRA", help="the spec files of the same fibres, likewise")
+    parser.add_argument("spectra", metavar="SPECTRA", help="spec files of the same fibres, named in the same way")
 
 
 def _options_of_ood(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="BUNDLE", help="model bundle whose OOD score is judged")
-    parser.add_argument("spectra", nargs="*", metavar="SPECTRA", help="files to score too, a line for each")
+    parser.add_argument("spectra", nargs="*", metavar="SPECTRA", help="files to score too; one line for each spectrum")
     parser.add_argument("--dataset", metavar="DATASET", help="score the test split of this dataset too")
     parser.add_argument("--count", type=int, default=500, metavar="N", help="spectra of each kind (default: 500)")
     parser.add_argument("--seed", type=int, default=2, metavar="S", help="seed of the simulated spectra (default: 2)")

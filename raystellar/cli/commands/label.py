@@ -18,7 +18,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("spectra", nargs="+", metavar="SPECTRA", help=SPECTRA_HELP)
     parser.add_argument("--model", required=True, metavar="BUNDLE", help="folder written by train")
     parser.add_argument("--out", required=True, metavar="CATALOG", help="folder to write")
-    parser.add_argument("--labels", metavar="TABLE", help="take radial velocities from this table where it has them")
+    parser.add_argument("--labels", metavar="TABLE", help="label table with radial velocities to prefer")
     parser.add_argument("--no-report", action="store_true", help=NO_REPORT_HELP)
     parser.add_argument(
         "--retry-rejects",
