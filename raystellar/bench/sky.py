@@ -18,6 +18,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 from scipy.stats import spearmanr
 
+from raystellar.errors import InputError, first_line
 from raystellar.simulator.photosphere.synthesis import LIMITS, SYNTHESIS_LOGLAM, synthesize
 
 Bands = tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
@@ -161,7 +162,10 @@ def measure(
     real, simulated : (stars, 7) the widths [A] of ``BANDS_AIR``, then the colour [mag]
     left_out : number of stars left out, by reason
     """
-    library = np.load(miles_npz_path)
+    try:
+        library = np.load(miles_npz_path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{miles_npz_path} cannot be read as a NumPy archive: {first_line(error)}") from None
     wavelength, flux = air_to_vacuum(library["wave_air"]), library["flux"].astype(float)
     labels = _labels(library, labels_csv_path)
     mask, left_out = _usable(wavelength, flux, labels)

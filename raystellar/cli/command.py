@@ -129,5 +129,5 @@ def _add_log(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("messages")
     loud = group.add_mutually_exclusive_group()
     loud.add_argument("-v", "--verbose", action="store_true", help="also show debugging messages")
-    loud.add_argument("-q", "--quiet", action="store_true", help="show warnings and errors only")
+    loud.add_argument("-q", "--quiet", action="store_true", help="show only warnings and errors on the console")
     group.add_argument("--log-file", metavar="FILE", help="append all messages to this file, with time stamps")

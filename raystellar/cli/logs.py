@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 
@@ -28,8 +29,8 @@ def configure(command: str, *, verbose: bool = False, quiet: bool = False, log_f
     ----------
     command : name of the command, which is put before warnings and errors
     verbose : also show debugging messages
-    quiet : show warnings and errors only
-    log_file : file to append to, on a disk; it gets every message that the console gets, with a time stamp
+    quiet : show only warnings and errors on the console
+    log_file : file to append to, on a disk; it gets every message with a time stamp, also where ``quiet`` is set
 
     Raises
     ------
@@ -39,9 +40,11 @@ def configure(command: str, *, verbose: bool = False, quiet: bool = False, log_f
     for handler in list(logger.handlers):
         logger.removeHandler(handler)
         handler.close()
-    logger.setLevel(logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO)
+    logger.setLevel(logging.DEBUG if verbose else logging.INFO if log_file or not quiet else logging.WARNING)
     logger.propagate = False
-    logger.addHandler(Console(command))
+    console = Console(command)
+    console.setLevel(logging.WARNING if quiet else logging.DEBUG)
+    logger.addHandler(console)
     if log_file:
         try:
             to_file = logging.FileHandler(log_file, encoding="utf-8")
@@ -64,12 +67,15 @@ class Console(logging.Handler):
         self._bare = logging.Formatter("%(message)s")
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one record."""
+        """Write one record; a message that the live line of progress shows is left to it."""
+        if getattr(record, "shown_live", False):
+            return
         result = getattr(record, "result", False)
         stream = sys.stdout if result else sys.stderr
         stamped = not result and record.levelno < logging.WARNING and not sys.stderr.isatty()
         text = (self._stamped if stamped else self._bare).format(record)
         if record.levelno >= logging.WARNING:
             text = f"{self._command}: {text}"
-        tqdm.write(text, file=stream)
-        stream.flush()
+        with contextlib.suppress(OSError):  # a reader that closed the pipe must not end the job
+            tqdm.write(text, file=stream)
+            stream.flush()

@@ -35,6 +35,7 @@ class Progress:
         self._live = sys.stderr.isatty() and LOG.isEnabledFor(logging.INFO)
         self._skipped, self._done, self._rejected, self._note = 0, 0, 0, ""
         self._began = self._logged = time.monotonic()
+        self._first: tuple[float, int] | None = None
         self._bar = tqdm(
             desc=name,
             total=total,
@@ -62,13 +63,14 @@ class Progress:
         """Count work that is done now; ``rejected`` of it was rejected."""
         self._done += count
         self._rejected += rejected
+        self._first = self._first or (time.monotonic(), self._done)
         if self._rejected:
             self._bar.set_postfix_str(f"{self._rejected} rejected", refresh=False)
         self._bar.update(count)
         ended = self._skipped + self._done >= self._total  # the last line follows at the end of the job
-        if not self._live and not ended and time.monotonic() - self._logged >= LOG_INTERVAL_S:
+        if not ended and time.monotonic() - self._logged >= LOG_INTERVAL_S:
             self._logged = time.monotonic()
-            LOG.info("%s: %s", self._name, self._state())
+            LOG.info("%s: %s", self._name, self._state(), extra={"shown_live": self._live})
 
     def note(self, text: str) -> None:
         """Add a remark to the line."""
@@ -77,14 +79,21 @@ class Progress:
 
     def _state(self) -> str:
         """Return the count, the rate and the time left, or spent if nothing is left, as text."""
-        seconds = max(time.monotonic() - self._began, 1e-9)
-        rate, left = self._done / seconds, self._total - self._skipped - self._done
+        seconds = time.monotonic() - self._began
+        rate, left = self._rate(), self._total - self._skipped - self._done
         parts = [f"{self._skipped + self._done} of {self._total} {self._unit}"]
         parts += [f"{self._rejected} rejected"] if self._rejected else []
         parts += [f"{rate:.3g} a second"] if self._done else []
         parts += [f"{clock(left / rate)} left"] if self._done and left > 0 else []
         parts += [f"{clock(seconds)} in all"] if left <= 0 else []
         return ", ".join(parts) + (f" ({self._note})" if self._note else "")
+
+    def _rate(self) -> float:
+        """Return the work per second since the first work ended, which leaves out the start; from the start before."""
+        now = time.monotonic()
+        if self._first and self._done > self._first[1] and now > self._first[0]:
+            return (self._done - self._first[1]) / (now - self._first[0])
+        return self._done / max(now - self._began, 1e-9)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

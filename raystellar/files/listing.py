@@ -91,13 +91,13 @@ def _walk(folder: str, seen: set[str]) -> Iterator[tuple[str, int]]:
         return
     seen.add(real)
     try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        entries = [(entry, entry.is_dir()) for entry in sorted(os.scandir(folder), key=lambda entry: entry.name)]
     except OSError as error:
         raise InputError(f"folder {folder} cannot be read: {error.strerror}") from None
-    for entry in entries:
+    for entry, is_folder in entries:
         if entry.name.startswith("."):
             continue
-        if entry.is_dir():
+        if is_folder:
             yield from _walk(entry.path, seen)
         elif _is_spectra(entry.path):
             yield entry.path, _size(entry.path)

@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, Union, cast
 
 import fsspec
 import pyarrow as pa
@@ -23,6 +23,9 @@ import pyarrow.parquet as pq
 from fsspec.utils import get_protocol
 
 from raystellar.errors import InputError, OutputError, RaystellarError, first_line
+
+PathOrUrl = Union[str, "os.PathLike[str]"]
+"""Path or URL, as users of the Python functions give it."""
 
 TEMPORARY = ".tmp-"
 """Prefix of the names of unfinished files and folders; readers of Parquet skip names that begin with a dot."""

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from raystellar.errors import OutputError
 from raystellar.files import places
+from raystellar.schema import MANIFEST_NAME
 
 PARTS_AT_ONCE = 8
 """Number of parts that are read or written at a time."""
@@ -80,4 +81,5 @@ def read_parts(folder: str, columns: list[str] | None = None) -> Iterator[tuple[
 
 def damaged(path: str, error: Exception) -> OutputError:
     """Return the error that names a damaged file of an output folder."""
-    return OutputError(f"{path} is damaged: {error}; remove it and run the same command again")
+    cure = "name a new folder" if path.endswith(MANIFEST_NAME) else "remove it and run the same command again"
+    return OutputError(f"{path} is damaged: {error}; {cure}")

@@ -8,6 +8,7 @@ its spectra are counted. A job can then be cut into shards of equal size before 
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterable
 
 import numpy as np
@@ -18,6 +19,7 @@ from raystellar.errors import InputError, SpectrumError
 from raystellar.files import listing
 from raystellar.files.fetcher import Fetcher
 from raystellar.files.identity import distinct_files
+from raystellar.files.places import PathOrUrl
 from raystellar.files.remote_file import RemoteFile
 from raystellar.spectra import count_spectra
 
@@ -34,12 +36,12 @@ PATHS_AT_ONCE = 1 << 16
 """Number of paths held as Python objects while the list is made."""
 
 
-def make_manifest(spectra: Iterable[str]) -> pa.Table:
+def make_manifest(spectra: PathOrUrl | Iterable[PathOrUrl]) -> pa.Table:
     """List the files that the user named, each once, sorted by path, with their numbers of spectra.
 
     Parameters
     ----------
-    spectra : files, folders, globs and lists, as ``files.listing.expand`` takes them
+    spectra : one or many files, folders, globs and lists, as ``files.listing.expand`` takes them
 
     Returns
     -------
@@ -50,14 +52,15 @@ def make_manifest(spectra: Iterable[str]) -> pa.Table:
     ------
     InputError : a path does not exist or cannot be listed, the spectra of a file cannot be counted, or there is no file
     """
-    spectra = list(spectra)
-    files = listing.expand(spectra)
+    paths = [spectra] if isinstance(spectra, str | os.PathLike) else spectra
+    named = [os.fspath(path) for path in paths]
+    files = listing.expand(named)
     chunks = []
     while some := list(itertools.islice(files, PATHS_AT_ONCE)):
         path, size = zip(*some, strict=True)
         chunks.append(pa.table([path, size, pa.nulls(len(some), pa.int32())], schema=MANIFEST_SCHEMA))
     if not chunks:
-        raise InputError(f"no spectra (FITS or Parquet files) in {', '.join(spectra) or 'an empty list of files'}")
+        raise InputError(f"no spectra (FITS or Parquet files) in {', '.join(named) or 'an empty list of files'}")
     return _count_many(distinct_files(pa.concat_tables(chunks)))
 
 

@@ -9,6 +9,7 @@ cannot be read, or that has no redshift at all, is a reject.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,6 +23,7 @@ from raystellar.errors import BundleError
 from raystellar.files import places
 from raystellar.files.facts import read_facts, write_facts
 from raystellar.files.fetcher import FetchConfig
+from raystellar.files.places import PathOrUrl
 from raystellar.labels.table import LabelsConfig, LabelTable, read_labels
 from raystellar.output.folder import ShardedOutput, ShardRows
 from raystellar.output.parts import map_ahead
@@ -63,11 +65,11 @@ class LabelSummary:
 
 
 def label(
-    spectra: str | Iterable[str],
-    model: str,
-    out: str,
+    spectra: PathOrUrl | Iterable[PathOrUrl],
+    model: PathOrUrl,
+    out: PathOrUrl,
     *,
-    labels: str | None = None,
+    labels: PathOrUrl | None = None,
     labels_config: LabelsConfig | None = None,
     quality: QualityConfig | None = None,
     fetch: FetchConfig | None = None,
@@ -94,6 +96,8 @@ def label(
     ------
     RaystellarError : an input cannot be used, ``out`` cannot be written or holds something else, or rows are missing
     """
+    model, out = os.fspath(model), os.fspath(out)
+    labels = os.fspath(labels) if labels else None
     from raystellar.model.bundle_files import load_bundle
 
     quality, resources = quality or QualityConfig(), resources or Resources()
@@ -101,7 +105,7 @@ def label(
     with watch.part("load model"):
         bundle = load_bundle(model)
     with watch.part("list spectra"):
-        manifest = make_manifest([spectra] if isinstance(spectra, str) else spectra)
+        manifest = make_manifest(spectra)
     with watch.part("read labels"):
         table = read_labels(labels, labels_config or LabelsConfig(), required=["rv"]) if labels else None
     identity = {

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from raystellar.errors import ConfigError, InputError, SpectrumError
 from raystellar.files import places
 from raystellar.files.fetcher import FetchConfig, Fetcher
-from raystellar.files.places import parquet_bytes
+from raystellar.files.places import PathOrUrl, parquet_bytes
 from raystellar.model.bundle import Bundle
 from raystellar.model.bundle_files import load_bundle
 from raystellar.output.manifest import expected_rows
@@ -77,9 +77,9 @@ class Plan:
 
 
 def plan(
-    spectra: Iterable[str],
+    spectra: PathOrUrl | Iterable[PathOrUrl],
     *,
-    model: str | None = None,
+    model: PathOrUrl | None = None,
     config: PreprocessConfig | None = None,
     fetch: FetchConfig | None = None,
     sample: int = 512,

@@ -7,6 +7,7 @@ The brackets are one shard, done by one actor. Source: Sec. 2 and 3.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,7 @@ from raystellar.engine.session import Resources
 from raystellar.engine.shards import Flow, JobResult, run_job
 from raystellar.errors import SpectrumError
 from raystellar.files.fetcher import FetchConfig
+from raystellar.files.places import PathOrUrl
 from raystellar.labels.splits import NOT_DRAWN, SplitConfig, draw_splits
 from raystellar.labels.table import LabelsConfig, LabelTable, read_labels
 from raystellar.output.folder import ShardedOutput, ShardRows
@@ -52,9 +54,9 @@ class DatasetSummary:
 
 
 def preprocess(
-    spectra: str | Iterable[str],
-    labels: str,
-    out: str,
+    spectra: PathOrUrl | Iterable[PathOrUrl],
+    labels: PathOrUrl,
+    out: PathOrUrl,
     *,
     labels_config: LabelsConfig | None = None,
     splits: SplitConfig | None = None,
@@ -81,11 +83,12 @@ def preprocess(
     ------
     RaystellarError : an input cannot be used, ``out`` cannot be written or holds something else, or rows are missing
     """
+    labels, out = os.fspath(labels), os.fspath(out)
     labels_config, splits = labels_config or LabelsConfig(), splits or SplitConfig()
     config, resources = config or PreprocessConfig(), resources or Resources()
     watch = Stopwatch()
     with watch.part("list spectra"):
-        manifest = make_manifest([spectra] if isinstance(spectra, str) else spectra)
+        manifest = make_manifest(spectra)
     with watch.part("read labels"):
         table = read_labels(labels, labels_config)
         split = draw_splits(table, manifest["path"], splits)

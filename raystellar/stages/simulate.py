@@ -8,6 +8,7 @@ same on any number of workers; plates that exist are skipped.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from raystellar.engine.session import Resources, session
 from raystellar.engine.shards import run_shards
 from raystellar.errors import OutputError
 from raystellar.files import places
+from raystellar.files.places import PathOrUrl
 from raystellar.simulator.survey import SimulateConfig, SurveySummary, finish, pending_plates, write_plate
 
 
@@ -36,7 +38,9 @@ class SimulateSummary:
     """Time of each part of the job [s]."""
 
 
-def simulate(out: str, config: SimulateConfig | None = None, resources: Resources | None = None) -> SimulateSummary:
+def simulate(
+    out: PathOrUrl, config: SimulateConfig | None = None, resources: Resources | None = None
+) -> SimulateSummary:
     """Simulate a survey into the folder ``out``, or resume an interrupted run.
 
     Parameters
@@ -49,6 +53,7 @@ def simulate(out: str, config: SimulateConfig | None = None, resources: Resource
     ------
     RaystellarError : ``out`` cannot be written, or holds another survey
     """
+    out = os.fspath(out)
     config, resources = config or SimulateConfig(), resources or Resources()
     if not places.is_local(out):
         raise OutputError(f"{out} is not a folder on a disk; simulate there and copy the files")

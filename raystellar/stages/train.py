@@ -10,6 +10,7 @@ ends with the same weights. Workers on several machines need the output on a dis
 from __future__ import annotations
 
 import logging
+import os
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from raystellar.engine.progress import Progress
 from raystellar.engine.training import TrainResources, device_of, fit_on_ray
 from raystellar.errors import BundleError, OutputError
 from raystellar.files import places
+from raystellar.files.places import PathOrUrl
 from raystellar.fit.config import FitConfig
 from raystellar.fit.data import read_dataset
 from raystellar.fit.metrics import errors
@@ -121,8 +123,8 @@ class EpochProgress:
 
 
 def train(
-    dataset: str,
-    out: str,
+    dataset: PathOrUrl,
+    out: PathOrUrl,
     *,
     network: NetworkConfig | None = None,
     fit: FitConfig | None = None,
@@ -150,6 +152,7 @@ def train(
     OutputError : ``out`` holds another bundle or something else, or cannot be written
     IncompleteError : workers were lost more than ``max_failures`` times
     """
+    dataset, out = os.fspath(dataset), os.fspath(out)
     from raystellar.fit.errormodel import CALIBRATION_COLUMNS, CALIBRATION_VERSION, calibrate
     from raystellar.fit.members import parts_of
     from raystellar.fit.ood import OOD_VERSION, learn_ood

@@ -9,6 +9,7 @@ the settings and the seeds, never on the number of trials that run at a time.
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from raystellar.engine.trials import TuneResources, Work, run_here, run_on_ray
 from raystellar.errors import DatasetError, IncompleteError, InputError
 from raystellar.files import places
 from raystellar.files.facts import read_run
+from raystellar.files.places import PathOrUrl
 from raystellar.fit.config import FitConfig
 from raystellar.fit.data import SpectraSet, read_dataset
 from raystellar.model.architecture import NetworkConfig
@@ -87,8 +89,8 @@ class TuneSummary:
 
 
 def tune(
-    dataset: str,
-    out: str,
+    dataset: PathOrUrl,
+    out: PathOrUrl,
     *,
     network: NetworkConfig | None = None,
     fit: FitConfig | None = None,
@@ -96,7 +98,7 @@ def tune(
     space: SpaceConfig | None = None,
     resources: Resources | None = None,
     tuning: TuneResources | None = None,
-    warm_start: str | None = None,
+    warm_start: PathOrUrl | None = None,
 ) -> TuneSummary:
     """Search the hyperparameters of network and training, and write the best ones.
 
@@ -119,6 +121,8 @@ def tune(
     ConfigError : the settings are not valid for a network, or the cluster has no room for a trial
     IncompleteError : workers were lost too often, or trials are missing at the end
     """
+    dataset, out = os.fspath(dataset), os.fspath(out)
+    warm_start = os.fspath(warm_start) if warm_start else None
     began = time.perf_counter()
     network, fit, config = network or NetworkConfig(), fit or FitConfig(), config or TuneConfig()
     resources, tuning = resources or Resources(), tuning or TuneResources()

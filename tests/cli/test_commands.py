@@ -78,3 +78,9 @@ def test_quiet_leaves_nothing_but_the_exit_code(tmp_path, capsys):
     assert main([*words, "--log-file", str(tmp_path / "run.log")]) == 0
     assert "1 plates existed already" in capsys.readouterr().out
     assert "1 plates existed already" in (tmp_path / "run.log").read_text()
+
+
+def test_a_cluster_without_workers_is_refused_by_train(capsys):
+    assert main(["train", "dataset", "--out", "model", "--address", "127.0.0.1:6379"]) == 1
+    error = capsys.readouterr().err
+    assert "--address 127.0.0.1:6379 names a cluster and no workers train there; add --workers N" in error

@@ -33,7 +33,6 @@ def test_a_summary_goes_to_standard_output_and_progress_with_a_time_stamp_to_sta
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({"quiet": True}, ["trouble"]),
         ({}, ["progress", "trouble", "summary"]),
         ({"verbose": True}, ["detail", "progress", "trouble", "summary"]),
     ],
@@ -48,6 +47,39 @@ def test_quiet_and_verbose(options, expected, tmp_path, capsys):
     assert all(STAMPED.match(line) for line in lines)
     shown = "".join(capsys.readouterr())
     assert [word for word in ("detail", "progress", "trouble", "summary") if word in shown] == expected
+
+
+def test_quiet_is_for_the_console_and_not_for_the_file(tmp_path, capsys):
+    path = tmp_path / "run.log"
+    configure("raystellar label", quiet=True, log_file=str(path))
+    speak()
+    assert capsys.readouterr() == ("", "raystellar label: trouble\n")
+    assert [line.split()[-1] for line in path.read_text().splitlines()] == ["progress", "trouble", "summary"]
+
+
+def test_a_message_that_the_live_line_shows_goes_to_the_file_only(tmp_path, capsys):
+    path = tmp_path / "run.log"
+    configure("raystellar label", log_file=str(path))
+    LOG.info("half done", extra={"shown_live": True})
+    assert capsys.readouterr() == ("", "")
+    assert path.read_text().endswith("half done\n")
+
+
+def test_a_closed_pipe_does_not_end_the_job(monkeypatch):
+    class Closed:
+        def write(self, text):
+            raise BrokenPipeError
+
+        def flush(self):
+            raise BrokenPipeError
+
+        def isatty(self):
+            return False
+
+    configure("raystellar label")
+    monkeypatch.setattr("sys.stdout", Closed())
+    monkeypatch.setattr("sys.stderr", Closed())
+    speak()
 
 
 def test_a_log_file_that_cannot_be_written_is_refused_in_one_sentence(tmp_path):

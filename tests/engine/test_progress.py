@@ -62,6 +62,17 @@ def test_work_of_an_earlier_run_is_no_part_of_the_live_rate(monkeypatch):
     assert shown["rate"] == pytest.approx(10, rel=0.05)
 
 
+def test_the_start_of_a_job_counts_neither_in_the_rate_nor_in_the_time_left(seconds, caplog):
+    caplog.set_level(logging.INFO, logger="raystellar")
+    with Progress("label", 1000, "spectra") as progress:
+        seconds[0] += 25
+        progress.add(100)
+        for _ in range(2):
+            seconds[0] += 5
+            progress.add(100)
+    assert caplog.messages[1] == "label: 200 of 1000 spectra, 20 a second, 40 s left"
+
+
 def test_a_job_that_fails_has_no_last_line(seconds, caplog):
     caplog.set_level(logging.INFO, logger="raystellar")
 

@@ -74,10 +74,11 @@ def catalog(survey, model, tmp_path_factory):
     return out, label([f"{survey}/spectra"], str(model), str(out), resources=LOCAL)
 
 
-def test_one_folder_need_not_be_put_into_a_list(survey, dataset, model, catalog, tmp_path):
-    folder = f"{survey}/spectra"  # a text is itself iterable: its letters name no folders
-    preprocess(folder, f"{survey}/ssppOut.fits", str(tmp_path / "dataset"), resources=LOCAL)
-    label(folder, str(model), str(tmp_path / "catalog"), resources=LOCAL)
+@pytest.mark.parametrize("kind", [str, Path])
+def test_a_text_or_a_path_names_a_folder_and_one_folder_needs_no_list(kind, survey, dataset, model, catalog, tmp_path):
+    folder = kind(survey / "spectra")  # a text is itself iterable: its letters name no folders
+    preprocess(folder, kind(survey / "ssppOut.fits"), kind(tmp_path / "dataset"), resources=LOCAL)
+    label([folder] if kind is Path else folder, kind(model), kind(tmp_path / "catalog"), resources=LOCAL)
     assert rows(tmp_path / "dataset").equals(rows(dataset[0]))
     assert rows(tmp_path / "catalog").equals(rows(catalog[0]))
 

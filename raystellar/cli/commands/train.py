@@ -41,7 +41,14 @@ def own_settings(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
 
 
 def run(options: argparse.Namespace, settings: Settings) -> int:
-    """Train a model and write its page."""
+    """Train a model and write its page.
+
+    Raises
+    ------
+    ConfigError : ``--address`` is given without workers of Ray Train
+    """
+    if options.address and not settings.training.workers:
+        raise ConfigError(f"--address {options.address} names a cluster and no workers train there; add --workers N")
     return train_and_report(options, options.out, settings, options.overwrite)
 
 
