@@ -275,6 +275,7 @@ def run_until(words, out, goal):
     return epochs_on_record(out)
 
 
+@pytest.mark.processes
 def test_killed_again_and_again(dataset, long, settings_file, tmp_path):
     out = tmp_path / "search"
     words = command(dataset, out, settings_file, "--local")
