@@ -30,7 +30,7 @@ FITS_BLOCK = 2880
 FITS_CARD = 80
 """Length of a header card of a FITS file [bytes]."""
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """Format version of an output folder; increased when folders of an older version can no longer be read."""
 
 # Files in an output folder
@@ -84,12 +84,16 @@ IDENTITY = (
         "spec_id",
         pa.string(),
         "",
-        "name of the spectrum: plate-mjd-fiberid for SDSS, lamost-obsid for LAMOST",
+        "name of the spectrum: plate-mjd-fiberid for SDSS, fieldid-mjd-catalogid for SDSS-V, lamost-obsid for LAMOST, "
+        "desi-targetid for DESI",
         "meta.id;meta.main",
     ),
     Column("plate", pa.int32(), "", "SDSS plate number, 0 for other surveys", "meta.id;obs.field"),
-    Column("mjd", pa.int32(), "d", "modified Julian date of the observation", "time.epoch"),
-    Column("fiberid", pa.int32(), "", "fibre number on the plate", "meta.id;instr"),
+    Column("mjd", pa.int32(), "d", "modified Julian date of the observation, 0 where unknown", "time.epoch"),
+    Column("fiberid", pa.int32(), "", "fibre number on the plate, 0 where unknown", "meta.id;instr"),
+    Column("fieldid", pa.int32(), "", "field number of SDSS-V, null for other surveys", "meta.id;obs.field"),
+    Column("catalogid", pa.int64(), "", "number of the target: CATALOGID of SDSS-V, TARGETID of DESI", "meta.id;src"),
+    Column("obs_id", pa.int64(), "", "number of the observation: OBSID of LAMOST", "meta.id;obs"),
     Column("run2d", pa.string(), "", "version of the spectroscopic reduction", "meta.version;meta.software"),
     Column("ra", pa.float64(), "deg", "right ascension of the target", "pos.eq.ra;meta.main"),
     Column("dec", pa.float64(), "deg", "declination of the target", "pos.eq.dec;meta.main"),
@@ -107,6 +111,9 @@ IDENTITY = (
     Column("rv_source", pa.string(), "", "source of rv: table, pipeline, given (in Python) or none", "meta.code"),
     Column("good_fraction", pa.float32(), "", "share of the grid covered by pixels with ivar > 0"),
 )
+
+OPTIONAL_IDS = ("fieldid", "catalogid", "obs_id")
+"""Numbers that only some surveys give a spectrum: null on disk where there is none, -1 in a record."""
 
 LABELS = tuple(Column(t.name, pa.float32(), t.unit, t.description, t.ucd) for t in TARGETS)
 LABEL_ERRORS = tuple(

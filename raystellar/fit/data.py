@@ -2,7 +2,7 @@
 
 ``raystellar preprocess`` writes the folder: ``part-*.parquet`` with the columns of ``schema.DATASET``, and
 ``_run.json``. Sub-folders, which hold the rejects, are ignored. Spectra come in the order of (plate, mjd, fiberid,
-path), so that no result depends on their distribution over files.
+spec_id, path), so that no result depends on their distribution over files.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from raystellar.files.facts import read_run
 from raystellar.schema import MANIFEST_NAME, N_PIXELS, RUN_NAME
 from raystellar.targets import TARGET_NAMES
 
-ORDER = ("plate", "mjd", "fiberid", "path")
+ORDER = ("plate", "mjd", "fiberid", "spec_id", "path")
 """The canonical order of the spectra of a split."""
 
 ROWS_PER_READ = 2048
@@ -200,7 +200,7 @@ def _column(column: pa.ChunkedArray) -> Any:
 
 
 def spectrum_keys(spec_ids: list[str]) -> np.ndarray:
-    """Return a 64-bit BLAKE2b hash (n,) uint64 of each ``plate-mjd-fiberid``, the same on every machine."""
+    """Return a 64-bit BLAKE2b hash (n,) uint64 of each ``spec_id``, the same on every machine."""
     digests = b"".join(hashlib.blake2b(str(name).encode(), digest_size=8).digest() for name in spec_ids)
     return np.frombuffer(digests, dtype="<u8").astype(np.uint64)
 

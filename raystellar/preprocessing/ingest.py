@@ -25,7 +25,7 @@ from raystellar.files.fetcher import FetchConfig, Fetcher
 from raystellar.files.remote_file import RemoteFile
 from raystellar.labels.table import LabelTable
 from raystellar.preprocessing.pixels import PreprocessConfig, Preprocessor
-from raystellar.schema import IDENTITY, N_NOISE, N_PIXELS, Column, arrow_schema
+from raystellar.schema import IDENTITY, N_NOISE, N_PIXELS, OPTIONAL_IDS, Column, arrow_schema
 from raystellar.spectra import Item, Slice, read_spectra, read_spectrum
 from raystellar.spectra.record import SPEED_OF_LIGHT_KM_S, Prepared, Spectrum
 
@@ -38,6 +38,7 @@ _SPECTRUM_FIELDS = (
     "plate",
     "mjd",
     "fiberid",
+    *OPTIONAL_IDS,
     "run2d",
     "ra",
     "dec",
@@ -321,5 +322,8 @@ def _complete(error: SpectrumError, spectrum: Spectrum) -> SpectrumError:
 
 
 def _array(column: Column, values: Iterable[Any]) -> pa.Array:
-    """Return an Arrow array; an unknown number (NaN) becomes null."""
+    """Return an Arrow array; an unknown number (NaN, or a negative optional number) becomes null."""
+    if column.name in OPTIONAL_IDS:
+        numbers = np.fromiter(values, dtype=np.int64)
+        return pa.array(numbers, mask=numbers < 0).cast(column.type)
     return pa.array(values, type=column.type, from_pandas=pa.types.is_floating(column.type))

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from raystellar.errors import InputError, SpectrumError
 from raystellar.files.facts import read_run
-from raystellar.schema import IDENTITY, N_NOISE, N_PIXELS, SPECTRA
+from raystellar.schema import IDENTITY, N_NOISE, N_PIXELS, OPTIONAL_IDS, SPECTRA
 from raystellar.spectra.bitmasks import ZWARNING_SKY
 from raystellar.spectra.record import Prepared
 from raystellar.spectra.source import Item
@@ -79,11 +79,12 @@ def read_rows(path: str, columns: Mapping[str, Any], settings: dict[str, Any]) -
 def _record(
     path: str, identity: dict[str, Any], flux: np.ndarray, ivar: np.ndarray, settings: dict[str, Any]
 ) -> Prepared:
-    """Return the record of one row; a null becomes an empty text, 0 or NaN."""
+    """Return the record of one row; a null becomes an empty text, 0 or NaN, and -1 in ``OPTIONAL_IDS``."""
     absent: dict[str, Any] = {"string": "", "int32": 0}
     values: dict[str, Any] = {
         column.name: absent.get(str(column.type), math.nan) if identity[column.name] is None else identity[column.name]
         for column in IDENTITY
     }
+    values |= {name: -1 for name in OPTIONAL_IDS if identity[name] is None}
     values |= {"path": path, "is_sky": bool(values["zwarning"] & ZWARNING_SKY), "z": math.nan, "z_err": math.nan}
     return Prepared(**values, loglam=NO_LOGLAM, flux=flux, ivar=ivar, preprocess=settings)

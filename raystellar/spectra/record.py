@@ -40,7 +40,8 @@ class Spectrum:
     ----------
     path : path or URL of the file, as the user gave it
     spec_id : name of the spectrum, unique in its survey; plate-mjd-fiberid without leading zeros for SDSS
-    plate, mjd, fiberid : identity in the SDSS; plate is 0 where the survey has no plate numbers
+    plate, mjd, fiberid : plate, date and fibre in the SDSS; plate is 0 where the survey has no plate numbers, and mjd
+        and fiberid are 0 where they are unknown
     run2d : version of the reduction, such as ``26`` or ``v5_7_0``
     ra, dec : position of the target, not of the plate centre [deg]; NaN where it is unknown
     object_class, subclass : classification by the pipeline, such as ``STAR`` and ``F9``; empty where it is unknown
@@ -52,6 +53,10 @@ class Spectrum:
     flux : flux [1e-17 erg/s/cm2/angstrom], (n,) float32
     ivar : inverse variance of flux, <= 0 where the pixel is bad, (n,) float32
     note : information that the reader lacked, repeated in the reject if the spectrum is rejected; mostly empty
+    fieldid : field in SDSS-V; -1 where the survey has no fields
+    catalogid : number of the target in its survey: CATALOGID of SDSS-V, TARGETID of DESI; -1 where there is none
+    obs_id : number of the observation in its survey: OBSID of LAMOST; -1 where there is none
+    aliases : further names by which a label table may call the spectrum, in the form of ``spec_id``
     """
 
     path: str
@@ -73,6 +78,10 @@ class Spectrum:
     flux: np.ndarray
     ivar: np.ndarray
     note: str = ""
+    fieldid: int = -1
+    catalogid: int = -1
+    obs_id: int = -1
+    aliases: tuple[str, ...] = ()
 
     @property
     def is_star(self) -> bool:

@@ -20,7 +20,7 @@ from raystellar.errors import InputError, SpectrumError
 from raystellar.files.fetcher import FetchConfig, Fetcher
 from raystellar.preprocessing.ingest import MIN_OUTAGE_SPECTRA, Admitted, choose_rv, find_label, gather, ingest
 from raystellar.preprocessing.pixels import PreprocessConfig, Preprocessor
-from raystellar.schema import IDENTITY, arrow_schema
+from raystellar.schema import IDENTITY, OPTIONAL_IDS, arrow_schema
 from raystellar.spectra import Slice
 from raystellar.stages.label import label
 
@@ -84,9 +84,9 @@ def test_a_batch_has_the_fields_of_its_spectra_in_their_order():
         return Admitted(spectrum.z * 1e6, "given", rv_error=spectrum.z_err, row=spectrum.fiberid + 100)
 
     spectra = [
-        observed(fiberid=1, path="a", z=1e-6, z_err=0.5, ra=math.nan, is_sky=True),
+        observed(fiberid=1, path="a", z=1e-6, z_err=0.5, ra=math.nan, is_sky=True, fieldid=101, catalogid=1 << 60, obs_id=7),
         observed(fiberid=2, path="a", object_class="QSO", spec_id="quasar", note="no spZbest file"),
-        observed(fiberid=3, path="b", z=3e-6, z_err=1.5, zwarning=16),
+        observed(fiberid=3, path="b", z=3e-6, z_err=1.5, zwarning=16, fieldid=102, catalogid=0, obs_id=0),
     ]
     truncated = SpectrumError("read", "truncated")
     batch = gather([("a", spectra[:2]), ("c", [truncated]), ("b", spectra[2:])], 4, PREPROCESSOR, admit)
@@ -107,6 +107,11 @@ def test_a_batch_has_the_fields_of_its_spectra_in_their_order():
     (_, quasar), (path, error) = batch.rejects
     assert (quasar.reason, quasar.detail, quasar.spec_id) == ("not a star", "QSO; no spZbest file", "quasar")
     assert (path, error) == ("c", truncated)
+
+
+def test_a_number_that_the_survey_does_not_give_is_null():
+    batch = gather([("a", [observed()])], 1, PREPROCESSOR, lambda _: Admitted(0.0, "given"))
+    assert [batch.identity[name].to_pylist() for name in OPTIONAL_IDS] == [[None]] * 3
 
 
 def test_a_batch_of_no_spectra_has_all_columns():
