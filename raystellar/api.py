@@ -18,7 +18,7 @@ from typing import Any, Union
 import numpy as np
 import pyarrow as pa
 from astropy import units
-from astropy.table import Column, Table
+from astropy.table import Column, MaskedColumn, Table
 
 from raystellar.catalog.labeller import Labeller
 from raystellar.catalog.repeats import find_stars
@@ -225,16 +225,25 @@ def _floats(values: Any) -> np.ndarray:
 
 
 def _columns(table: pa.Table) -> list[Column]:
-    """Return the columns of a table with their units, descriptions and UCDs; an unknown number is NaN."""
+    """Return the columns of a table with their units, descriptions and UCDs."""
     columns = []
     for field, values in zip(table.schema, table.columns, strict=True):
-        text = pa.types.is_string(field.type)
-        data = values.fill_null("").to_numpy().astype(str) if text else values.to_numpy()
+        data = _data(values)
         about = about_field(field)
         meta = {"ucd": about["ucd"]} if about["ucd"] else {}
         unit, description = about["unit"] or None, about["description"]
-        columns.append(Column(data, field.name, unit=unit, description=description, meta=meta))
+        kind = MaskedColumn if isinstance(data, np.ma.MaskedArray) else Column
+        columns.append(kind(data, field.name, unit=unit, description=description, meta=meta))
     return columns
+
+
+def _data(values: pa.ChunkedArray) -> np.ndarray:
+    """Return the values of a column: an unknown number is NaN, an unknown integer is masked."""
+    if pa.types.is_string(values.type):
+        return values.fill_null("").to_numpy().astype(str)
+    if pa.types.is_integer(values.type) and values.null_count:  # as floats, large integers would be rounded
+        return np.ma.array(values.fill_null(0).to_numpy(), mask=values.is_null().to_numpy())
+    return values.to_numpy()
 
 
 def load(bundle: str | os.PathLike[str], quality: QualityConfig | None = None) -> Model:

@@ -40,6 +40,9 @@ def same(exported, table):
         values, column = exported[name], table[name]
         if pa.types.is_string(column.type):
             assert [str(value) for value in values] == column.fill_null("").to_pylist(), name
+        elif pa.types.is_integer(column.type):
+            null = np.iinfo(column.type.to_pandas_dtype()).min
+            np.testing.assert_array_equal(np.asarray(values), column.fill_null(null).to_numpy(), name)
         else:
             np.testing.assert_array_equal(np.asarray(values), column.to_numpy(), name)
 
