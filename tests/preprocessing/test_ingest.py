@@ -84,7 +84,9 @@ def test_a_batch_has_the_fields_of_its_spectra_in_their_order():
         return Admitted(spectrum.z * 1e6, "given", rv_error=spectrum.z_err, row=spectrum.fiberid + 100)
 
     spectra = [
-        observed(fiberid=1, path="a", z=1e-6, z_err=0.5, ra=math.nan, is_sky=True, fieldid=101, catalogid=1 << 60, obs_id=7),
+        observed(
+            fiberid=1, path="a", z=1e-6, z_err=0.5, ra=math.nan, is_sky=True, fieldid=101, catalogid=1 << 60, obs_id=7
+        ),
         observed(fiberid=2, path="a", object_class="QSO", spec_id="quasar", note="no spZbest file"),
         observed(fiberid=3, path="b", z=3e-6, z_err=1.5, zwarning=16, fieldid=102, catalogid=0, obs_id=0),
     ]
