@@ -25,8 +25,9 @@ class Flag(IntFlag):
     TEFF_RANGE = 1 << 6  # teff outside the labels the model was trained on
     FEH_RANGE = 1 << 7  # feh outside the labels the model was trained on
     LOGG_RANGE = 1 << 8  # logg outside the labels the model was trained on
-    OOD = 1 << 9  # ood_score above QualityConfig.max_ood_score: unlike the training spectra
-    RV_UNCERTAIN = 1 << 10  # error of the pipeline's velocity above QualityConfig.max_rv_error
+    OOD = 1 << 9  # ood_score unknown or above QualityConfig.max_ood_score: unlike the training spectra
+    RV_UNCERTAIN = 1 << 10  # error of the velocity above QualityConfig.max_rv_error, or unknown to the pipeline
+    BAD_PIXELS = 1 << 11  # share of good grid pixels below QualityConfig.least_good_fraction
 
 
 MEANINGS = {
@@ -39,12 +40,13 @@ MEANINGS = {
     Flag.TEFF_RANGE: "teff outside the labels the model was trained on",
     Flag.FEH_RANGE: "feh outside the labels the model was trained on",
     Flag.LOGG_RANGE: "logg outside the labels the model was trained on",
-    Flag.OOD: "unlike the spectra the model was trained on",
-    Flag.RV_UNCERTAIN: "the pipeline's velocity has too large an error",
+    Flag.OOD: "unlike the spectra the model was trained on, or not comparable with them",
+    Flag.RV_UNCERTAIN: "the velocity has too large an error, or the pipeline gives no error",
+    Flag.BAD_PIXELS: "most pixels on the grid are bad",
 }
 """Meaning of each bit, for pages and the reference of the catalogue."""
 
-BAD = Flag.SKY | Flag.NOT_STAR | Flag.NO_RV | Flag.OOD
+BAD = Flag.SKY | Flag.NOT_STAR | Flag.NO_RV | Flag.OOD | Flag.BAD_PIXELS
 """Bits that forbid use."""
 
 WARN = (
@@ -73,20 +75,27 @@ class QualityConfig:
     """Median signal-to-noise per pixel below which LOW_SN is set; SSPP gives no labels below 10."""
 
     min_good_fraction: float = 0.7
-    """Share of good grid pixels below which FEW_GOOD_PIXELS is set."""
+    """Share of good grid pixels below which FEW_GOOD_PIXELS is set, which asks for care."""
+
+    least_good_fraction: float = 0.5
+    """Share of good grid pixels below which BAD_PIXELS is set, which forbids use."""
 
     max_ood_score: float = 1.0
-    """``ood_score`` above which OOD is set; about one ordinary star in a hundred is above 1."""
+    """``ood_score`` above which OOD is set; about one ordinary star in a hundred is above 1. OOD is also set where there is
+    no score."""
 
     max_rv_error: float = 30.0
-    """Error of a pipeline's velocity [km/s] above which RV_UNCERTAIN is set: half a pixel of the spectrograph."""
+    """Error of a velocity [km/s] above which RV_UNCERTAIN is set: half a pixel of the spectrograph."""
 
     def __post_init__(self) -> None:
         for name in ("max_ood_score", "max_rv_error"):
             if not getattr(self, name) > 0.0:
                 raise ValueError(f"{name} = {getattr(self, name)} must be above 0")
-        if not 0.0 <= self.min_good_fraction <= 1.0:
-            raise ValueError(f"min_good_fraction = {self.min_good_fraction} must lie in 0 to 1")
+        for name in ("min_good_fraction", "least_good_fraction"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueError(f"{name} = {getattr(self, name)} must lie in 0 to 1")
+        if not self.min_sn >= 0.0:
+            raise ValueError(f"min_sn = {self.min_sn} must not be negative")
 
 
 def flag_rows(
@@ -97,8 +106,8 @@ def flag_rows(
     zwarning: np.ndarray,
     sn: np.ndarray,
     good_fraction: np.ndarray,
-    has_rv: np.ndarray,
-    rv_error: np.ndarray,
+    rv_source: np.ndarray,
+    e_rv: np.ndarray,
     ood_score: np.ndarray,
     labels: np.ndarray,
     label_ranges: np.ndarray,
@@ -107,12 +116,13 @@ def flag_rows(
 
     Parameters
     ----------
-    is_sky, has_rv : (n,) bool
-    object_class : (n,) str
+    is_sky : (n,) bool
+    object_class, rv_source : (n,) str
     zwarning : (n,) int
     sn, good_fraction : (n,) float; a NaN counts as too low
-    rv_error : (n,) error of the pipeline's velocity [km/s], negative where its fit failed; NaN where unknown
-    ood_score : (n,) float; NaN where unknown
+    e_rv : (n,) error of the velocity [km/s]; a NaN counts as too large for a velocity of the pipeline, and as small for
+        a velocity that the user gave
+    ood_score : (n,) float; a NaN counts as too high
     labels : (n, 3) predicted, in the order of ``targets.TARGETS``
     label_ranges : (3, 2) smallest and largest label of the training set
     """
@@ -122,9 +132,11 @@ def flag_rows(
     bits[(zwarning & ~ZWARNING_MANY_OUTLIERS) != 0] |= Flag.ZWARNING
     bits[~(sn >= config.min_sn)] |= Flag.LOW_SN
     bits[~(good_fraction >= config.min_good_fraction)] |= Flag.FEW_GOOD_PIXELS
-    bits[~has_rv] |= Flag.NO_RV
-    bits[ood_score > config.max_ood_score] |= Flag.OOD
-    bits[(rv_error > config.max_rv_error) | (rv_error < 0.0)] |= Flag.RV_UNCERTAIN
+    bits[~(good_fraction >= config.least_good_fraction)] |= Flag.BAD_PIXELS
+    bits[rv_source == "none"] |= Flag.NO_RV
+    bits[~(ood_score <= config.max_ood_score)] |= Flag.OOD
+    without_error = np.isnan(e_rv) & (rv_source != "pipeline")
+    bits[~((e_rv <= config.max_rv_error) | without_error)] |= Flag.RV_UNCERTAIN
     inside = (labels >= label_ranges[:, 0]) & (labels <= label_ranges[:, 1])
     for k, bit in enumerate(RANGE_BITS):
         bits[~inside[:, k]] |= bit

@@ -108,6 +108,13 @@ IDENTITY = (
         "heliocentric radial velocity used to shift to the rest frame",
         "spect.dopplerVeloc.opt;pos.heliocentric",
     ),
+    Column(
+        "e_rv",
+        pa.float32(),
+        "km/s",
+        "error of rv in its source, null where unknown",
+        error_ucd("spect.dopplerVeloc.opt;pos.heliocentric"),
+    ),
     Column("rv_source", pa.string(), "", "source of rv: table, pipeline, given (in Python) or none", "meta.code"),
     Column("good_fraction", pa.float32(), "", "share of the grid covered by pixels with ivar > 0"),
 )

@@ -29,6 +29,7 @@ LIMITS_OF_FLAGS = {
     Flag.FEW_GOOD_PIXELS: ("min_good_fraction", "below"),
     Flag.OOD: ("max_ood_score", "above"),
     Flag.RV_UNCERTAIN: ("max_rv_error", "above"),
+    Flag.BAD_PIXELS: ("least_good_fraction", "below"),
 }
 """Setting of section ``quality`` that limits each flag, and the side of the limit on which the flag is set."""
 

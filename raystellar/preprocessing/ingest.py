@@ -48,7 +48,7 @@ _SPECTRUM_FIELDS = (
     "sn",
     "is_sky",
 )
-_ADMITTED_FIELDS = ("rv", "rv_source", "rv_error", "row")
+_ADMITTED_FIELDS = ("rv", "e_rv", "rv_source", "row")
 _ROW_FIELDS = (*_SPECTRUM_FIELDS, *_ADMITTED_FIELDS, "good_fraction")
 _spectrum_values, _admitted_values = attrgetter(*_SPECTRUM_FIELDS), attrgetter(*_ADMITTED_FIELDS)
 
@@ -63,8 +63,8 @@ class Admitted:
     rv_source: str
     """Origin of the velocity: ``table``, ``pipeline``, ``given`` or ``none``."""
 
-    rv_error: float = math.nan
-    """Error of a velocity of the pipeline [km/s], negative where its fit failed; NaN where it is not known."""
+    e_rv: float = math.nan
+    """Error of the velocity [km/s]; NaN where it is not known."""
 
     row: int = -1
     """Row of the spectrum in the label table; -1 where it has none."""
@@ -89,9 +89,6 @@ class Batch:
 
     is_sky: np.ndarray
     """Whether the fibre observed the sky, (n,) bool."""
-
-    rv_error: np.ndarray
-    """Errors of the velocities, (n,) float [km/s], as in ``Admitted``."""
 
     rows: np.ndarray
     """Rows in the label table, (n,) int64; -1 where a spectrum has none."""
@@ -206,7 +203,6 @@ def _batch(
         ivar=ivar,
         identity=pa.table([_array(column, columns[column.name]) for column in IDENTITY], schema=arrow_schema(IDENTITY)),
         is_sky=np.array(columns["is_sky"], dtype=bool),
-        rv_error=np.array(columns["rv_error"], dtype=float),
         rows=np.array(columns["row"], dtype=np.int64),
         rejects=rejects,
     )
@@ -282,7 +278,7 @@ def take_prepared(spectrum: Prepared, config: PreprocessConfig) -> Admitted:
     different = sorted(key for key in {*wanted, *used} if wanted.get(key) != used.get(key))
     if different:
         raise SpectrumError("preprocess", "preprocessed in another way than the model wants", ", ".join(different))
-    return Admitted(spectrum.rv, spectrum.rv_source)
+    return Admitted(spectrum.rv, spectrum.rv_source, spectrum.e_rv)
 
 
 def choose_rv(spectrum: Spectrum, labels: LabelTable | None, row: int, max_abs_rv: float) -> Admitted:
@@ -296,13 +292,14 @@ def choose_rv(spectrum: Spectrum, labels: LabelTable | None, row: int, max_abs_r
     SpectrumError : neither the label table nor the pipeline has a velocity
     """
     if labels is not None and row >= 0 and np.isfinite(labels.rv[row]):
-        return Admitted(float(labels.rv[row]), "table", row=row)
+        return Admitted(float(labels.rv[row]), "table", float(labels.e_rv[row]), row)
     if not math.isfinite(spectrum.z):
         raise SpectrumError("rv", "no radial velocity", "neither the label table nor the pipeline has one")
     rv = SPEED_OF_LIGHT_KM_S * spectrum.z
     if abs(rv) > max_abs_rv:
         return Admitted(math.nan, "none", row=row)
-    return Admitted(rv, "pipeline", SPEED_OF_LIGHT_KM_S * spectrum.z_err, row)
+    error = spectrum.z_err if spectrum.z_err >= 0.0 else math.nan  # negative where the fit of the pipeline failed
+    return Admitted(rv, "pipeline", SPEED_OF_LIGHT_KM_S * error, row)
 
 
 def find_label(labels: LabelTable | None, spectrum: Spectrum) -> int:

@@ -97,13 +97,14 @@ class Prepared(Spectrum):
     ----------
     flux : standardised flux, (4000,) float32
     ivar : inverse variance of ``flux`` in blocks of pixels, (500,) float32
-    rv : radial velocity that was removed [km/s]
+    rv, e_rv : radial velocity that was removed, and its error [km/s]; NaN where unknown
     rv_source : origin of ``rv``
     good_fraction : fraction of the grid covered by good pixels
     preprocess : settings of the preprocessing, as plain values
     """
 
     rv: float = math.nan
+    e_rv: float = math.nan
     rv_source: str = ""
     good_fraction: float = math.nan
     preprocess: dict[str, Any] = field(default_factory=dict)

@@ -25,7 +25,7 @@ from raystellar.spectra import Slice
 from raystellar.stages.label import label
 
 SPECTRUM = the_one(spec_file(coadd(3000)))
-LABELS = SimpleNamespace(rv=np.array([12.5, np.nan]))
+LABELS = SimpleNamespace(rv=np.array([12.5, np.nan]), e_rv=np.array([2.5, np.nan]))
 PREPROCESSOR = Preprocessor(PreprocessConfig())
 
 
@@ -38,17 +38,17 @@ def test_the_velocity_of_the_pipeline_and_its_error_are_c_times_the_redshift():
     admitted = choose_rv(observed(z=1e-3, z_err=2e-5), None, -1, 1500.0)
     assert admitted.rv_source == "pipeline"
     assert admitted.rv == pytest.approx(299.792458)
-    assert admitted.rv_error == pytest.approx(5.99584916)
+    assert admitted.e_rv == pytest.approx(5.99584916)
 
 
-def test_a_failed_fit_keeps_its_negative_error():
-    assert choose_rv(observed(z_err=-1.0), None, -1, 1500.0).rv_error == pytest.approx(-299792.458)
+def test_the_negative_error_of_a_failed_fit_is_unknown():
+    assert math.isnan(choose_rv(observed(z_err=-1.0), None, -1, 1500.0).e_rv)
 
 
 def test_the_velocity_of_the_label_table_comes_first():
     admitted = choose_rv(observed(z=1e-3), LABELS, 0, 1500.0)
     assert (admitted.rv, admitted.rv_source, admitted.row) == (12.5, "table", 0)
-    assert math.isnan(admitted.rv_error)
+    assert admitted.e_rv == 2.5
 
 
 def test_the_pipeline_stands_in_where_the_label_table_has_no_velocity():
@@ -62,7 +62,7 @@ def test_the_pipeline_stands_in_where_the_label_table_has_no_velocity():
 def test_a_velocity_that_is_not_a_stars_is_not_used(rv, source):
     admitted = choose_rv(observed(z=rv / 299_792.458), None, -1, max_abs_rv=1500.0)
     assert admitted.rv_source == source
-    assert math.isnan(admitted.rv) == math.isnan(admitted.rv_error) == (source == "none")
+    assert math.isnan(admitted.rv) == math.isnan(admitted.e_rv) == (source == "none")
 
 
 def test_without_any_velocity_a_spectrum_is_rejected():
@@ -81,7 +81,7 @@ def test_a_batch_has_the_fields_of_its_spectra_in_their_order():
     def admit(spectrum):
         if spectrum.object_class == "QSO":
             raise SpectrumError("class", "not a star", spectrum.object_class)
-        return Admitted(spectrum.z * 1e6, "given", rv_error=spectrum.z_err, row=spectrum.fiberid + 100)
+        return Admitted(spectrum.z * 1e6, "given", e_rv=spectrum.z_err, row=spectrum.fiberid + 100)
 
     spectra = [
         observed(
@@ -94,7 +94,9 @@ def test_a_batch_has_the_fields_of_its_spectra_in_their_order():
     batch = gather([("a", spectra[:2]), ("c", [truncated]), ("b", spectra[2:])], 4, PREPROCESSOR, admit)
     taken = [spectra[0], spectra[2]]
     assert batch.identity.schema.equals(arrow_schema(IDENTITY))
-    of_spectra = [column.name for column in IDENTITY if column.name not in ("rv", "rv_source", "good_fraction", "ra")]
+    of_spectra = [
+        column.name for column in IDENTITY if column.name not in ("rv", "e_rv", "rv_source", "good_fraction", "ra")
+    ]
     for name in of_spectra:
         assert batch.identity[name].to_pylist() == [getattr(spectrum, name) for spectrum in taken], name
     assert batch.identity["ra"].to_pylist() == [None, spectra[2].ra]  # an unknown number is null
@@ -102,7 +104,7 @@ def test_a_batch_has_the_fields_of_its_spectra_in_their_order():
     assert batch.identity["rv_source"].to_pylist() == ["given", "given"]
     assert batch.identity["good_fraction"].to_pylist() == [pytest.approx(0.76, abs=0.01)] * 2
     assert batch.is_sky.tolist() == [True, False]
-    assert batch.rv_error.tolist() == [0.5, 1.5]
+    assert batch.identity["e_rv"].to_pylist() == [0.5, 1.5]
     assert batch.rows.tolist() == [101, 103]
     assert batch.flux.shape == (2, 4000)
     assert batch.ivar.shape == (2, 500)
@@ -120,7 +122,7 @@ def test_a_batch_of_no_spectra_has_all_columns():
     batch = ingest([], PREPROCESSOR, lambda _: Admitted(0.0, "given"))
     assert batch.identity.equals(arrow_schema(IDENTITY).empty_table())
     assert [batch.flux.shape, batch.ivar.shape] == [(0, 4000), (0, 500)]
-    assert [array.dtype for array in (batch.is_sky, batch.rv_error, batch.rows)] == [bool, float, np.int64]
+    assert [array.dtype for array in (batch.is_sky, batch.rows)] == [bool, np.int64]
     assert batch.rejects == []
 
 
