@@ -12,7 +12,7 @@ from typing import Any
 
 from raystellar.model.bundle import Bundle
 from raystellar.preprocessing.pixels import PreprocessConfig
-from raystellar.spectra.record import MIN_PIXELS, SPEED_OF_LIGHT_KM_S
+from raystellar.spectra.record import LEAST_VALUE, MIN_PIXELS, MOST_VALUE, SPEED_OF_LIGHT_KM_S
 from raystellar.targets import TARGETS
 
 EXPORT_FORMAT = 1
@@ -96,13 +96,15 @@ def _steps(config: PreprocessConfig) -> Iterator[str]:
         f"[km/s], positive for a star that moves away, of at most {config.max_abs_rv:g} km/s. Without a velocity take "
         "rv = 0 and trust no label. Compute with float64 from here."
     )
-    if config.repair_bad_pixels:
-        yield (
-            "Replace y where ivar <= 0 or NaN by the straight line in pixel number between the nearest pixels with "
-            "ivar > 0; before the first and after the last of them take their y."
-        )
-    else:
-        yield "Leave pixels with ivar <= 0 as they are: none is masked, cut off or mended. All y must be finite."
+    yield (
+        f"A pixel is good if ivar and the absolute value of y both lie between {LEAST_VALUE:.17g} and "
+        f"{MOST_VALUE:.17g}, or if y is 0 and ivar lies there; NaN is not. Refuse a spectrum without good pixels."
+    )
+    replaced = "is not good" if config.repair_bad_pixels else f"is NaN, infinite, or beyond +-{MOST_VALUE:.17g}"
+    yield (
+        f"Replace y of each pixel that {replaced} by the straight line in pixel number between the nearest other "
+        "pixels; before the first and after the last of these take their y."
+    )
     yield (
         f"Refuse a spectrum of fewer than {MIN_PIXELS} pixels, and one where less than min_coverage of the points "
         "grid + shift lie between its first and last x, with shift as above, which is positive where rv is."

@@ -6,6 +6,10 @@ the rest frame. Outside its coverage a spectrum is clamped to the nearest flux, 
 standardised to mean 0 and standard deviation 1.
 
 With ``passes = "one"`` a single interpolation goes from the pixels to the rest-frame grid, and smooths less.
+
+A bad pixel decides nothing. By default straight lines replace bad pixels before the interpolation. The paper leaves bad
+pixels as they are. With ``repair_bad_pixels = False`` straight lines replace only the bad pixels whose flux is not a
+number of reasonable size. ``spectra.record.good_pixels`` defines which pixels are good.
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ import numpy as np
 from raystellar.errors import KernelError, SpectrumError
 from raystellar.preprocessing import spline
 from raystellar.schema import N_NOISE, N_PIXELS, NOISE_BLOCK
-from raystellar.spectra.record import LATTICE_STEP, MIN_PIXELS, SPEED_OF_LIGHT_KM_S
+from raystellar.spectra.record import LATTICE_STEP, LEAST_VALUE, MIN_PIXELS, MOST_VALUE, SPEED_OF_LIGHT_KM_S
 
 LATTICE_FIRST, LATTICE_LAST = 34_000, 44_000
 """First and last k of the lattice loglam = k * 1e-4 with tabulated spline factors (2512 to 25119 angstrom)."""
@@ -28,8 +32,14 @@ LATTICE_FIRST, LATTICE_LAST = 34_000, 44_000
 BUFFER_PIXELS = 16_384
 """Largest number of pixels of a spectrum that fits in the buffers of the kernel."""
 
+MOST_NOISE = 1e12
+"""Largest inverse variance of the standardised flux, a signal-to-noise ratio of a million."""
+
+MOST_TIMES_MEDIAN = 100.0
+"""Largest ratio of the inverse variance of a block to the median of all blocks. In real spectra it is below 10."""
+
 REASONS = {
-    1: "non-finite flux",
+    1: "no good pixels",
     2: "constant flux",
     3: "no overlap with the grid",
     4: "wavelengths not increasing",
@@ -54,8 +64,8 @@ class PreprocessConfig:
     passes: Literal["two", "one"] = "two"
     """Number of interpolations: ``two`` as in the paper (to the grid, then to the rest frame), or ``one`` for both."""
 
-    repair_bad_pixels: bool = False
-    """Whether to bridge pixels with ivar <= 0 by straight lines before interpolating; the paper does not."""
+    repair_bad_pixels: bool = True
+    """Whether straight lines replace bad pixels before the interpolation; the paper leaves bad pixels as they are."""
 
     min_coverage: float = 0.1
     """Least fraction of the grid that a spectrum must cover; a spectrum that covers less is rejected."""
@@ -110,6 +120,7 @@ class Preprocessor:
         self._lattice_table = spline.factorise(self._lattice)
         self._grid_table = spline.factorise(self._grid)
         self._scratch = np.empty((4, BUFFER_PIXELS))
+        self._good = np.empty(BUFFER_PIXELS, dtype=bool)
         self._factors = np.empty((BUFFER_PIXELS, 5))
         self._check_arithmetic()
 
@@ -127,7 +138,7 @@ class Preprocessor:
 
         Returns
         -------
-        Fraction of the grid covered by pixels with ivar > 0.
+        Fraction of the grid covered by good pixels.
 
         Raises
         ------
@@ -135,13 +146,13 @@ class Preprocessor:
         """
         if loglam.size > BUFFER_PIXELS:
             raise SpectrumError("preprocess", "unreasonable size", f"{loglam.size} pixels")
-        status, good = _preprocess(
+        status, good, bad = _preprocess(
             loglam, flux, ivar, doppler_shift(rv), self.config.passes == "one", self.config.repair_bad_pixels,
             self.config.min_coverage, self._grid, self._grid_table, self._lattice, self._lattice_table,
-            self._factors, self._scratch, out, out_ivar,
+            self._factors, self._scratch, self._good, out, out_ivar,
         )  # fmt: skip
         if status:
-            raise SpectrumError("preprocess", REASONS[status], f"{loglam.size} pixels")
+            raise SpectrumError("preprocess", REASONS[status], f"{bad} of {loglam.size} pixels are bad")
         return float(good)
 
     def _check_arithmetic(self) -> None:
@@ -167,12 +178,27 @@ class Preprocessor:
 
 
 @numba.njit(cache=True, nogil=True)
-def _bridge_bad_pixels(y: np.ndarray, ivar: np.ndarray) -> None:
-    """Replace values with ivar <= 0 by the straight line between their good neighbours, in place."""
-    n = ivar.size
+def _judge(flux: np.ndarray, ivar: np.ndarray, good: np.ndarray) -> int:
+    """Write to ``good`` which pixels are good, by the rule of ``good_pixels``; return the number of bad pixels."""
+    bad = 0
+    for i in range(flux.size):
+        size = abs(flux[i])
+        known = LEAST_VALUE < ivar[i] < MOST_VALUE and size < MOST_VALUE
+        good[i] = known and (size > LEAST_VALUE or size == 0.0)
+        bad += not good[i]
+    return bad
+
+
+@numba.njit(cache=True, nogil=True)
+def _bridge(y: np.ndarray, flux: np.ndarray, good: np.ndarray, repair: bool) -> None:
+    """Replace bad values of ``y`` by the straight line between their neighbours, in place.
+
+    Without ``repair`` only the values are replaced that are not finite or beyond ``MOST_VALUE``.
+    """
+    n = flux.size
     last = -1
     for i in range(n):
-        if not ivar[i] > 0.0:
+        if not (good[i] or (not repair and abs(flux[i]) < MOST_VALUE)):
             continue
         if last < 0:
             y[:i] = y[i]
@@ -227,11 +253,12 @@ def _standardise(values: np.ndarray, out: np.ndarray) -> float:
 
 @numba.njit(cache=True, nogil=True)
 def _block_noise(
-    x: np.ndarray, ivar: np.ndarray, n: int, grid: np.ndarray, shift: float, std: float, out_ivar: np.ndarray
+    x: np.ndarray, ivar: np.ndarray, good: np.ndarray, grid: np.ndarray, shift: float, std: float, out_ivar: np.ndarray
 ) -> float:
     """Average the inverse variance over blocks of grid pixels; return the fraction of good grid pixels."""
-    good = 0
+    covered = 0
     i = 0
+    n = ivar.size
     variance_scale = std * std
     for block in range(N_NOISE):
         total = 0.0
@@ -241,12 +268,26 @@ def _block_noise(
                 continue
             while i < n - 1 and x[i + 1] - position < position - x[i]:
                 i += 1
-            value = ivar[i]  # inverse variance of the nearest observed pixel
-            if value > 0.0 and np.isfinite(value):
-                total += value
-                good += 1
-        out_ivar[block] = total / NOISE_BLOCK * variance_scale
-    return good / grid.size
+            if good[i]:
+                total += ivar[i]  # inverse variance of the nearest observed pixel
+                covered += 1
+        out_ivar[block] = min(total / NOISE_BLOCK * variance_scale, MOST_NOISE)
+    _limit_noise(out_ivar)
+    return covered / grid.size
+
+
+@numba.njit(cache=True, nogil=True)
+def _limit_noise(out_ivar: np.ndarray) -> None:
+    """Limit blocks to ``MOST_TIMES_MEDIAN`` times the median, so that no single pixel decides the noise of all."""
+    total, most = 0.0, 0.0
+    for block in range(N_NOISE):
+        total += out_ivar[block]
+        most = max(most, out_ivar[block])
+    if most * N_NOISE <= 20.0 * total:  # a few blocks above the limit would be above this; a median takes longer
+        return
+    limit = MOST_TIMES_MEDIAN * np.median(out_ivar[out_ivar > 0.0])
+    for block in range(N_NOISE):
+        out_ivar[block] = min(out_ivar[block], limit)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -261,7 +302,7 @@ def _coverage(x: np.ndarray, n: int, grid: np.ndarray, shift: float) -> float:
 
 @numba.njit(cache=True, nogil=True)
 def _load(loglam: np.ndarray, flux: np.ndarray, x: np.ndarray, y: np.ndarray) -> int:
-    """Copy the pixels to float64; return a status of ``REASONS``, or 0 where the pixels can be used."""
+    """Copy the pixels to float64; return a status of ``REASONS``, or 0 where the wavelengths can be used."""
     if loglam.size < MIN_PIXELS:
         return 5
     for i in range(loglam.size):
@@ -269,8 +310,6 @@ def _load(loglam: np.ndarray, flux: np.ndarray, x: np.ndarray, y: np.ndarray) ->
         y[i] = flux[i]
         if i and not x[i] > x[i - 1]:
             return 4
-        if not np.isfinite(y[i]):
-            return 1
     return 0
 
 
@@ -289,19 +328,23 @@ def _preprocess(
     lattice_table: np.ndarray,
     factors: np.ndarray,
     scratch: np.ndarray,
+    good: np.ndarray,
     out: np.ndarray,
     out_ivar: np.ndarray,
-) -> tuple[int, float]:
-    """Preprocess one spectrum; return the status and the fraction of good grid pixels."""
+) -> tuple[int, float, int]:
+    """Preprocess one spectrum; return the status, the fraction of good grid pixels, and the number of bad pixels."""
     n = loglam.size
     x, y, d, observed = scratch[0], scratch[1], scratch[2], scratch[3]
+    bad = _judge(flux, ivar, good)
     status = _load(loglam, flux, x, y)
     if status:
-        return status, 0.0
+        return status, 0.0, bad
+    if bad == n:
+        return 1, 0.0, bad
     if _coverage(x, n, grid, shift) < min_coverage:
-        return 3, 0.0
-    if repair:
-        _bridge_bad_pixels(y[:n], ivar)
+        return 3, 0.0, bad
+    if bad:
+        _bridge(y, flux, good, repair)
     _solve(x, y, n, lattice, lattice_table, factors, d)
     values = observed[: grid.size]
     if one_pass:
@@ -313,6 +356,9 @@ def _preprocess(
         step = (grid[-1] - grid[0]) / (grid.size - 1)
         spline.evaluate_uniform(values, d, grid.size, step, shift, y)
         std = _standardise(y[: grid.size], out)
+    covered = _block_noise(x, ivar, good, grid, shift, std, out_ivar)
+    if covered == 0.0:
+        return 1, 0.0, bad
     if not std > 0.0:
-        return 2, 0.0
-    return 0, _block_noise(x, ivar, n, grid, shift, std, out_ivar)
+        return 2, 0.0, bad
+    return 0, covered, bad

@@ -28,6 +28,9 @@ MIN_LOGLAM, MAX_LOGLAM = 3.0, 4.7
 SN_LOGLAM = (math.log10(3280), math.log10(9860))
 """First and last log10 of the wavelength [angstrom] of the ugriz bands, in which SN_MEDIAN_ALL is measured."""
 
+LEAST_VALUE, MOST_VALUE = 2.0**-63, 2.0**64
+"""Bounds of the flux and of ivar of a good pixel. The square of a number between them is a normal number of 32 bits."""
+
 SPEED_OF_LIGHT_KM_S = 299_792.458
 """Speed of light in vacuum [km/s], exact by the definition of the metre."""
 
@@ -51,7 +54,7 @@ class Spectrum:
     sn : median signal-to-noise ratio per pixel (SN_MEDIAN_ALL), computed from flux and ivar where the file has none
     loglam : log10 of the vacuum wavelength [angstrom], strictly increasing, (n,) float32
     flux : flux [1e-17 erg/s/cm2/angstrom], (n,) float32
-    ivar : inverse variance of flux, <= 0 where the pixel is bad, (n,) float32
+    ivar : inverse variance of flux, 0 where the pixel is masked, (n,) float32; see ``good_pixels``
     note : information that the reader lacked, repeated in the reject if the spectrum is rejected; mostly empty
     fieldid : field in SDSS-V; -1 where the survey has no fields
     catalogid : number of the target in its survey: CATALOGID of SDSS-V, TARGETID of DESI; -1 where there is none
@@ -110,18 +113,33 @@ class Prepared(Spectrum):
     preprocess: dict[str, Any] = field(default_factory=dict)
 
 
+def good_pixels(flux: np.ndarray, ivar: np.ndarray) -> np.ndarray:
+    """Return which pixels are good (n,) bool: this is the only definition of a good pixel.
+
+    A pixel is good if its ivar and the absolute value of its flux lie between ``LEAST_VALUE`` and ``MOST_VALUE``. A flux
+    of exactly 0 is good, too. A pixel with NaN, an infinite value, or ivar <= 0 is bad. The readers give a masked pixel
+    ivar = 0. ``preprocessing.pixels`` compiles the same rule.
+
+    Parameters
+    ----------
+    flux, ivar : (n,)
+    """
+    size = np.abs(flux)
+    known = (ivar > LEAST_VALUE) & (ivar < MOST_VALUE) & (size < MOST_VALUE)
+    return np.asarray(known & ((size > LEAST_VALUE) | (size == 0.0)))
+
+
 def median_sn(loglam: np.ndarray, flux: np.ndarray, ivar: np.ndarray) -> float:
     """Return the median of flux * sqrt(ivar), as BOSS computes SN_MEDIAN_ALL; NaN where no pixel is good.
 
-    The median is taken over the pixels with ivar > 0 from 3280 to 9860 angstrom, the ugriz bands. For an even number
+    The median is taken over the good pixels from 3280 to 9860 angstrom, the ugriz bands. For an even number
     of pixels it is the upper of the middle two. SDSS-I/II files instead store the median of the absolute value, which
     is 0.67 for pure sky.
 
     Source: sn_median.pro, https://github.com/sdss/idlspec2d
     """
-    good = (ivar > 0) & (loglam >= SN_LOGLAM[0]) & (loglam < SN_LOGLAM[1])
-    with np.errstate(all="ignore"):
-        sn = flux[good] * np.sqrt(ivar[good])
+    good = good_pixels(flux, ivar) & (loglam >= SN_LOGLAM[0]) & (loglam < SN_LOGLAM[1])
+    sn = flux[good] * np.sqrt(ivar[good])
     return float(np.partition(sn, len(sn) // 2)[len(sn) // 2]) if len(sn) else math.nan
 
 

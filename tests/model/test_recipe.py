@@ -22,9 +22,12 @@ def rebuild(about, x, y, ivar, rv):
     b = rv / recipe["speed_of_light_km_s"]
     shift = np.log10(np.sqrt((1 + b) / (1 - b)))
     x, y = x.astype(np.float32).astype(float), y.astype(np.float32).astype(float)
+    least, most = 2.0**-63, 2.0**64
+    kept = np.abs(y) < most
     if recipe["repair_bad_pixels"]:
-        good, pixel = ivar > 0, np.arange(len(y))
-        y = np.interp(pixel, pixel[good], y[good])
+        kept &= (ivar > least) & (ivar < most) & ((np.abs(y) > least) | (y == 0))
+    pixel = np.arange(len(y))
+    y = np.interp(pixel, pixel[kept], y[kept])
     spline = CubicSpline(x, y, bc_type="not-a-knot")
     if recipe["passes"] == "one":
         values = spline(np.clip(grid + shift, x[0], x[-1]))
@@ -78,6 +81,7 @@ def test_every_setting_is_described(bundle, survey, passes, repair, first, last,
     x, y, ivar, _ = (some[first:last] if np.ndim(some) else some for some in arrays(next(survey.rglob("spec-*.fits"))))
     ivar[300:340] = 0.0
     ivar[-5:] = np.nan
+    y[500:503], y[700] = np.nan, 1e30
     settings = {"passes": passes, "repair_bad_pixels": repair, "loglam_stop": 3.95}
     expected = np.empty(N_PIXELS, np.float32)
     pixels = [some.astype(np.float32) for some in (x, y, ivar)]

@@ -2,16 +2,19 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis.strategies import floats
 from scipy.interpolate import CubicSpline
 
 from raystellar.errors import KernelError, SpectrumError
 from raystellar.preprocessing import pixels
 from raystellar.preprocessing.pixels import PreprocessConfig, Preprocessor, doppler_shift, lattice_knots
-from raystellar.spectra.record import SPEED_OF_LIGHT_KM_S
+from raystellar.spectra.record import SPEED_OF_LIGHT_KM_S, good_pixels
 
 CONFIG = PreprocessConfig()
 GRID = CONFIG.grid()
 PREPROCESSOR = Preprocessor(CONFIG)
+AS_THE_PAPER = Preprocessor(PreprocessConfig(repair_bad_pixels=False))
 ONE_PASS = Preprocessor(PreprocessConfig(passes="one"))
 
 
@@ -65,7 +68,7 @@ def test_every_real_file_agrees_with_scipy(real_data):
     for path in paths:
         spectrum = read_spectrum(str(path))
         for rv in (0.0, 217.3):
-            ours = run(PREPROCESSOR, spectrum.loglam, spectrum.flux, spectrum.ivar, rv)[0]
+            ours = run(AS_THE_PAPER, spectrum.loglam, spectrum.flux, spectrum.ivar, rv)[0]
             np.testing.assert_allclose(ours, as_the_paper(spectrum.loglam, spectrum.flux, rv), atol=1e-6)
 
 
@@ -109,18 +112,68 @@ def test_noise_is_in_units_of_the_standardised_flux():
     np.testing.assert_allclose(ivar, 0.25 * np.interp(GRID, loglam, flux).std() ** 2, rtol=1e-4)
 
 
-def test_bad_pixels_lower_the_good_fraction_and_can_be_bridged():
+BAD_VALUES = [(9999, 0), (np.nan, 0), (np.nan, 1), (np.inf, 1), (-np.inf, 1), (1e30, 1), (1e-30, 1), (9999, -1),
+              (9999, np.nan), (9999, np.inf), (9999, 3e38), (9999, 1e-30)]  # fmt: skip
+
+
+def with_bad_pixels(value, noise, where=slice(1000, 1100)):
     loglam, flux = sdss_lattice(35500, 4700), np.linspace(50, 100, 4700).astype(np.float32)
-    ivar = np.ones(4700, np.float32)
-    spoilt = flux.copy()
-    spoilt[1000:1100], ivar[1000:1100] = 9999, 0
-    repaired = Preprocessor(PreprocessConfig(repair_bad_pixels=True))
+    ivar, spoilt = np.ones(4700, np.float32), flux.copy()
+    spoilt[where], ivar[where] = value, noise
+    return loglam, flux, spoilt, ivar
+
+
+@pytest.mark.parametrize(("value", "noise"), BAD_VALUES)
+def test_bad_pixels_are_bridged_and_lower_the_good_fraction(value, noise):
+    loglam, flux, spoilt, ivar = with_bad_pixels(value, noise)
     clean, _, _ = run(PREPROCESSOR, loglam, flux)
-    out, out_ivar, good = run(repaired, loglam, spoilt, ivar)
+    out, out_ivar, good = run(PREPROCESSOR, loglam, spoilt, ivar)
     np.testing.assert_allclose(out, clean, atol=1e-4)
     assert 0.97 < good < 0.98
     assert (out_ivar == 0).sum() >= 11
-    assert np.abs(run(PREPROCESSOR, loglam, spoilt, ivar)[0] - clean).max() > 1
+
+
+def test_the_paper_leaves_bad_pixels_as_they_are_where_flux_is_finite():
+    loglam, flux, spoilt, ivar = with_bad_pixels(9999, 0)
+    np.testing.assert_allclose(run(AS_THE_PAPER, loglam, spoilt, ivar)[0], as_the_paper(loglam, spoilt, 0.0), atol=1e-6)
+    _, _, unknown, _ = with_bad_pixels(np.nan, 0)
+    np.testing.assert_allclose(
+        run(AS_THE_PAPER, loglam, unknown, ivar)[0], run(PREPROCESSOR, loglam, flux)[0], atol=1e-4
+    )
+
+
+@pytest.mark.parametrize("where", [slice(0, 900), slice(3900, None)])
+def test_bad_pixels_at_an_end_have_the_nearest_good_flux(where):
+    loglam, flux, spoilt, ivar = with_bad_pixels(np.nan, 0, where)
+    clamped = flux.clip(flux[900] if where.start == 0 else None, flux[3899] if where.start else None)
+    np.testing.assert_allclose(
+        run(PREPROCESSOR, loglam, spoilt, ivar)[0], run(PREPROCESSOR, loglam, clamped)[0], atol=1e-5
+    )
+
+
+@given(flux=floats(width=32), ivar=floats(width=32))
+def test_the_compiled_rule_is_that_of_good_pixels(flux, ivar):
+    flux, ivar, good = np.float32([flux, 0.0]), np.float32([ivar, 1.0]), np.empty(2, bool)
+    bad = pixels._judge(flux, ivar, good)
+    assert good.tolist() == good_pixels(flux, ivar).tolist() == [not bad, True]
+
+
+def test_good_pixels_by_hand():
+    flux = np.float32([1, -1, 0, np.nan, np.inf, 1e20, 1e-20, 1, 1, 1, 1, 1, 1])
+    ivar = np.float32([1, 1, 1, 1, 1, 1, 1, 0, -1, np.nan, np.inf, 1e20, 1e-20])
+    assert good_pixels(flux, ivar).tolist() == [True] * 3 + [False] * 10
+
+
+@pytest.mark.parametrize("exponent", range(-45, 39, 3))
+def test_the_noise_of_one_pixel_does_not_decide_the_noise_of_the_spectrum(exponent):
+    loglam, flux, ivar = sdss_lattice(35500, 4700), noisy(4700), np.ones(4700, np.float32)
+    _, usual, _ = run(PREPROCESSOR, loglam, flux, ivar)
+    ivar[2000] = 10.0**exponent
+    out, out_ivar, _ = run(PREPROCESSOR, loglam, flux, ivar)
+    assert np.isfinite(out).all()
+    assert np.isfinite(out_ivar).all()
+    assert np.delete(out_ivar, out_ivar.argmax()).mean() == pytest.approx(usual.mean(), rel=0.01)
+    assert out_ivar.mean() <= 1.25 * usual.mean()
 
 
 def test_buffers_do_not_leak_from_one_spectrum_to_the_next():
@@ -135,8 +188,9 @@ def test_buffers_do_not_leak_from_one_spectrum_to_the_next():
     ("loglam", "flux", "reason"),
     [
         (sdss_lattice(), np.full(3842, 7.0), "constant flux"),
-        (sdss_lattice(), np.where(np.arange(3842) == 9, np.nan, 1.0), "non-finite flux"),
-        (sdss_lattice(), np.where(np.arange(3842) == 9, np.inf, 1.0), "non-finite flux"),
+        (sdss_lattice(), np.full(3842, np.nan), "no good pixels \\(3842 of 3842 pixels are bad\\)"),
+        (sdss_lattice(), noisy(3842) * 1e-40, "no good pixels"),
+        (sdss_lattice(), np.where(sdss_lattice() < 3.97, np.nan, 1.0), "no good pixels"),
         (sdss_lattice(40500), noisy(3842), "no overlap with the grid"),
         (sdss_lattice()[::-1].copy(), noisy(3842), "wavelengths not increasing"),
         (sdss_lattice(n=99), noisy(99), "too few pixels"),
@@ -162,9 +216,9 @@ def test_a_machine_on_which_the_kernel_is_wrong_is_refused(passes, monkeypatch):
     right = pixels._preprocess
 
     def wrong(*arguments):
-        status, good = right(*arguments)
+        result = right(*arguments)
         arguments[-2][100:] = arguments[-2][96:-4]  # the output, out of step after 100 pixels
-        return status, good
+        return result
 
     monkeypatch.setattr(pixels, "_preprocess", wrong)
     with pytest.raises(KernelError, match="NUMBA_LOOP_VECTORIZE=0"):
