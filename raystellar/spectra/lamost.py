@@ -156,7 +156,7 @@ def _check_pixels(pixels: int) -> None:
 
 
 def _spectrum(path: str, cards: dict[str, Any], loglam: np.ndarray, flux: np.ndarray, ivar: np.ndarray) -> Spectrum:
-    spec_id = _name(cards)
+    spec_id, aliases = _names(cards)
     fibre = string(cards, "FIBERTYP").upper()
     if fibre in UNUSED:
         raise SpectrumError("read", "fibre not plugged", f"FIBERTYP {fibre}", spec_id)
@@ -183,15 +183,28 @@ def _spectrum(path: str, cards: dict[str, Any], loglam: np.ndarray, flux: np.nda
         loglam=loglam,
         flux=flux,
         ivar=ivar,
+        obs_id=_obs_id(cards),
+        aliases=aliases,
     )
 
 
-def _name(cards: dict[str, Any]) -> str:
-    """Return ``lamost-OBSID``, or ``lamost-LMJD-PLANID-SPID-FIBERID`` as the files of the pilot survey are named."""
-    if cards.get("OBSID") not in (None, ""):
-        return f"lamost-{cards['OBSID']}"
-    parts = [cards.get(name, "") for name in ("LMJD", "PLANID", "SPID", "FIBERID")]
-    return "lamost-" + "-".join(str(part) for part in parts)
+def _names(cards: dict[str, Any]) -> tuple[str, tuple[str, ...]]:
+    """Return the name of the spectrum and its further names.
+
+    The name is ``lamost-OBSID``, or ``lamost-LMJD-PLANID-SPID-FIBERID`` where there is no OBSID, as in the files of the
+    pilot survey. Where both exist, the second one is a further name.
+    """
+    parts = [str(cards.get(name, "")) for name in ("LMJD", "PLANID", "SPID", "FIBERID")]
+    by_fibre = "-".join(["lamost", *parts])
+    if cards.get("OBSID") in (None, ""):
+        return by_fibre, ()
+    return f"lamost-{cards['OBSID']}", (by_fibre,) if all(parts) else ()
+
+
+def _obs_id(cards: dict[str, Any]) -> int:
+    """Return OBSID; -1 where there is none."""
+    text = str(cards.get("OBSID", "")).strip()
+    return int(text) if text.isdecimal() else -1
 
 
 SOURCE = Source("LAMOST low-resolution spectrum", _claims, _read)
