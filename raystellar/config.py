@@ -122,6 +122,21 @@ def _sentence(message: str, section: type, values: Mapping[str, Any], name: str)
     return f"{name}{address} = {values[key]!r} {cause.replace('`', '')}"
 
 
+def or_default(value: S | None, section: type[S]) -> S:
+    """Return settings that a user passed to a function; the default settings where ``value`` is None.
+
+    Raises
+    ------
+    ConfigError : ``value`` is of another class than ``section``
+    """
+    if value is None:
+        return section()
+    if not isinstance(value, section):
+        name = f"{section.__module__}.{section.__qualname__}"
+        raise ConfigError(f"settings of the class {name} are needed, but these are of type {type(value).__name__}")
+    return value
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return a hint for a message: the nearest known word, or all known words where none is near."""
     known = sorted(known)

@@ -34,6 +34,19 @@ GZIP = b"\x1f\x8b"
 """First bytes of a gzip file."""
 
 
+def as_path(path: PathOrUrl) -> str:
+    """Return a path or URL, which users may give as text or as ``pathlib.Path``, as text.
+
+    Raises
+    ------
+    InputError : ``path`` is neither
+    """
+    text = os.fspath(path) if isinstance(path, str | os.PathLike) else path
+    if not isinstance(text, str):
+        raise InputError(f"a path or URL is needed, as text or pathlib.Path, but this is of type {type(path).__name__}")
+    return text
+
+
 def is_local(path: str) -> bool:
     """Return whether ``path`` is on a mounted disk; False for a URL of any other protocol than ``file``."""
     return get_protocol(path) in ("file", "local")

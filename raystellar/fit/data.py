@@ -99,7 +99,7 @@ def read_dataset(folder: str | os.PathLike[str]) -> Dataset:
     ------
     DatasetError : the folder is missing, is not a raystellar dataset, or lacks parts
     """
-    folder = os.fspath(folder)
+    folder = places.as_path(folder)
     cure = "make it with raystellar preprocess"
     if not places.exists(folder):
         raise DatasetError(f"dataset {folder} does not exist; {cure}")

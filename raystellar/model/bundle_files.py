@@ -48,7 +48,7 @@ def save_bundle(folder: str | os.PathLike[str], bundle: Bundle) -> None:
     ------
     OutputError : ``folder`` holds files that are not a bundle, or cannot be written
     """
-    path = places.absolute(os.fspath(folder))
+    path = places.absolute(places.as_path(folder))
     check_output(path)
     text = json.dumps(_finite(_plain(bundle)), indent=1, allow_nan=False)
     files = {WEIGHTS_NAME: safetensors.numpy.save(dict(bundle.weights))}
@@ -60,7 +60,7 @@ def save_bundle(folder: str | os.PathLike[str], bundle: Bundle) -> None:
 
 def is_bundle(folder: str | os.PathLike[str]) -> bool:
     """Return whether ``folder``, a path or URL, looks like a bundle, whole or damaged."""
-    return places.exists(places.join(os.fspath(folder), BUNDLE_NAME))
+    return places.exists(places.join(places.as_path(folder), BUNDLE_NAME))
 
 
 def check_output(folder: str) -> None:
@@ -83,7 +83,7 @@ def load_bundle(folder: str | os.PathLike[str]) -> Bundle:
     ------
     BundleError : the bundle is missing, damaged, of another format, or for other targets or another grid
     """
-    path = os.fspath(folder)
+    path = places.as_path(folder)
     content = read_description(path)
     bundle = _rebuild(path, content, _load_arrays(path, WEIGHTS_NAME), _load_ood(path, content))
     _check(path, content, bundle)
@@ -97,7 +97,7 @@ def read_description(folder: str | os.PathLike[str]) -> dict[str, Any]:
     ------
     BundleError : the bundle is missing, damaged, of another format, or for other targets
     """
-    path = os.fspath(folder)
+    path = places.as_path(folder)
     try:
         content = json.loads(_read(path, BUNDLE_NAME))
     except ValueError as error:

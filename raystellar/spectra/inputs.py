@@ -19,7 +19,7 @@ from raystellar.errors import InputError, SpectrumError
 from raystellar.files import listing
 from raystellar.files.fetcher import Fetcher
 from raystellar.files.identity import distinct_files
-from raystellar.files.places import PathOrUrl
+from raystellar.files.places import PathOrUrl, as_path
 from raystellar.files.remote_file import RemoteFile
 from raystellar.spectra import count_spectra
 
@@ -52,8 +52,8 @@ def make_manifest(spectra: PathOrUrl | Iterable[PathOrUrl]) -> pa.Table:
     ------
     InputError : a path does not exist or cannot be listed, the spectra of a file cannot be counted, or there is no file
     """
-    paths = [spectra] if isinstance(spectra, str | os.PathLike) else spectra
-    named = [os.fspath(path) for path in paths]
+    paths = spectra if isinstance(spectra, Iterable) and not isinstance(spectra, str | os.PathLike) else [spectra]
+    named = [as_path(path) for path in paths]
     files = listing.expand(named)
     chunks = []
     while some := list(itertools.islice(files, PATHS_AT_ONCE)):

@@ -9,13 +9,13 @@ cannot be read, or that has no redshift at all, is a reject.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from raystellar.catalog.repeats import find_stars
+from raystellar.config import or_default
 from raystellar.engine.progress import Stopwatch
 from raystellar.engine.session import Resources
 from raystellar.engine.shards import Flow, JobResult, run_job
@@ -23,7 +23,7 @@ from raystellar.errors import BundleError
 from raystellar.files import places
 from raystellar.files.facts import read_facts, write_facts
 from raystellar.files.fetcher import FetchConfig
-from raystellar.files.places import PathOrUrl
+from raystellar.files.places import PathOrUrl, as_path
 from raystellar.labels.table import LabelsConfig, LabelTable, read_labels
 from raystellar.output.folder import ShardedOutput, ShardRows
 from raystellar.output.parts import map_ahead
@@ -96,18 +96,19 @@ def label(
     ------
     RaystellarError : an input cannot be used, ``out`` cannot be written or holds something else, or rows are missing
     """
-    model, out = os.fspath(model), os.fspath(out)
-    labels = os.fspath(labels) if labels else None
+    model, out = as_path(model), as_path(out)
+    labels = None if labels is None else as_path(labels)
     from raystellar.model.bundle_files import load_bundle
 
-    quality, resources = quality or QualityConfig(), resources or Resources()
+    quality, resources = or_default(quality, QualityConfig), or_default(resources, Resources)
+    labels_config, fetch = or_default(labels_config, LabelsConfig), or_default(fetch, FetchConfig)
     watch = Stopwatch()
     with watch.part("load model"):
         bundle = load_bundle(model)
     with watch.part("list spectra"):
         manifest = make_manifest(spectra)
     with watch.part("read labels"):
-        table = read_labels(labels, labels_config or LabelsConfig(), required=["rv"]) if labels else None
+        table = read_labels(labels, labels_config, required=["rv"]) if labels else None
     identity = {
         "model": bundle.model_id,
         "quality": quality,
@@ -122,9 +123,7 @@ def label(
     flow = Flow(
         source=output.slices,
         steps=(
-            Ingest(
-                config=bundle.preprocess, admit=WithVelocity(table, bundle.preprocess), fetch=fetch or FetchConfig()
-            ),
+            Ingest(config=bundle.preprocess, admit=WithVelocity(table, bundle.preprocess), fetch=fetch),
             PredictAndJudge(model, bundle.model_id, quality, device="cuda" if resources.gpus_per_actor else "cpu"),
         ),
         sink=output.commit,

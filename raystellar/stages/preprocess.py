@@ -7,7 +7,6 @@ The brackets are one shard, done by one actor. Source: Sec. 2 and 3.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -16,12 +15,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from raystellar.config import or_default
 from raystellar.engine.progress import Stopwatch
 from raystellar.engine.session import Resources
 from raystellar.engine.shards import Flow, JobResult, run_job
 from raystellar.errors import SpectrumError
 from raystellar.files.fetcher import FetchConfig
-from raystellar.files.places import PathOrUrl
+from raystellar.files.places import PathOrUrl, as_path
 from raystellar.labels.splits import NOT_DRAWN, SplitConfig, draw_splits
 from raystellar.labels.table import LabelsConfig, LabelTable, read_labels
 from raystellar.output.folder import ShardedOutput, ShardRows
@@ -83,9 +83,10 @@ def preprocess(
     ------
     RaystellarError : an input cannot be used, ``out`` cannot be written or holds something else, or rows are missing
     """
-    labels, out = os.fspath(labels), os.fspath(out)
-    labels_config, splits = labels_config or LabelsConfig(), splits or SplitConfig()
-    config, resources = config or PreprocessConfig(), resources or Resources()
+    labels, out = as_path(labels), as_path(out)
+    labels_config, splits = or_default(labels_config, LabelsConfig), or_default(splits, SplitConfig)
+    config, resources = or_default(config, PreprocessConfig), or_default(resources, Resources)
+    fetch = or_default(fetch, FetchConfig)
     watch = Stopwatch()
     with watch.part("list spectra"):
         manifest = make_manifest(spectra)
@@ -100,7 +101,7 @@ def preprocess(
     flow = Flow(
         source=output.slices,
         steps=(
-            Ingest(config=config, admit=LabelledStars(table, split, config.max_abs_rv), fetch=fetch or FetchConfig()),
+            Ingest(config=config, admit=LabelledStars(table, split, config.max_abs_rv), fetch=fetch),
             WithLabels(table, split),
         ),
         sink=output.commit,

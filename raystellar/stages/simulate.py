@@ -8,16 +8,16 @@ same on any number of workers; plates that exist are skipped.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import Any
 
+from raystellar.config import or_default
 from raystellar.engine.progress import Progress, Stopwatch
 from raystellar.engine.session import Resources, session
 from raystellar.engine.shards import run_shards
 from raystellar.errors import OutputError
 from raystellar.files import places
-from raystellar.files.places import PathOrUrl
+from raystellar.files.places import PathOrUrl, as_path
 from raystellar.simulator.survey import SimulateConfig, SurveySummary, finish, pending_plates, write_plate
 
 
@@ -53,8 +53,8 @@ def simulate(
     ------
     RaystellarError : ``out`` cannot be written, or holds another survey
     """
-    out = os.fspath(out)
-    config, resources = config or SimulateConfig(), resources or Resources()
+    out = as_path(out)
+    config, resources = or_default(config, SimulateConfig), or_default(resources, Resources)
     if not places.is_local(out):
         raise OutputError(f"{out} is not a folder on a disk; simulate there and copy the files")
     watch = Stopwatch()

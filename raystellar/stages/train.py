@@ -10,19 +10,18 @@ ends with the same weights. Workers on several machines need the output on a dis
 from __future__ import annotations
 
 import logging
-import os
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from raystellar.config import build, digest, to_plain
+from raystellar.config import build, digest, or_default, to_plain
 from raystellar.engine.progress import Progress
 from raystellar.engine.training import TrainResources, device_of, fit_on_ray
 from raystellar.errors import BundleError, OutputError
 from raystellar.files import places
-from raystellar.files.places import PathOrUrl
+from raystellar.files.places import PathOrUrl, as_path
 from raystellar.fit.config import FitConfig
 from raystellar.fit.data import read_dataset
 from raystellar.fit.metrics import errors
@@ -152,13 +151,14 @@ def train(
     OutputError : ``out`` holds another bundle or something else, or cannot be written
     IncompleteError : workers were lost more than ``max_failures`` times
     """
-    dataset, out = os.fspath(dataset), os.fspath(out)
+    dataset, out = as_path(dataset), as_path(out)
     from raystellar.fit.errormodel import CALIBRATION_COLUMNS, CALIBRATION_VERSION, calibrate
     from raystellar.fit.members import parts_of
     from raystellar.fit.ood import OOD_VERSION, learn_ood
 
     began, data = time.perf_counter(), read_dataset(dataset)
-    network, fit, resources = network or NetworkConfig(), fit or FitConfig(), resources or TrainResources()
+    network, fit = or_default(network, NetworkConfig), or_default(fit, FitConfig)
+    resources = or_default(resources, TrainResources)
     fitted = {"errors": CALIBRATION_VERSION, "ood": OOD_VERSION}
     fit_id = digest({"network": network, "fit": fit, "data": data.about["digest"], **fitted})
     path = places.absolute(out)

@@ -9,21 +9,20 @@ the settings and the seeds, never on the number of trials that run at a time.
 
 from __future__ import annotations
 
-import os
 import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from raystellar.config import digest, to_plain, toml_text
+from raystellar.config import digest, or_default, to_plain, toml_text
 from raystellar.engine.progress import Progress
 from raystellar.engine.session import Resources, session
 from raystellar.engine.trials import TuneResources, Work, run_here, run_on_ray
 from raystellar.errors import DatasetError, IncompleteError, InputError
 from raystellar.files import places
 from raystellar.files.facts import read_run
-from raystellar.files.places import PathOrUrl
+from raystellar.files.places import PathOrUrl, as_path
 from raystellar.fit.config import FitConfig
 from raystellar.fit.data import SpectraSet, read_dataset
 from raystellar.model.architecture import NetworkConfig
@@ -121,15 +120,16 @@ def tune(
     ConfigError : the settings are not valid for a network, or the cluster has no room for a trial
     IncompleteError : workers were lost too often, or trials are missing at the end
     """
-    dataset, out = os.fspath(dataset), os.fspath(out)
-    warm_start = os.fspath(warm_start) if warm_start else None
+    dataset, out = as_path(dataset), as_path(out)
+    warm_start = None if warm_start is None else as_path(warm_start)
     began = time.perf_counter()
-    network, fit, config = network or NetworkConfig(), fit or FitConfig(), config or TuneConfig()
-    resources, tuning = resources or Resources(), tuning or TuneResources()
-    choices = Space(space or SpaceConfig(), network, fit)
+    network, fit = or_default(network, NetworkConfig), or_default(fit, FitConfig)
+    config, space = or_default(config, TuneConfig), or_default(space, SpaceConfig)
+    resources, tuning = or_default(resources, Resources), or_default(tuning, TuneResources)
+    choices = Space(space, network, fit)
     data = read_dataset(dataset)
     earlier = _earlier(warm_start, choices)
-    identity = {"tune": config, "space": space or SpaceConfig(), "network": network, "fit": fit}
+    identity = {"tune": config, "space": space, "network": network, "fit": fit}
     identity |= {"data": data.about["digest"], "warm_start": digest([asdict(trial) for trial in earlier])}
     begin_run(out, "search", identity)
     places.remove_temporaries(out)
