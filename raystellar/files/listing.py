@@ -14,7 +14,7 @@ from raystellar.files.places import filesystem, in_one_sentence, is_local, join,
 from raystellar.files.requests import WEB_PROTOCOLS
 from raystellar.schema import REJECTS_DIR
 
-SPECTRA_SUFFIXES = (".fits", ".fit", ".fits.gz", ".fit.gz", ".parquet")
+SPECTRA_SUFFIXES = (".fits", ".fit", ".fits.gz", ".fit.gz", ".fits.bz2", ".fit.bz2", ".parquet")
 """Suffixes of files of spectra in a folder. A file that the user names may have any suffix."""
 
 COMPANIONS = ("spZbest-", "spZall-", "spZline-")

@@ -1,18 +1,23 @@
 """The bytes of one input file: its head at once, the rest on demand.
 
 Every source first inspects the head. The head of a plain SDSS spec file holds all that is needed, so that one system
-call reads it. A plate of 100 MB is read in pieces; only a plate packed with gzip is held in memory as a whole.
+call reads it. A plate of 100 MB is read in pieces; only a packed plate is held in memory as a whole.
+
+Files may be packed with gzip or bzip2, which the first bytes tell. A small packed file may unpack to any size. A packed
+file is therefore unpacked piece by piece, and refused as soon as it is larger than files of its format.
 """
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import io
 import os
 import stat
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import IO, Any, Protocol, cast
+from typing import IO, Any, NamedTuple, Protocol, cast
 
 from raystellar.errors import SpectrumError
 
@@ -25,7 +30,28 @@ MAX_SPECTRUM_BYTES = 1 << 25
 MAX_PLATE_BYTES = 1 << 29
 """Largest number of bytes unpacked of a file of many spectra; a plate of 1000 fibres has about 130 MB."""
 
-_GZIP = b"\x1f\x8b"
+UNPACKED_PIECE_BYTES = 1 << 20
+"""Number of bytes unpacked at a time, after which the limit is checked."""
+
+BLOCK_BYTES = 1 << 20
+"""Number of bytes of a packed file that hold its first block. A block of bzip2 has up to 900 kB and is unpacked as a
+whole."""
+
+
+class _Packing(NamedTuple):
+    """A way to pack files."""
+
+    name: str
+    magic: bytes
+    """First bytes of every file that is packed in this way."""
+    open: Callable[[IO[bytes]], IO[bytes]]
+    """Function that opens a packed file for reading, and verifies its checksums at the ends of its members."""
+
+
+_PACKINGS = (
+    _Packing("gzip", b"\x1f\x8b", lambda stream: cast(IO[bytes], gzip.GzipFile(fileobj=stream))),
+    _Packing("bzip2", b"BZh", lambda stream: cast(IO[bytes], bz2.BZ2File(stream))),
+)
 _REFUSALS = (
     (FileNotFoundError, "not found"),
     (NotADirectoryError, "not found"),
@@ -70,14 +96,14 @@ class Content:
     Parameters
     ----------
     path : path of the file, or a URL that fsspec knows
-    data : contents of the file, plain or gzip, or the file on a server; None to open ``path``
+    data : contents of the file, plain or packed, or the file on a server; None to open ``path``
     head_bytes : number of bytes to read at once
 
     Attributes
     ----------
     head : first bytes of the file, packed where the file is packed
     whole : whether the head is the whole file
-    packed : whether the file is packed with gzip
+    packed : whether the file is packed
 
     Raises
     ------
@@ -96,16 +122,14 @@ class Content:
             self.head, self.whole = bytes(data), True
         else:
             self._rest, self.head, self.whole = data, data.head, data.complete
-        self.packed = self.head.startswith(_GZIP)
+        self.packed = _packing(self.head) is not None
 
     def first(self, size: int) -> bytes:
         """Return the first ``size`` bytes, unpacked; fewer where the file is short or damaged."""
         if not self.packed:
             return self.head[:size]
-        try:
-            return zlib.decompressobj(wbits=31).decompress(self.head, size)
-        except zlib.error:
-            return b""
+        first = _unpack_first(self.head, size)
+        return first if first or self.whole else _unpack_first(self.raw(BLOCK_BYTES), size)
 
     def raw(self, most: int = MAX_SPECTRUM_BYTES) -> bytes:
         """Return the file as it is stored, up to ``most`` bytes.
@@ -126,7 +150,7 @@ class Content:
         SpectrumError : the file cannot be read or unpacked
         """
         data = self.raw(most)
-        return gunzip(data, most) if self.packed else data
+        return unpack(data, most) if self.packed else data
 
     def beside(self, paths: Sequence[str], size: int) -> Callable[[], Content | None]:
         """Request the first of ``paths`` that exists, and return a function that waits for it.
@@ -150,11 +174,16 @@ class Content:
         return wait
 
     @contextmanager
-    def opened(self) -> Iterator[IO[bytes]]:
-        """Open the file for reading at any position; within the context a system error becomes a SpectrumError."""
+    def opened(self, most: int = MAX_SPECTRUM_BYTES) -> Iterator[IO[bytes]]:
+        """Open the file for reading at any position; within the context a system error becomes a SpectrumError.
+
+        Parameters
+        ----------
+        most : largest number of bytes to unpack of a packed file, which is held in memory
+        """
         try:
             if self.whole or self.packed:
-                yield io.BytesIO(self.unpacked(MAX_PLATE_BYTES))
+                yield io.BytesIO(self.unpacked(most))
                 return
             with self._rest.open() if self._rest is not None else _open(self.path) as stream:
                 yield stream
@@ -195,22 +224,43 @@ def _read(path: str, size: int) -> bytes:
     return data
 
 
-def gunzip(data: bytes, most: int = MAX_SPECTRUM_BYTES) -> bytes:
-    """Return the contents of a gzip file of one member, after verifying its checksum.
+def unpack(data: bytes, most: int = MAX_SPECTRUM_BYTES) -> bytes:
+    """Return the contents of a packed file, after verifying its checksums.
 
     Raises
     ------
     SpectrumError : the file is damaged or cut off, or holds more than ``most`` bytes
     """
-    stream = zlib.decompressobj(wbits=31)
+    packing = _packing(data)
+    if packing is None:
+        raise SpectrumError("read", "not a packed file", f"it begins with {data[:10]!r}")
+    plain = io.BytesIO()
     try:
-        plain = stream.decompress(data, most)
-    except zlib.error as error:
-        raise SpectrumError("read", "damaged gzip", str(error)) from error
-    if not stream.eof:
-        reason = "unreasonable size" if len(plain) >= most else "truncated"
-        raise SpectrumError("read", reason, f"the gzip file ends or is cut off after {len(plain)} bytes")
-    return plain
+        with packing.open(io.BytesIO(data)) as stream:
+            while piece := stream.read(UNPACKED_PIECE_BYTES):
+                plain.write(piece)
+                if plain.tell() > most:
+                    raise SpectrumError("read", "unreasonable size", f"the file unpacks to more than {most} bytes")
+    except EOFError:
+        reason = "truncated" if len(data) < most else "unreasonable size"
+        raise SpectrumError("read", reason, f"{len(data)} bytes of {packing.name} end before its end mark") from None
+    except (OSError, ValueError, zlib.error) as error:
+        raise SpectrumError("read", f"damaged {packing.name}", str(error)) from error
+    return plain.getvalue()
+
+
+def _packing(data: bytes) -> _Packing | None:
+    """Return the way in which a file that begins with ``data`` is packed; None where it is plain."""
+    return next((packing for packing in _PACKINGS if data.startswith(packing.magic)), None)
+
+
+def _unpack_first(data: bytes, size: int) -> bytes:
+    """Return the first ``size`` unpacked bytes; none where ``data`` is damaged or does not hold so many."""
+    packing = _packing(data)
+    try:
+        return packing.open(io.BytesIO(data)).read(size) if packing else b""
+    except (EOFError, OSError, ValueError, zlib.error):
+        return b""
 
 
 def exists(path: str) -> bool:

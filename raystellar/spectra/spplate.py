@@ -36,7 +36,7 @@ import numpy as np
 from raystellar.errors import SpectrumError
 from raystellar.schema import FITS_BLOCK
 from raystellar.spectra.bitmasks import NOPLUG, ZWARNING_SKY, ZWARNING_UNPLUGGED
-from raystellar.spectra.content import Content, expect
+from raystellar.spectra.content import MAX_PLATE_BYTES, Content, expect
 from raystellar.spectra.fits_bytes import Value
 from raystellar.spectra.fits_image import HEADER_BYTES, Hdu, Image, count_axes, find_cards, hdus, image, table_columns
 from raystellar.spectra.record import MAX_PIXELS, MIN_PIXELS, Spectrum, check_loglam, lattice, median_sn
@@ -130,7 +130,7 @@ def _claims(head: bytes, name: str) -> bool:
 
 
 def _count(content: Content) -> int:
-    with content.opened() as stream:
+    with content.opened(MAX_PLATE_BYTES) as stream:
         every = hdus(stream)
         primary = next(every)
         _expect_headers(stream, primary)
@@ -139,7 +139,7 @@ def _count(content: Content) -> int:
 
 def _read(content: Content, first: int) -> Iterator[Item]:
     """Yield the items of a plate; request the bytes before they are needed, as a server takes long for each answer."""
-    with content.opened() as stream:
+    with content.opened(MAX_PLATE_BYTES) as stream:
         every = hdus(stream)
         primary = next(every)
         cards = find_cards(primary.header, _CARDS)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import random
+import tracemalloc
 
 import pytest
+from source_files import lamost_image
 
 from raystellar.errors import SpectrumError
-from raystellar.spectra.content import Content, exists, fetch, gunzip
+from raystellar.spectra import read_spectra
+from raystellar.spectra.content import MAX_SPECTRUM_BYTES, Content, exists, fetch, unpack
 
 DATA = bytes(range(256)) * 40
+PACKINGS = pytest.mark.parametrize("pack", [gzip.compress, bz2.compress], ids=["gzip", "bzip2"])
 
 
 @pytest.fixture
@@ -34,24 +40,63 @@ def test_a_file_shorter_than_the_head_is_whole(path):
     assert Content("elsewhere", DATA).raw() == DATA
 
 
-def test_a_packed_file_is_unpacked():
-    content = Content("elsewhere", gzip.compress(DATA))
+@PACKINGS
+def test_a_packed_file_is_unpacked(pack):
+    content = Content("elsewhere", pack(DATA))
     assert content.packed
     assert content.first(300) == DATA[:300]
     assert content.unpacked() == DATA
     with content.opened() as stream:
         assert stream.read() == DATA
+    assert unpack(pack(DATA) + pack(DATA[:7])) == DATA + DATA[:7]  # parallel programs write several members
 
 
-def test_the_head_of_a_damaged_packed_file_is_empty():
-    assert Content("elsewhere", b"\x1f\x8b" + b"x" * 50).first(10) == b""
+@PACKINGS
+def test_the_head_of_a_long_packed_file_is_known(pack, tmp_path):
+    noise = random.Random(1).randbytes(1 << 20)
+    (tmp_path / "noise").write_bytes(pack(noise))
+    content = Content(str(tmp_path / "noise"), head_bytes=1 << 14)
+    assert not content.whole
+    assert content.first(1 << 13) == noise[: 1 << 13]
+    assert content.unpacked() == noise
 
 
-def test_a_packed_file_is_unpacked_up_to_a_limit():
+@PACKINGS
+def test_the_head_of_a_damaged_packed_file_is_empty(pack):
+    assert Content("elsewhere", pack(DATA)[:4] + b"x" * 50).first(10) == b""
+
+
+@PACKINGS
+def test_a_packed_file_is_unpacked_up_to_a_limit(pack):
+    assert unpack(pack(DATA), len(DATA)) == DATA
     with pytest.raises(SpectrumError, match="unreasonable size"):
-        gunzip(gzip.compress(DATA), len(DATA) - 1)
+        unpack(pack(DATA), len(DATA) - 1)
     with pytest.raises(SpectrumError, match="truncated"):
-        gunzip(gzip.compress(DATA)[:-1])
+        unpack(pack(DATA)[:-1])
+    with pytest.raises(SpectrumError, match="unreasonable size"):  # a part of a file that was read up to the limit
+        unpack(pack(DATA)[:-1], len(pack(DATA)) - 1)
+    with pytest.raises(SpectrumError, match="damaged"):
+        unpack(pack(DATA)[:-8] + b"x" * 8)
+
+
+def test_plain_bytes_are_not_unpacked():
+    with pytest.raises(SpectrumError, match="not a packed file"):
+        unpack(DATA)
+
+
+@PACKINGS
+def test_a_small_packed_file_of_huge_contents_takes_little_memory(pack):
+    image = lamost_image()
+    bomb = pack(image + bytes(-len(image) % 2880)) + pack(bytes(1 << 24)) * 32
+    assert len(bomb) < 1 << 20
+    tracemalloc.start()
+    try:
+        (error,) = read_spectra("bomb.fits", bomb)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert error.reason == "unreasonable size"
+    assert peak < 1.5 * MAX_SPECTRUM_BYTES
 
 
 def test_the_first_of_several_files_that_exists_is_opened(path, tmp_path):
