@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from raystellar.model.bundle import Bundle
-from raystellar.preprocessing.pixels import PreprocessConfig
+from raystellar.preprocessing.pixels import SPIKE_RATIO, SPIKE_REACH, SPIKE_SIGMA, PreprocessConfig
 from raystellar.spectra.record import LEAST_VALUE, MIN_PIXELS, MOST_VALUE, SPEED_OF_LIGHT_KM_S
 from raystellar.targets import TARGETS
 
@@ -100,6 +100,12 @@ def _steps(config: PreprocessConfig) -> Iterator[str]:
         f"A pixel is good if ivar and the absolute value of y both lie between {LEAST_VALUE:.17g} and "
         f"{MOST_VALUE:.17g}, or if y is 0 and ivar lies there; NaN is not. Refuse a spectrum without good pixels."
     )
+    if config.repair_bad_pixels:
+        yield (
+            "A good pixel that is a spike counts as not good. A pixel with y > 0 is a spike if more than half of the "
+            f"good pixels up to {SPIKE_REACH} pixels away, itself included, have a y below both y / {SPIKE_RATIO} and "
+            f"y - {SPIKE_SIGMA} / sqrt(ivar). A pixel with y < 0 is a spike if y^2 ivar > {SPIKE_SIGMA**2}."
+        )
     replaced = "is not good" if config.repair_bad_pixels else f"is NaN, infinite, or beyond +-{MOST_VALUE:.17g}"
     yield (
         f"Replace y of each pixel that {replaced} by the straight line in pixel number between the nearest other "

@@ -7,9 +7,10 @@ standardised to mean 0 and standard deviation 1.
 
 With ``passes = "one"`` a single interpolation goes from the pixels to the rest-frame grid, and smooths less.
 
-A bad pixel decides nothing. By default straight lines replace bad pixels before the interpolation. The paper leaves bad
-pixels as they are. With ``repair_bad_pixels = False`` straight lines replace only the bad pixels whose flux is not a
-number of reasonable size. ``spectra.record.good_pixels`` defines which pixels are good.
+A bad pixel decides nothing. By default spikes count as bad pixels, and straight lines replace bad pixels before the
+interpolation. The paper leaves bad pixels as they are. With ``repair_bad_pixels = False`` straight lines replace only
+the bad pixels whose flux is not a number of reasonable size. ``spectra.record.good_pixels`` defines which pixels are
+good.
 """
 
 from __future__ import annotations
@@ -31,6 +32,11 @@ LATTICE_FIRST, LATTICE_LAST = 34_000, 44_000
 
 BUFFER_PIXELS = 16_384
 """Largest number of pixels of a spectrum that fits in the buffers of the kernel."""
+
+SPIKE_SIGMA, SPIKE_RATIO, SPIKE_REACH = 6.0, 1.5, 5
+"""A spike is above the median of the good pixels up to ``SPIKE_REACH`` pixels away, by more than ``SPIKE_SIGMA``
+standard errors, and above ``SPIKE_RATIO`` times this median. A pixel below zero by more than ``SPIKE_SIGMA`` standard errors is
+a spike, too. With a ratio of 1, the rule would take pixels between the lines of bright stars."""
 
 MOST_NOISE = 1e12
 """Largest inverse variance of the standardised flux, a signal-to-noise ratio of a million."""
@@ -65,7 +71,7 @@ class PreprocessConfig:
     """Number of interpolations: ``two`` as in the paper (to the grid, then to the rest frame), or ``one`` for both."""
 
     repair_bad_pixels: bool = True
-    """Whether straight lines replace bad pixels before the interpolation; the paper leaves bad pixels as they are."""
+    """Whether straight lines replace bad pixels and spikes before the interpolation; the paper leaves them."""
 
     min_coverage: float = 0.1
     """Least fraction of the grid that a spectrum must cover; a spectrum that covers less is rejected."""
@@ -120,7 +126,7 @@ class Preprocessor:
         self._lattice_table = spline.factorise(self._lattice)
         self._grid_table = spline.factorise(self._grid)
         self._scratch = np.empty((4, BUFFER_PIXELS))
-        self._good = np.empty(BUFFER_PIXELS, dtype=bool)
+        self._good = np.empty((2, BUFFER_PIXELS), dtype=bool)
         self._factors = np.empty((BUFFER_PIXELS, 5))
         self._check_arithmetic()
 
@@ -187,6 +193,40 @@ def _judge(flux: np.ndarray, ivar: np.ndarray, good: np.ndarray) -> int:
         good[i] = known and (size > LEAST_VALUE or size == 0.0)
         bad += not good[i]
     return bad
+
+
+@numba.njit(cache=True, nogil=True)
+def _mark_spikes(flux: np.ndarray, ivar: np.ndarray, good: np.ndarray, marked: np.ndarray) -> int:
+    """Copy ``good`` to ``marked`` without the spikes; return the number of spikes."""
+    n = flux.size
+    spikes = 0
+    threshold = SPIKE_SIGMA * SPIKE_SIGMA
+    for i in range(n):
+        marked[i] = good[i]
+        if not good[i]:
+            continue
+        if flux[i] < 0.0:
+            is_spike = flux[i] * flux[i] * ivar[i] > threshold
+        else:
+            # a pixel that does not stand out from both of these neighbours needs no closer look
+            low = min(flux[max(i - 3, 0)], flux[min(i + 3, n - 1)])
+            is_spike = not (flux[i] - low) ** 2 * ivar[i] <= threshold and _stands_out(flux, ivar[i], good, i)
+        if is_spike:
+            marked[i] = False
+            spikes += 1
+    return spikes
+
+
+@numba.njit(cache=True, nogil=True)
+def _stands_out(flux: np.ndarray, ivar: float, good: np.ndarray, i: int) -> bool:
+    """Return whether pixel ``i``, with the inverse variance ``ivar``, is a spike above its neighbours."""
+    limit = min(flux[i] - SPIKE_SIGMA / np.sqrt(ivar), flux[i] / SPIKE_RATIO)
+    known, below = 0, 0
+    for j in range(max(i - SPIKE_REACH, 0), min(i + SPIKE_REACH + 1, flux.size)):
+        if good[j]:
+            known += 1
+            below += flux[j] < limit
+    return 2 * below > known
 
 
 @numba.njit(cache=True, nogil=True)
@@ -328,13 +368,14 @@ def _preprocess(
     lattice_table: np.ndarray,
     factors: np.ndarray,
     scratch: np.ndarray,
-    good: np.ndarray,
+    masks: np.ndarray,
     out: np.ndarray,
     out_ivar: np.ndarray,
 ) -> tuple[int, float, int]:
     """Preprocess one spectrum; return the status, the fraction of good grid pixels, and the number of bad pixels."""
     n = loglam.size
     x, y, d, observed = scratch[0], scratch[1], scratch[2], scratch[3]
+    good = masks[0, :n]
     bad = _judge(flux, ivar, good)
     status = _load(loglam, flux, x, y)
     if status:
@@ -343,6 +384,9 @@ def _preprocess(
         return 1, 0.0, bad
     if _coverage(x, n, grid, shift) < min_coverage:
         return 3, 0.0, bad
+    if repair:
+        bad += _mark_spikes(flux, ivar, good, masks[1, :n])
+        good = masks[1, :n]
     if bad:
         _bridge(y, flux, good, repair)
     _solve(x, y, n, lattice, lattice_table, factors, d)

@@ -26,6 +26,7 @@ def rebuild(about, x, y, ivar, rv):
     kept = np.abs(y) < most
     if recipe["repair_bad_pixels"]:
         kept &= (ivar > least) & (ivar < most) & ((np.abs(y) > least) | (y == 0))
+        kept &= ~spikes(y, ivar, kept)
     pixel = np.arange(len(y))
     y = np.interp(pixel, pixel[kept], y[kept])
     spline = CubicSpline(x, y, bc_type="not-a-knot")
@@ -37,6 +38,16 @@ def rebuild(about, x, y, ivar, rv):
     want = recipe["standardise"]
     values = (values - values.mean()) / values.std(ddof=want["ddof"]) * want["std"] + want["mean"]
     return values.astype(np.float32)
+
+
+def spikes(y, ivar, good):
+    """Return which pixels are spikes, as the description says."""
+    found = np.zeros(len(y), bool)
+    for i in np.flatnonzero(good):
+        near = y[max(i - 5, 0) : i + 6][good[max(i - 5, 0) : i + 6]]
+        below = near < min(y[i] / 1.5, y[i] - 6 / np.sqrt(ivar[i]))
+        found[i] = below.mean() > 0.5 if y[i] > 0 else y[i] ** 2 * ivar[i] > 36
+    return found
 
 
 def arrays(path):
@@ -81,7 +92,7 @@ def test_every_setting_is_described(bundle, survey, passes, repair, first, last,
     x, y, ivar, _ = (some[first:last] if np.ndim(some) else some for some in arrays(next(survey.rglob("spec-*.fits"))))
     ivar[300:340] = 0.0
     ivar[-5:] = np.nan
-    y[500:503], y[700] = np.nan, 1e30
+    y[500:503], y[700], y[800:802], y[850] = np.nan, 1e30, 1e4, -1e4
     settings = {"passes": passes, "repair_bad_pixels": repair, "loglam_stop": 3.95}
     expected = np.empty(N_PIXELS, np.float32)
     pixels = [some.astype(np.float32) for some in (x, y, ivar)]

@@ -20,7 +20,7 @@ ONE_PASS = Preprocessor(PreprocessConfig(passes="one"))
 
 def run(preprocessor, loglam, flux, ivar=None, rv=0.0):
     out, out_ivar = np.empty(4000, np.float32), np.empty(500, np.float32)
-    ivar = np.ones(loglam.size, np.float32) if ivar is None else ivar
+    ivar = np.full(loglam.size, 1e-3, np.float32) if ivar is None else ivar  # the noise of ``noisy``
     good = preprocessor(loglam, flux.astype(np.float32), ivar, rv, out, out_ivar)
     return out, out_ivar, good
 
@@ -100,7 +100,7 @@ def test_shifting_there_and_back_is_the_identity():
 def test_scale_and_offset_do_not_matter():
     flux = noisy(3842)
     first, _, _ = run(PREPROCESSOR, sdss_lattice(), flux)
-    second, _, _ = run(PREPROCESSOR, sdss_lattice(), flux * np.float32(512.0))
+    second, _, _ = run(PREPROCESSOR, sdss_lattice(), flux * np.float32(512.0), np.full(3842, 1e-3 / 512**2, np.float32))
     np.testing.assert_array_equal(first, second)
 
 
@@ -149,6 +149,42 @@ def test_bad_pixels_at_an_end_have_the_nearest_good_flux(where):
     np.testing.assert_allclose(
         run(PREPROCESSOR, loglam, spoilt, ivar)[0], run(PREPROCESSOR, loglam, clamped)[0], atol=1e-5
     )
+
+
+def spikes_by_medians(flux, ivar):
+    """Return which pixels are spikes, from the medians of their neighbours."""
+    found = np.zeros(flux.size, bool)
+    for i in range(flux.size):
+        near = np.sort(flux[max(i - 5, 0) : i + 6])
+        median = near[len(near) // 2]  # the upper one of two
+        sigma = 1 / np.sqrt(ivar[i])
+        above = flux[i] > 0 and flux[i] - 6 * sigma > median and flux[i] > 1.5 * median
+        found[i] = above or flux[i] < -6 * sigma
+    return found
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_spikes_are_those_of_running_medians(seed):
+    rng = np.random.default_rng(seed)
+    flux = (5 + 4 * np.sin(np.arange(3000) / 40) + rng.standard_normal(3000)).astype(np.float32)
+    at = rng.choice(3000, 90, replace=False)
+    flux[at] += rng.choice([-1, 1], 90) * 10 ** rng.uniform(0, 4, 90)
+    flux[at[:20] - 1] += 30  # spikes of two pixels
+    ivar, good, marked = np.ones(3000, np.float32), np.ones(3000, bool), np.empty(3000, bool)
+    wanted = spikes_by_medians(flux.astype(float), ivar)
+    assert pixels._mark_spikes(flux, ivar, good, marked) == wanted.sum() > 40
+    np.testing.assert_array_equal(~marked, wanted)
+
+
+def test_spikes_are_bridged_and_lines_are_kept():
+    loglam = sdss_lattice(35500, 4700)
+    flux = 100 - 90 * np.exp(-0.5 * ((loglam - 3.75) / 1.1e-4) ** 2)  # as narrow as the spectrograph allows
+    spoilt = flux.copy()
+    spoilt[[500, 501, 1500, 3000]] = 400, 300, -90, 1e4
+    ivar = np.ones(4700, np.float32)
+    clean = run(PREPROCESSOR, loglam, flux, ivar)[0]
+    np.testing.assert_allclose(run(PREPROCESSOR, loglam, spoilt, ivar)[0], clean, atol=1e-4)
+    np.testing.assert_array_equal(clean, run(AS_THE_PAPER, loglam, flux, ivar)[0])
 
 
 @given(flux=floats(width=32), ivar=floats(width=32))
