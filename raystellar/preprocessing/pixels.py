@@ -35,8 +35,8 @@ BUFFER_PIXELS = 16_384
 
 SPIKE_SIGMA, SPIKE_RATIO, SPIKE_REACH = 6.0, 1.5, 5
 """A spike is above the median of the good pixels up to ``SPIKE_REACH`` pixels away, by more than ``SPIKE_SIGMA``
-standard errors, and above ``SPIKE_RATIO`` times this median. A pixel below zero by more than ``SPIKE_SIGMA`` standard errors is
-a spike, too. With a ratio of 1, the rule would take pixels between the lines of bright stars."""
+standard errors, and above ``SPIKE_RATIO`` times this median. A pixel below zero by more than ``SPIKE_SIGMA`` standard
+errors is a spike, too. With a ratio of 1, the rule would take pixels between the lines of bright stars."""
 
 MOST_NOISE = 1e12
 """Largest inverse variance of the standardised flux, a signal-to-noise ratio of a million."""
