@@ -46,6 +46,16 @@ def real_data() -> Path:
 
 
 @pytest.fixture(scope="session")
+def cases() -> Path:
+    """The folder of inputs that once came out wrong; tests that ask for it are skipped where there is none."""
+    data = Path(os.environ.get("RAYSTELLAR_TEST_DATA", REPOSITORY.parent / "shared" / "data"))
+    folder = data.parent / "cases"
+    if not folder.is_dir():
+        pytest.skip(f"no inputs that came out wrong in {folder}; set RAYSTELLAR_TEST_DATA to a folder beside it")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def survey(tmp_path_factory) -> Path:
     """A simulated survey of 40 stars and 4 sky fibres on 4 plates, 3 of them with labels."""
     from raystellar.engine.session import Resources

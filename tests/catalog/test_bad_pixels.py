@@ -86,3 +86,33 @@ def test_a_dataset_holds_finite_numbers_whatever_the_pixels_are(survey):
 
 def at_rest(spectrum):
     return Admitted(0.0, "given")
+
+
+@pytest.mark.realdata
+class TestARealSpectrum:
+    """A real spectrum whose pixels were changed."""
+
+    @pytest.fixture(scope="class")
+    def rows(self, loaded, cases):
+        return {row["path"].split("/")[-1]: row for row in loaded.label(cases / "pixels")}
+
+    @pytest.fixture(scope="class")
+    def rejects(self, loaded, cases):
+        table = loaded.label(cases / "pixels").rejects
+        return {row["path"].split("/")[-1]: (row["reason"], row["detail"]) for row in table}
+
+    @pytest.mark.parametrize("name", ["flux_1e6.fits", "flux_1e30.fits", "ivar_3e38.fits", "nan_where_ivar_0.fits"])
+    def test_keeps_its_labels(self, rows, name):
+        assert unmoved(rows[name], rows["spec-4961-55719-0378.fits"])
+        assert rows[name]["flags"] == rows["spec-4961-55719-0378.fits"]["flags"]
+
+    @pytest.mark.parametrize("name", ["flux_1e-40.fits", "ivar_all_0.fits"])
+    def test_without_good_pixels_is_rejected(self, rejects, name):
+        assert rejects[name] == ("no good pixels", "4619 of 4619 pixels are bad")
+
+    def test_of_a_training_star_keeps_its_noise(self, cases):
+        spectrum = read_spectrum(str(cases / "pixels" / "training_star_ivar_3e38.fits"))
+        assert (spectrum.ivar > 1e38).sum() == 1
+        batch = gather([("", [spectrum])], 1, Preprocessor(PreprocessConfig()), at_rest)
+        assert np.isfinite(batch.ivar).all()
+        assert batch.ivar.max() < 10 * np.median(batch.ivar)
