@@ -88,31 +88,33 @@ def at_rest(spectrum):
     return Admitted(0.0, "given")
 
 
+@pytest.fixture(scope="module")
+def real(loaded, cases):
+    """Catalogue rows and rejects of real spectra whose pixels were changed, by file name."""
+    table = loaded.label(cases / "pixels")
+    return {row["path"].split("/")[-1]: row for row in [*table, *table.rejects]}
+
+
 @pytest.mark.realdata
-class TestARealSpectrum:
-    """A real spectrum whose pixels were changed."""
+@pytest.mark.parametrize("name", ["flux_1e6.fits", "flux_1e30.fits", "nan_where_ivar_0.fits"])
+def test_a_real_spectrum_with_a_bad_pixel_keeps_its_labels(real, name):
+    whole = real["spec-4961-55719-0378.fits"]
+    assert unmoved(real[name], whole)
+    assert real[name]["flags"] == whole["flags"]
 
-    @pytest.fixture(scope="class")
-    def rows(self, loaded, cases):
-        return {row["path"].split("/")[-1]: row for row in loaded.label(cases / "pixels")}
 
-    @pytest.fixture(scope="class")
-    def rejects(self, loaded, cases):
-        table = loaded.label(cases / "pixels").rejects
-        return {row["path"].split("/")[-1]: (row["reason"], row["detail"]) for row in table}
+@pytest.mark.realdata
+@pytest.mark.parametrize("name", ["ivar_3e38.fits", "training_star_ivar_3e38.fits"])
+def test_a_pixel_of_too_large_an_ivar_is_as_good_as_masked(loaded, real, cases, name):
+    spectrum = read_spectrum(str(cases / "pixels" / name))
+    assert (spectrum.ivar > 1e38).sum() == 1
+    spectrum.ivar[spectrum.ivar > 1e38] = 0.0
+    masked = loaded.label(spectrum)[0]
+    for column in (*TARGET_NAMES, "e_teff", "ood_score", "flags", "good_fraction"):
+        assert real[name][column] == masked[column]
 
-    @pytest.mark.parametrize("name", ["flux_1e6.fits", "flux_1e30.fits", "ivar_3e38.fits", "nan_where_ivar_0.fits"])
-    def test_keeps_its_labels(self, rows, name):
-        assert unmoved(rows[name], rows["spec-4961-55719-0378.fits"])
-        assert rows[name]["flags"] == rows["spec-4961-55719-0378.fits"]["flags"]
 
-    @pytest.mark.parametrize("name", ["flux_1e-40.fits", "ivar_all_0.fits"])
-    def test_without_good_pixels_is_rejected(self, rejects, name):
-        assert rejects[name] == ("no good pixels", "4619 of 4619 pixels are bad")
-
-    def test_of_a_training_star_keeps_its_noise(self, cases):
-        spectrum = read_spectrum(str(cases / "pixels" / "training_star_ivar_3e38.fits"))
-        assert (spectrum.ivar > 1e38).sum() == 1
-        batch = gather([("", [spectrum])], 1, Preprocessor(PreprocessConfig()), at_rest)
-        assert np.isfinite(batch.ivar).all()
-        assert batch.ivar.max() < 10 * np.median(batch.ivar)
+@pytest.mark.realdata
+@pytest.mark.parametrize("name", ["flux_1e-40.fits", "ivar_all_0.fits"])
+def test_a_real_spectrum_without_good_pixels_is_rejected(real, name):
+    assert (real[name]["reason"], real[name]["detail"]) == ("no good pixels", "4619 of 4619 pixels are bad")
