@@ -1,4 +1,4 @@
-"""Read FITS tables with astropy, for the files that ``fits_bytes`` does not decode.
+"""Read FITS headers and tables with astropy, where ``fits_bytes`` does not decode them.
 
 A damaged header may claim any size. Sizes are therefore checked before astropy acts on them. Every exception of
 astropy becomes a ``SpectrumError``.
@@ -6,16 +6,43 @@ astropy becomes a ``SpectrumError``.
 
 from __future__ import annotations
 
+import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from raystellar.errors import SpectrumError
-from raystellar.spectra.fits_bytes import MAX_FIELDS
+from raystellar.schema import FITS_BLOCK, FITS_CARD
+from raystellar.spectra.fits_bytes import MAX_FIELDS, Value
 from raystellar.spectra.values import INT32_END
+
+_EMPTY_PRIMARY = b"".join(
+    card.ljust(FITS_CARD)
+    for card in (
+        b"SIMPLE  =                    T",
+        b"BITPIX  =                    8",
+        b"NAXIS   =                    0",
+        b"EXTEND  =                    T",
+        b"END",
+    )
+).ljust(FITS_BLOCK)
+_STRUCTURE = re.compile(r"XTENSION|BITPIX|NAXIS\d*|[PG]COUNT|TFIELDS|THEAP|T(TYPE|FORM|SCAL|ZERO|NULL|DIM)\d+")
+
+
+@contextmanager
+def _guarded(reason: str) -> Iterator[None]:
+    """Suppress warnings, and turn exceptions into ``SpectrumError``."""
+    try:
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            yield
+    except SpectrumError:
+        raise
+    except Exception as error:  # on damaged bytes a library may raise any exception
+        raise SpectrumError("read", reason, f"{type(error).__name__}: {error}") from error
 
 
 @contextmanager
@@ -23,14 +50,36 @@ def opened(data: bytes) -> Iterator[Any]:
     """Open a FITS file in memory; the context suppresses warnings and turns exceptions into ``SpectrumError``."""
     from astropy.io import fits  # takes half a second to import, and most workers never need it
 
-    try:
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore")
-            yield fits.HDUList.fromstring(data)  # not closed, for to close it would read all HDUs first
-    except SpectrumError:
-        raise
-    except Exception as error:  # on damaged bytes a library may raise any exception
-        raise SpectrumError("read", "unreadable FITS", f"{type(error).__name__}: {error}") from error
+    with _guarded("unreadable FITS"):
+        yield fits.HDUList.fromstring(data)  # not closed, for to close it would read all HDUs first
+
+
+@contextmanager
+def opened_table(data: bytes, max_rows: int) -> Iterator[Any]:
+    """Open the binary table whose header begins at the first byte of ``data``, as ``opened`` and ``table_at`` do."""
+    with opened(_EMPTY_PRIMARY + data) as hdus:
+        yield table_at(hdus, 1, max_rows, "no table")
+
+
+def header_values(header: bytes, keys: Collection[str]) -> dict[str, Value]:
+    """Return the values of the ``keys`` that a header has. The first card of a key counts.
+
+    Raises
+    ------
+    SpectrumError : a card of a key cannot be read
+    """
+    from astropy.io import fits
+
+    text = header.decode("ascii", "replace").replace("\ufffd", "?")  # as fits.open does
+    with _guarded("damaged header"):
+        cards = fits.Header.fromstring(text)
+        values = {key: cards[key] for key in keys if key in cards}
+    for key, value in values.items():
+        if isinstance(value, fits.card.Undefined):
+            values[key] = None
+        elif isinstance(value, str) and "?" in value and not header.isascii():
+            raise SpectrumError("read", "damaged header", f"{key} = {value!r}, with a byte that is not ASCII")
+    return values
 
 
 def table_at(hdus: Any, position: int, max_rows: int, reason: str) -> Any:
@@ -56,6 +105,9 @@ def table_at(hdus: Any, position: int, max_rows: int, reason: str) -> Any:
     if not isinstance(hdu, fits.BinTableHDU):
         raise SpectrumError("read", reason, f"HDU {position} is not a binary table")
     header = hdu.header
+    structure = [key for key in header if _STRUCTURE.fullmatch(key)]
+    if len(set(structure)) != len(structure):  # readers differ in the card that they take
+        raise SpectrumError("read", "damaged header", f"HDU {position} has repeated cards")
     shape = [header[key] for key in ("BITPIX", "NAXIS", "GCOUNT")]
     if shape != [8, 2, 1] or not 0 <= header["PCOUNT"] < INT32_END or not 0 <= header["TFIELDS"] <= MAX_FIELDS:
         raise SpectrumError("read", "damaged header", f"HDU {position} is not a valid binary table")
@@ -105,11 +157,15 @@ def values_of(hdu: Any, name: str) -> np.ndarray | None:
 
     Raises
     ------
-    SpectrumError : two columns have the name, or the column has arrays of variable length
+    SpectrumError : two columns have the name, or the column has arrays of variable length or null values
     """
     positions = [i for i, other in enumerate(hdu.columns.names) if other.lower() == name]
     if not positions:
         return None
-    if len(positions) > 1 or str(hdu.columns[positions[0]].format).lstrip("0123456789")[:1] in "PQ":
+    column = hdu.columns[positions[0]]
+    if len(positions) > 1 or str(column.format).lstrip("0123456789")[:1] in "PQ":
         raise SpectrumError("read", f"bad column {name}", "two columns of this name, or variable length")
-    return np.asarray(hdu.data.field(positions[0]))
+    values = np.asarray(hdu.data.field(positions[0]))
+    if column.null is not None and (column.bscale or column.bzero or (values == column.null).any()):
+        raise SpectrumError("read", f"bad column {name}", f"TNULL = {column.null}")
+    return values

@@ -36,6 +36,9 @@ MAX_FIELDS = 999
 MAX_LAYOUTS = 16
 """Number of table layouts to remember. All reductions of SDSS-I to IV together have about ten."""
 
+COMMENTARY = (b"COMMENT ", b"HISTORY ", b"        ")
+"""Keywords of cards without a value, padded."""
+
 Value = bool | int | float | str | None
 """Value of a header card; None where the card has none."""
 
@@ -43,9 +46,8 @@ _END = b"END" + b" " * (FITS_CARD - 3)
 _AFTER_END = re.compile(rb"[A-Z0-9_-]")
 _PRINTABLE = re.compile(rb"[ -~]*")
 _KEYWORD = re.compile(rb"[A-Z0-9_-]+ *")
-_COMMENTARY = (b"COMMENT ", b"HISTORY ", b"        ")
-_VALUE = re.compile(
-    rb" *(?:(?P<text>'(?:[^']|'')*')|(?P<logical>[TF])|(?P<integer>[+-]?\d{1,19})"
+_VALUE = re.compile(  # texts with a quote or with "name: number" in them have other meanings to different readers
+    rb" *(?:'(?P<text>(?:[^':]|:(?! +[-+.\d]))*)'|(?P<logical>[TF])|(?P<integer>[+-]?\d{1,19})"
     rb"|(?P<real>[+-]?(?:\d+\.?\d*|\.\d+)(?:[ED][+-]?\d{1,3})?))? *(?:/.*)?"
 )
 _MANDATORY = ("XTENSION", "BITPIX", "NAXIS", "NAXIS1", "NAXIS2", "PCOUNT", "GCOUNT", "TFIELDS")
@@ -57,7 +59,7 @@ _ROW_BYTES_CARD, _ROWS_CARD = (
 _ROW_BYTES = re.compile(rb"NAXIS1  = +(\d{1,9}) *(?:/[ -~]*)?")
 _ROWS = re.compile(rb"NAXIS2  = +(\d{1,18}) *(?:/[ -~]*)?")
 _FORM = re.compile(r"(\d{0,9})([LBIJKEDCMA]) *")
-_TEXT_FORM = re.compile(rb"TFORM([1-9]\d{0,2}) *= '(\d{0,6})A *' *(?:/[ -~]*)?")
+_TEXT_FORM = re.compile(rb"(?=.{8}= )TFORM([1-9]\d{0,2}) *= '(\d{0,6})A *' *(?:/[ -~]*)?")
 _COLUMN_KEY = re.compile(r"(T[A-Z]+)([1-9]\d*)")
 _PLAIN_KEYS = ("TTYPE", "TFORM", "TUNIT", "TDISP", "TUCD", "TCOMM")
 _WIDTH = {"L": 1, "B": 1, "A": 1, "I": 2, "J": 4, "K": 8, "E": 4, "D": 8, "C": 8, "M": 16}
@@ -177,22 +179,24 @@ def header_end(data: bytes, start: int) -> int:
 
     Raises
     ------
-    SpectrumError : no END card follows, or an END card holds other text
+    SpectrumError : no END card follows, or an END card holds other text. A header that the end of the file cuts off is
+        truncated; one that is followed by data, which are no text, has lost its END card.
     """
-    limit = start + MAX_HEADER_BYTES
+    limit = min(start + MAX_HEADER_BYTES, len(data))
     at = data.find(b"END", start, limit)
     while at >= 0:
-        if (at - start) % FITS_CARD == 0:
-            if data.startswith(_END, at):
-                break
-            if not _AFTER_END.match(data, at + 3):  # a longer keyword may begin with END
-                raise SpectrumError("read", "damaged header", f"END card at byte {at}")
+        if (at - start) % FITS_CARD == 0 and not _AFTER_END.match(data, at + 3):  # a longer keyword may begin with END
+            break
         at = data.find(b"END", at + 1, limit)
-    if at < 0 and limit < len(data):
-        raise SpectrumError("read", "damaged header", f"no end within {MAX_HEADER_BYTES} bytes from byte {start}")
+    if at < 0:
+        cut_off = limit == len(data) and _PRINTABLE.fullmatch(data, start)
+        detail = f"no end of the header at byte {start} in {limit - start} bytes"
+        raise SpectrumError("read", "truncated" if cut_off else "damaged header", detail)
     end = start + padded(at + FITS_CARD - start)
-    if at < 0 or end > len(data):
-        raise SpectrumError("read", "truncated", f"no end of the header at byte {start} in {len(data)} bytes")
+    if not _END.startswith(data[at : at + FITS_CARD]):
+        raise SpectrumError("read", "damaged header", f"END card at byte {at}")
+    if end > len(data):
+        raise SpectrumError("read", "truncated", f"the header at byte {start} ends beyond the last byte {len(data)}")
     return end
 
 
@@ -208,7 +212,7 @@ def cards(header: bytes) -> list[tuple[str, Value]]:
         card = header[at : at + FITS_CARD]
         if card == _END:
             return pairs
-        if not card.startswith(_COMMENTARY):
+        if not card.startswith(COMMENTARY):
             pairs.append(read_card(card))
     return pairs
 
@@ -258,7 +262,7 @@ def _value(match: re.Match[bytes]) -> Value:
         return None
     raw = match[kind].decode()
     if kind == "text":
-        return raw[1:-1].replace("''", "'").rstrip()
+        return raw.rstrip()
     if kind == "logical":
         return raw == "T"
     return int(raw) if kind == "integer" else float(raw.replace("D", "E"))

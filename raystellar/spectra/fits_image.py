@@ -4,6 +4,10 @@ The formats that store spectra in images use this module. As in ``fits_bytes``, 
 checked against the length of the file before anything is allocated. Here only the needed cards are parsed, so that odd
 cards among the hundreds of others do no harm.
 
+A needed card that is written in an odd way is not a missing card. Its value is the one that astropy reads, and a card
+that astropy cannot read makes the header damaged. The cards that declare type, size and scale of the data must be
+there once, because readers differ in the card that they take.
+
 Source: FITS standard 4.0, https://fits.gsfc.nasa.gov/fits_standard.html
 """
 
@@ -13,15 +17,17 @@ import math
 import os
 import re
 from collections.abc import Collection, Iterator
-from typing import IO, NamedTuple
+from functools import lru_cache
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
 from raystellar.errors import SpectrumError
 from raystellar.schema import FITS_BLOCK, FITS_CARD
 from raystellar.spectra import fits_astropy
-from raystellar.spectra.content import expect
+from raystellar.spectra.content import MAX_PLATE_BYTES, expect
 from raystellar.spectra.fits_bytes import (
+    COMMENTARY,
     MAX_HEADER_BYTES,
     NotStandard,
     Table,
@@ -38,7 +44,30 @@ MAX_TABLE_BYTES = 1 << 24
 HEADER_BYTES = 16 * FITS_BLOCK
 """Number of bytes read at first where a header begins."""
 
-_STRUCTURE = ("BITPIX", "NAXIS", "NAXIS1", "NAXIS2", "NAXIS3", "PCOUNT", "GCOUNT", "BSCALE", "BZERO", "XTENSION")
+MAX_ARRANGEMENTS = 64
+"""Number of arrangements of cards to remember. The headers of a survey share a few of them; a plate has seven."""
+
+_STRUCTURE = (
+    "SIMPLE",
+    "XTENSION",
+    "BITPIX",
+    "NAXIS",
+    "NAXIS1",
+    "NAXIS2",
+    "NAXIS3",
+    "GROUPS",
+    "PCOUNT",
+    "GCOUNT",
+    "BSCALE",
+    "BZERO",
+    "BLANK",
+)
+_BEGIN = 10
+"""Number of bytes of a card before its value."""
+
+_END_BEGIN = b"END".ljust(_BEGIN)
+_PLAIN_BEGIN = re.compile(rb"[A-Z0-9_-]+ *= ")
+_WORD = re.compile(rb"[A-Z0-9_-]+")
 _IMAGE_DTYPE: dict[object, np.dtype] = {
     -32: np.dtype(">f4"),
     -64: np.dtype(">f8"),
@@ -46,16 +75,6 @@ _IMAGE_DTYPE: dict[object, np.dtype] = {
     32: np.dtype(">i4"),
 }
 _NAXIS = re.compile(rb"SIMPLE  = .{70}BITPIX  = .{70}NAXIS   = +(\d{1,3})[ /]", re.DOTALL)
-_EMPTY_PRIMARY = b"".join(
-    card.ljust(FITS_CARD)
-    for card in (
-        b"SIMPLE  =                    T",
-        b"BITPIX  =                    8",
-        b"NAXIS   =                    0",
-        b"EXTEND  =                    T",
-        b"END",
-    )
-).ljust(FITS_BLOCK)
 
 
 class Hdu(NamedTuple):
@@ -118,22 +137,20 @@ def count_axes(head: bytes) -> int:
     return int(match[1]) if match else -1
 
 
-def find_cards(header: bytes, keys: Collection[str]) -> dict[str, Value]:
-    """Return the values of the ``keys`` that a header has.
+def find_cards(header: bytes, keys: tuple[str, ...]) -> dict[str, Value]:
+    """Return the values of the ``keys`` that a header has, as astropy reads them. The first card of a key counts.
 
-    The first card of a key counts. A card that is not a plain ``KEYWORD = value / comment`` counts as missing.
+    Raises
+    ------
+    SpectrumError : a card of a key cannot be read
     """
-    wanted = {key.encode().ljust(8): key for key in keys}
-    values: dict[str, Value] = {}
-    for at in range(0, len(header) - FITS_CARD + 1, FITS_CARD):
-        key = wanted.get(header[at : at + 8])
-        if key is None or key in values:
-            continue
+    arrangement = _arrangement(_begins(header), keys)
+    if not _mentioned(header, arrangement, keys):
         try:
-            values[key] = read_card(header[at : at + FITS_CARD])[1]
+            return {key: read_card(_card(header, number))[1] for key, number in arrangement.first.items()}
         except NotStandard:
-            continue
-    return values
+            pass
+    return fits_astropy.header_values(header, keys)
 
 
 def hdus(stream: IO[bytes]) -> Iterator[Hdu]:
@@ -141,7 +158,7 @@ def hdus(stream: IO[bytes]) -> Iterator[Hdu]:
 
     Raises
     ------
-    SpectrumError : the file is empty, or a header is damaged or claims more bytes than follow it
+    SpectrumError : the file is empty or no FITS file, or a header is damaged or claims more bytes than follow it
     """
     total = stream.seek(0, os.SEEK_END)
     if not total:
@@ -158,15 +175,19 @@ def image(hdu: Hdu, reason: str) -> Image:
 
     Raises
     ------
-    SpectrumError : the HDU is not a plain two-dimensional image; its reason is ``reason``
+    SpectrumError : the HDU is not a plain two-dimensional image; its reason is ``reason``, or its pixels are scaled
     """
     cards = hdu.cards
     bits, rows, columns = (cards.get(key) for key in ("BITPIX", "NAXIS2", "NAXIS1"))
-    plain = cards.get("BSCALE", 1) == 1 and cards.get("BZERO", 0) == 0
-    plain &= cards.get("XTENSION", "IMAGE") == "IMAGE" and cards.get("NAXIS") == 2
+    plain = cards.get("XTENSION", "IMAGE") == "IMAGE" and cards["NAXIS"] == 2 and cards.get("GROUPS") is not True
+    plain &= cards.get("PCOUNT", 0) == 0 and cards.get("GCOUNT", 1) == 1
     if not plain or bits not in _IMAGE_DTYPE or not isinstance(rows, int) or not isinstance(columns, int):
         raise SpectrumError("read", reason, f"the HDU at byte {hdu.at} is not a plain two-dimensional image")
-    return Image(_IMAGE_DTYPE[bits], rows, columns, hdu.start)
+    dtype = _IMAGE_DTYPE[bits]
+    scale = {key: cards[key] for key in ("BSCALE", "BZERO", "BLANK") if key in cards}
+    if scale.get("BSCALE", 1) != 1 or scale.get("BZERO", 0) != 0 or ("BLANK" in scale and dtype.kind == "i"):
+        raise SpectrumError("read", "scaled pixels", f"the HDU at byte {hdu.at} has {scale}")
+    return Image(dtype, rows, columns, hdu.start)
 
 
 def table_columns(stream: IO[bytes], hdu: Hdu, names: Collection[str], max_rows: int) -> dict[str, np.ndarray]:
@@ -196,7 +217,8 @@ def table_columns(stream: IO[bytes], hdu: Hdu, names: Collection[str], max_rows:
         table = read_table(data, 0, max_rows)
         columns = {name: _column(table, data, name) for name in names}
     except NotStandard:
-        columns = _read_with_astropy(data, names, max_rows)
+        with fits_astropy.opened_table(data, max_rows) as astropy_table:
+            columns = {name: _astropy_column(astropy_table, name) for name in names}
     return {name: values for name, values in columns.items() if values is not None}
 
 
@@ -220,8 +242,10 @@ def _hdu(stream: IO[bytes], at: int, total: int) -> Hdu:
     """Return the HDU at byte ``at`` of a file of ``total`` bytes."""
     header = _header(stream, at, total)
     start = at + len(header)
-    cards = find_cards(header, _STRUCTURE)
+    cards = _structure(header, at)
     size = _data_bytes(cards, at)
+    if size > MAX_PLATE_BYTES:
+        raise SpectrumError("read", "unreasonable size", f"{size} bytes of data at byte {start}")
     if start + size > total:
         raise SpectrumError("read", "truncated", f"{size} bytes of data at byte {start} of {total}")
     return Hdu(header, cards, at, start, min(start + padded(size), total))
@@ -230,24 +254,99 @@ def _hdu(stream: IO[bytes], at: int, total: int) -> Hdu:
 def _header(stream: IO[bytes], at: int, total: int) -> bytes:
     """Return the header at byte ``at``, reading four times as much until its end is found."""
     size = HEADER_BYTES
+    signature = b"XTENSION=" if at else b"SIMPLE  ="
     while True:
         data = read_at(stream, at, min(size, total - at))
+        if not signature.startswith(data[: len(signature)]):
+            reason = "damaged header" if at else "not a FITS file"
+            raise SpectrumError("read", reason, f"{data[:40]!r} at byte {at}")
         try:
             return data[: header_end(data, 0)]
-        except SpectrumError as error:
-            if error.reason != "truncated" or at + size >= total or size > MAX_HEADER_BYTES:
+        except SpectrumError:
+            if at + size >= total or size > MAX_HEADER_BYTES:
                 raise
         size *= 4
+
+
+def _structure(header: bytes, at: int) -> dict[str, Value]:
+    """Return the values of the cards that declare type, size and scale of the data of the HDU at byte ``at``."""
+    arrangement = _arrangement(_begins(header), _STRUCTURE)
+    if arrangement.repeated or _mentioned(header, arrangement, _STRUCTURE):
+        raise SpectrumError("read", "damaged header", f"repeated or misplaced cards in the header at byte {at}")
+    cards = find_cards(header, _STRUCTURE)
+    if cards.get("SIMPLE", True) is not True:
+        raise SpectrumError("read", "damaged header", f"SIMPLE is {cards['SIMPLE']!r}")
+    return cards
+
+
+class _Arrangement(NamedTuple):
+    """The numbers of the needed cards of a header, counted from 0."""
+
+    first: dict[str, int]
+    """Number of the first card of each needed key."""
+
+    repeated: bool
+    """Whether there are two cards of a needed key."""
+
+    odd: tuple[int, ...]
+    """Numbers of the cards that are neither commentary nor begin as ``KEYWORD = ``, or that another card continues."""
+
+
+def _begins(header: bytes) -> bytes:
+    """Return the first ``_BEGIN`` bytes of all cards of a header."""
+    cards = np.frombuffer(header, np.uint8, len(header) // FITS_CARD * FITS_CARD).reshape(-1, FITS_CARD)
+    return cards[:, :_BEGIN].tobytes()
+
+
+@lru_cache(MAX_ARRANGEMENTS)
+def _arrangement(begins: bytes, keys: tuple[str, ...]) -> _Arrangement:
+    """Return the arrangement of the ``keys`` in a header whose cards begin with ``begins``."""
+    first: dict[str, int] = {}
+    repeated, odd = False, []
+    for number in range(len(begins) // _BEGIN):
+        begin = begins[number * _BEGIN : (number + 1) * _BEGIN]
+        if begin == _END_BEGIN:
+            break
+        if begin.startswith(b"CONTINUE"):
+            odd.append(number - 1)
+        elif _PLAIN_BEGIN.fullmatch(begin):
+            key = begin[:8].decode().rstrip()
+            repeated |= key in first
+            if key in keys:
+                first.setdefault(key, number)
+        elif not begin.startswith(COMMENTARY):
+            odd.append(number)
+    return _Arrangement(first, repeated, tuple(odd))
+
+
+def _mentioned(header: bytes, arrangement: _Arrangement, keys: Collection[str]) -> bool:
+    """Return whether astropy may take an odd card for a card of one of the ``keys``."""
+    return any(name in keys for number in arrangement.odd for name in _names(_card(header, number)))
+
+
+def _names(card: bytes) -> list[str]:
+    """Return the keywords that an odd card may have."""
+    card = card.upper()
+    if card.startswith(b"HIERARCH"):
+        return [card[8:].partition(b"=")[0].decode("ascii", "replace").strip()]
+    return [word.decode() for word in _WORD.findall(card[:8])]
+
+
+def _card(header: bytes, number: int) -> bytes:
+    """Return a card of a header, counted from 0."""
+    return header[number * FITS_CARD : (number + 1) * FITS_CARD]
 
 
 def _data_bytes(cards: dict[str, Value], at: int) -> int:
     """Return the number of bytes of data that a header claims, without padding."""
     axes = _size(cards, "NAXIS", at)
     bits = cards.get("BITPIX")
-    if axes > 3 or bits not in (8, 16, 32, 64, -32, -64):
+    if axes > 3 or type(bits) is not int or bits not in (8, 16, 32, 64, -32, -64):
         raise SpectrumError("read", "damaged header", f"BITPIX or NAXIS of the header at byte {at}")
-    pixels = math.prod(_size(cards, f"NAXIS{i + 1}", at) for i in range(axes)) if axes else 0
-    return abs(int(bits)) // 8 * _size(cards, "GCOUNT", at, 1) * (_size(cards, "PCOUNT", at, 0) + pixels)
+    if not axes:
+        return 0
+    pixels = math.prod(_size(cards, f"NAXIS{i + 1}", at) for i in range(axes))
+    return abs(bits) // 8 * _size(cards, "GCOUNT", at, 1) * (_size(cards, "PCOUNT", at, 0) + pixels)
 
 
 def _size(cards: dict[str, Value], key: str, at: int, default: int | None = None) -> int:
@@ -270,18 +369,13 @@ def _column(table: Table, data: bytes, name: str) -> np.ndarray | None:
         raise NotStandard(f"column {name}")
     offset = table.start + field.offset if table.rows else 0
     text = np.ndarray((table.rows,), f"S{max(field.repeat, 1)}", data, offset, (table.layout.row_bytes,))
-    return np.strings.strip(text)
+    return np.strings.strip(text, b" ")
 
 
-def _read_with_astropy(data: bytes, names: Collection[str], max_rows: int) -> dict[str, np.ndarray | None]:
-    """Return columns of a table that ``fits_bytes`` does not decode."""
-    with fits_astropy.opened(_EMPTY_PRIMARY + data) as opened:
-        table = fits_astropy.table_at(opened, 1, max_rows, "no table")
-        columns: dict[str, np.ndarray | None] = {}
-        for name in names:
-            values = fits_astropy.values_of(table, name)
-            if values is not None and values.ndim == 1:
-                text = values.dtype.kind in "US"
-                native = values.dtype.newbyteorder("=")
-                columns[name] = np.strings.strip(values.astype("S")) if text else values.astype(native)
-        return columns
+def _astropy_column(table: Any, name: str) -> np.ndarray | None:
+    """Return a column that astropy reads in native byte order; None where it is missing or has several values a row."""
+    values = fits_astropy.values_of(table, name)
+    if values is None or values.ndim != 1:
+        return None
+    text = values.dtype.kind in "US"
+    return np.strings.strip(values.astype("S"), b" ") if text else values.astype(values.dtype.newbyteorder("="))

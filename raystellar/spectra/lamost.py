@@ -29,13 +29,14 @@ from typing import IO, Any
 import numpy as np
 
 from raystellar.errors import SpectrumError
+from raystellar.spectra import fits_astropy
 from raystellar.spectra.bitmasks import ZWARNING_SKY
 from raystellar.spectra.content import Content
-from raystellar.spectra.fits_bytes import NotStandard, read_table
+from raystellar.spectra.fits_bytes import NotStandard, Table, read_table
 from raystellar.spectra.fits_image import Hdu, count_axes, find_cards, hdus, image, read_at
 from raystellar.spectra.record import LATTICE_STEP, MAX_PIXELS, Spectrum, check_loglam, lattice, median_sn
 from raystellar.spectra.source import Source
-from raystellar.spectra.values import integer, real, string
+from raystellar.spectra.values import identifier, integer, number, real, string
 
 LAMOST_ROWS = 5
 """Number of rows of the image until DR7."""
@@ -101,9 +102,9 @@ def _from_image(stream: IO[bytes], hdu: Hdu, cards: dict[str, Any]) -> tuple[np.
 def _from_table(stream: IO[bytes], hdu: Hdu | None) -> tuple[np.ndarray, ...]:
     """Return loglam, flux and ivar from the table of a file since DR8."""
     if hdu is None:
-        raise SpectrumError("read", "truncated", "no table after the primary header")
-    extension = find_cards(hdu.header, ("EXTNAME",)).get("EXTNAME")
-    if str(extension).startswith(("COADD_B", "COADD_R", "B-", "R-")):
+        raise SpectrumError("read", "no spectrum table", "the file ends after its primary header")
+    extension = string(find_cards(hdu.header, ("EXTNAME",)), "EXTNAME")
+    if extension.startswith(("COADD_B", "COADD_R", "B-", "R-")):
         raise SpectrumError("read", "medium-resolution spectrum", f"extension {extension}; only low resolution is read")
     vectors = _vectors(stream, hdu)
     missing = [name for name in _VECTORS if name not in vectors]
@@ -124,20 +125,29 @@ def _vectors(stream: IO[bytes], hdu: Hdu) -> dict[str, np.ndarray]:
     data = read_at(stream, hdu.at, hdu.end - hdu.at)
     try:
         table = read_table(data, 0, MAX_PIXELS)
-    except NotStandard as error:
-        raise SpectrumError("read", "not a LAMOST spectrum", f"extension 1 is not a plain table: {error}") from None
-    if not table.rows:
-        raise SpectrumError("read", "not a LAMOST spectrum", "the table has no row")
-    vectors = {}
-    for name in _VECTORS:
-        field = table.layout.field(name)
-        if field is None or field.code not in _VECTOR_DTYPE or min(field.repeat, table.rows) > 1:
-            continue
-        item = np.dtype(_VECTOR_DTYPE[field.code])
-        shape = (table.rows, field.repeat)
-        strides = (table.layout.row_bytes, item.itemsize)
-        vectors[name] = np.ndarray(shape, item, data, table.start + field.offset, strides).reshape(-1)
-    return vectors
+        if not table.rows:
+            raise SpectrumError("read", "not a LAMOST spectrum", "the table has no row")
+        columns = {name: _vector(table, data, name) for name in _VECTORS}
+    except NotStandard:
+        with fits_astropy.opened_table(data, MAX_PIXELS) as astropy_table:
+            columns = {name: fits_astropy.values_of(astropy_table, name) for name in _VECTORS}
+    return {
+        name: values.reshape(-1)
+        for name, values in columns.items()
+        if values is not None and values.dtype.kind in "iuf" and values.size == max(values.shape)
+    }
+
+
+def _vector(table: Table, data: bytes, name: str) -> np.ndarray | None:
+    """Return a column of numbers as an array (rows, values in a row); None where it is missing or holds no numbers."""
+    field = table.layout.field(name)
+    if field is None or field.code not in _VECTOR_DTYPE:
+        return None
+    if not field.plain:
+        raise NotStandard(f"column {name}")
+    item = np.dtype(_VECTOR_DTYPE[field.code])
+    strides = (table.layout.row_bytes, item.itemsize)
+    return np.ndarray((table.rows, field.repeat), item, data, table.start + field.offset, strides)
 
 
 def _loglam(wavelength: np.ndarray) -> np.ndarray:
@@ -183,7 +193,7 @@ def _spectrum(path: str, cards: dict[str, Any], loglam: np.ndarray, flux: np.nda
         loglam=loglam,
         flux=flux,
         ivar=ivar,
-        obs_id=_obs_id(cards),
+        obs_id=number(cards, "OBSID"),
         aliases=aliases,
     )
 
@@ -194,17 +204,14 @@ def _names(cards: dict[str, Any]) -> tuple[str, tuple[str, ...]]:
     The name is ``lamost-OBSID``, or ``lamost-LMJD-PLANID-SPID-FIBERID`` where there is no OBSID, as in the files of the
     pilot survey. Where both exist, the second one is a further name.
     """
-    parts = [str(cards.get(name, "")) for name in ("LMJD", "PLANID", "SPID", "FIBERID")]
-    by_fibre = "-".join(["lamost", *parts])
-    if cards.get("OBSID") in (None, ""):
-        return by_fibre, ()
-    return f"lamost-{cards['OBSID']}", (by_fibre,) if all(parts) else ()
-
-
-def _obs_id(cards: dict[str, Any]) -> int:
-    """Return OBSID; -1 where there is none."""
-    text = str(cards.get("OBSID", "")).strip()
-    return int(text) if text.isdecimal() else -1
+    parts = {name: identifier(cards, name) for name in ("LMJD", "PLANID", "SPID", "FIBERID")}
+    by_fibre = "-".join(["lamost", *parts.values()])
+    if obs_id := identifier(cards, "OBSID"):
+        return f"lamost-{obs_id}", (by_fibre,) if all(parts.values()) else ()
+    for name, part in parts.items():
+        if not part:
+            raise SpectrumError("read", f"missing {name}", "without OBSID it is a part of the name of the spectrum")
+    return by_fibre, ()
 
 
 SOURCE = Source("LAMOST low-resolution spectrum", _claims, _read)

@@ -182,7 +182,7 @@ def _plate_file(stream: IO[bytes], every: Iterator[Hdu]) -> _PlateFile:
     """
     needed = list(islice(every, 6))
     if len(needed) < 6:
-        raise SpectrumError("read", "truncated", f"{len(needed)} of the 6 HDUs that are needed")
+        raise SpectrumError("read", "too few HDUs", f"{len(needed)} of the 6 that are needed")
     images = flux, ivar, mask = [image(hdu, "not a spPlate file") for hdu in needed[:3]]
     if len({(pixels.rows, pixels.columns) for pixels in images}) != 1:
         raise SpectrumError("read", "not a spPlate file", "flux, ivar and mask differ in shape")
@@ -259,7 +259,7 @@ def _read_zbest(content: Content, file: _PlateFile) -> dict[str, np.ndarray]:
         next(every)
         table = next(every, None)
         if table is None:
-            raise SpectrumError("read", "truncated", "no table")
+            raise SpectrumError("read", "no table", "the file ends after its primary header")
         columns = _typed(table_columns(stream, table, _ZBEST, MAX_FIBRES))
     fibres = file.flux.rows
     fiberid = columns.get("fiberid", np.arange(1, fibres + 1))

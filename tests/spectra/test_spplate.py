@@ -134,7 +134,7 @@ def test_without_zbest_class_and_redshift_are_unknown(tmp_path):
     ("zbest", "expected"),
     [
         (zbest_file()[:3000], "truncated"),
-        (b"<html>", "truncated"),
+        (b"<html>", "not a FITS file"),
         (b"", "empty file"),
         (zbest_file({"CLASS": None}), "missing column class"),
         (zbest_file({"CLASS": ("E", np.zeros(FIBRES))}), "bad column class"),
@@ -286,13 +286,16 @@ def test_a_disk_that_does_not_tell_of_zbest_gives_no_rows(plate, monkeypatch):
     ("data", "expected"),
     [
         (plate_file()[:2880], "truncated"),
-        (plate_file(hdus=1), "truncated"),
-        (plate_file(hdus=5), "truncated"),
+        (plate_file(hdus=1), "too few HDUs"),
+        (plate_file(hdus=5), "too few HDUs"),
         (plate_file(images={"ivar": np.ones((FIBRES, N - 1), np.float32)}), "not a spPlate file"),
         (plate_file(images={"mask": np.ones((FIBRES, N), np.float32)}), "not a spPlate file"),
         (plate_file({"COEFF0": None}), "missing COEFF0 and COEFF1"),
         (plate_file({"MJD": None}), "missing MJD"),
-        (plate_file().replace(b"NAXIS2  =                   20", b"NAXIS2  =         999999999999"), "truncated"),
+        (
+            plate_file().replace(b"NAXIS2  =                   20", b"NAXIS2  =         999999999999"),
+            "unreasonable size",
+        ),
         (plate_file().replace(b"NAXIS1  =                  240", b"NAXIS1  =                   -1"), "damaged header"),
         (plate_file().replace(b"BITPIX  =                  -32", b"BITPIX  =                  -31"), "damaged header"),
         (plate_file(plugmap={"RA": ("4A", ["x"] * FIBRES)}), "bad column ra"),

@@ -83,7 +83,7 @@ def test_four_rows_and_gzip():
         (spspec_file({"COEFF0": 3.57965}), "wavelengths off the lattice"),
         (spspec_file({"PLATEID": None}), "missing PLATEID"),
         (spspec_file({"Z": "none"}), "bad value Z"),
-        (spspec_file({"BSCALE": 2.0}), "not a spSpec file"),
+        (spspec_file({"BSCALE": 2.0}), "scaled pixels"),
         (spspec_file().replace(b"NAXIS1  =                  240", b"NAXIS1  =              2400000"), "truncated"),
         (spspec_file().replace(b"NAXIS1  =                  240", b"NAXIS1  =                   24"), "too few pixels"),
     ],
