@@ -1,6 +1,7 @@
-"""Read SDSS spec files, lite and full, of SDSS-I/II and BOSS: one spectrum a file.
+"""Read SDSS spec files, lite and full, of SDSS-I/II, BOSS and SDSS-V: one spectrum a file.
 
-Data model: https://data.sdss.org/datamodel/files/BOSS_SPECTRO_REDUX/RUN2D/spectra/PLATE4/spec.html
+Data models: https://data.sdss.org/datamodel/files/BOSS_SPECTRO_REDUX/RUN2D/spectra/PLATE4/spec.html until DR17,
+https://data.sdss.org/datamodel/files/BOSS_SPECTRO_REDUX/RUN2D/spectra/lite/FIELD/MJD/specLite.html since DR18
 
 Two decoders give the same record. ``fits_bytes`` decodes a file as the survey writes it. Any other file goes to astropy
 (``fits_astropy``), which is about 500 times slower and reads nearly every file. Both refuse a file that cannot be
@@ -10,17 +11,27 @@ trusted, with one of these reasons:
 stage    reason
 =======  =======================================================================================
 fetch    not found, no permission, is a directory, bad path, read failed
-read     empty file, not a FITS file, truncated, damaged gzip, damaged header, unreadable FITS
-read     not a spec file, no coadd table, no object table, unreasonable size
+read     empty file, not a FITS file, truncated, damaged gzip, damaged bzip2
+read     damaged header, unreadable FITS, unreasonable size
+read     not a spec file, no coadd table, no object table, or the name of a format of ``foreign``
 read     missing column NAME, bad column NAME, missing NAME, bad value NAME
 read     too few pixels, non-finite wavelength, loglam out of range, loglam not increasing
 =======  =======================================================================================
+
+A file that ends where an HDU ends is not truncated, as far as its bytes tell: it lacks the tables that would follow. A
+coadd table alone has neither a class nor a velocity, without which no later step could use the spectrum.
+
+A spectrum of SDSS-V is known by its CATALOGID. It is named by field, date and CATALOGID, and has no plate.
 
 Quirks of the survey:
 
 * Some files leave the names of their HDUs empty. HDUs are therefore identified by position, and columns by name in
   upper or lower case.
 * RA and DEC of the primary header are the centre of the plate. PLUG_RA and PLUG_DEC are the position of the target.
+* In DR18, FIELD of the object table is a field of the imaging survey, with RUN and CAMCOL beside it, and the field of
+  SDSS-V is FIELDID of the primary header. Since DR19, FIELD is the field of SDSS-V.
+* PLATEID of SDSS-V is an empty text, and FIELDID is a number in quotes. FIBERID is missing since DR19, where several
+  fibres may contribute to one spectrum.
 * RUN2D of the SDSS-I/II spectrograph is in the object table only.
 * Sky fibres have CLASS = STAR as often as not. A sky fibre has bit 0 of ZWARNING, or SKY in SOURCETYPE (of SPECOBJ)
   or OBJTYPE (of SPALL).
@@ -29,20 +40,21 @@ Quirks of the survey:
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from raystellar.errors import SpectrumError
 from raystellar.schema import FITS_CARD
-from raystellar.spectra import fits_astropy
+from raystellar.spectra import fits_astropy, foreign
 from raystellar.spectra.bitmasks import ZWARNING_SKY
 from raystellar.spectra.content import Content
-from raystellar.spectra.fits_bytes import NotStandard, cards, header_end, read_table
+from raystellar.spectra.fits_bytes import NotStandard, header_end, read_table
+from raystellar.spectra.fits_image import find_cards
 from raystellar.spectra.record import MAX_PIXELS, Spectrum, check_loglam, median_sn
 from raystellar.spectra.source import Source
-from raystellar.spectra.values import integer, real, string
+from raystellar.spectra.values import integer, number, real, string
 
 MAX_ASTROPY_BYTES = 1 << 22
 """Largest number of bytes passed to astropy, so that a damaged header cannot keep it busy for seconds."""
@@ -67,15 +79,25 @@ _ROW = (
     "sn_median_all",
     "sourcetype",
     "objtype",
+    "field",
+    "camcol",
+    "catalogid",
 )
 _IN_PRIMARY = {
-    "plate": "PLATEID",
-    "mjd": "MJD",
-    "fiberid": "FIBERID",
-    "run2d": "RUN2D",
-    "plug_ra": "PLUG_RA",
-    "plug_dec": "PLUG_DEC",
+    "plate": ("PLATEID",),
+    "mjd": ("MJD",),
+    "fiberid": ("FIBERID",),
+    "run2d": ("RUN2D",),
+    "plug_ra": ("PLUG_RA",),
+    "plug_dec": ("PLUG_DEC",),
+    "field": ("FIELDID", "FIELD"),
+    "catalogid": ("CATALOGID",),
 }
+"""Keywords of the primary header that stand in for values which the object table lacks, the preferred one first."""
+
+_PRIMARY_KEYS = tuple(keyword for keywords in _IN_PRIMARY.values() for keyword in keywords)
+_BY_PLATE = ("plate", "mjd", "fiberid", "run2d", "plug_ra", "plug_dec")
+_BY_FIELD = ("field", "mjd", "run2d", "plug_ra", "plug_dec")
 _SIGNATURE = re.compile(rb"SIMPLE *= *[TF]")
 _PRIMARY = tuple(
     re.compile(rb"%-8s= +%s *(?:/[ -~]*)?" % card)
@@ -104,7 +126,7 @@ def read_spec(path: str, data: bytes | None = None) -> Spectrum:
     Parameters
     ----------
     path : path of the file
-    data : contents of the file, plain or gzip; None to read ``path``
+    data : contents of the file, plain or packed; None to read ``path``
 
     Returns
     -------
@@ -120,9 +142,12 @@ def read_spec(path: str, data: bytes | None = None) -> Spectrum:
 def _read(content: Content) -> Spectrum:
     data = content.unpacked() if content.packed else content.head
     try:
-        parts = _parts(data, whole=content.whole or content.packed)
-    except _Unfinished:
-        parts = _parts(content.raw(), whole=True)
+        try:
+            parts = _parts(data, whole=content.whole or content.packed)
+        except _Unfinished:
+            parts = _parts(content.raw(), whole=True)
+    except SpectrumError as error:
+        raise foreign.refusal(data, content.path, error) from error.__cause__
     return _spectrum(content.path, parts)
 
 
@@ -183,15 +208,16 @@ def _decode(data: bytes) -> _Parts:
     if table.rows != 1:
         raise SpectrumError("read", "no object table", "it has no row")
     row = {name: table.first(data, name) for name in _ROW}
-    if any(row[name] in (None, "") for name in _IN_PRIMARY):
-        _complete(row, dict(reversed(cards(data[:coadd_at]))))  # the first card of a keyword counts
+    _complete(row, data[:coadd_at])
     return _Parts(columns, row)
 
 
 def _require_header(data: bytes, at: int, keyword: bytes, reason: str) -> None:
-    """Raise SpectrumError where no header that begins with ``keyword`` is at byte ``at``."""
+    """Raise SpectrumError where no header that begins with ``keyword`` is at byte ``at``; its reason is ``reason``."""
     if not data.startswith(keyword, at):
-        reason = "truncated" if at >= len(data) else reason
+        if at == len(data):
+            raise SpectrumError("read", reason, f"the file ends after a whole HDU, at byte {at}")
+        reason = "truncated" if at > len(data) else reason
         raise SpectrumError("read", reason, f"no {keyword.decode()} at byte {at} of {len(data)}")
 
 
@@ -204,11 +230,17 @@ def _check_names(names: Collection[str]) -> None:
         raise SpectrumError("read", f"missing column {missing[0]}", f"needed: {', '.join(_COADD)}")
 
 
-def _complete(row: dict[str, Any], primary: Mapping[str, Any]) -> None:
+def _complete(row: dict[str, Any], primary: bytes) -> None:
     """Fill in values that the object table lacks from the primary header."""
-    for name, keyword in _IN_PRIMARY.items():
-        if row.get(name) in (None, "") and isinstance(primary.get(keyword), (int, float, str)):
-            row[name] = primary[keyword]
+    if row["camcol"] is not None:
+        row["field"] = None  # of the imaging survey
+    needed = _BY_PLATE if row["catalogid"] is None else _BY_FIELD
+    if all(row[name] not in (None, "") for name in needed):
+        return
+    cards = find_cards(primary, _PRIMARY_KEYS)
+    for name, keywords in _IN_PRIMARY.items():
+        if row[name] in (None, ""):
+            row[name] = next((cards[key] for key in keywords if cards.get(key) not in (None, "")), None)
 
 
 def _decode_with_astropy(data: bytes) -> _Parts:
@@ -221,7 +253,7 @@ def _decode_with_astropy(data: bytes) -> _Parts:
         columns = {name: fits_astropy.column(coadd, name, dtype) for name, dtype in _COADD.items()}
         table = fits_astropy.table_at(hdus, 2, 1, "no object table")
         row = {name: fits_astropy.first(table, name) for name in _ROW}
-        _complete(row, hdus[0].header)
+    _complete(row, data[: header_end(data, 0)])
     return _Parts(columns, row)
 
 
@@ -232,13 +264,9 @@ def _spectrum(path: str, parts: _Parts) -> Spectrum:
     zwarning = integer(row, "zwarning", default=0)
     if row.get("sn_median_all") is None:
         row["sn_median_all"] = median_sn(coadd["loglam"], coadd["flux"], coadd["ivar"])
-    plate, mjd, fiberid = integer(row, "plate"), integer(row, "mjd"), integer(row, "fiberid")
     return Spectrum(
         path=path,
-        spec_id=f"{plate}-{mjd}-{fiberid}",
-        plate=plate,
-        mjd=mjd,
-        fiberid=fiberid,
+        **_identity(row),
         run2d=str(row.get("run2d") or ""),
         ra=real(row, "plug_ra"),
         dec=real(row, "plug_dec"),
@@ -253,6 +281,26 @@ def _spectrum(path: str, parts: _Parts) -> Spectrum:
         flux=coadd["flux"],
         ivar=coadd["ivar"],
     )
+
+
+def _identity(row: dict[str, Any]) -> dict[str, Any]:
+    """Return the values by which a spectrum is known: plate, mjd and fibre, or field, mjd and CATALOGID in SDSS-V."""
+    mjd, catalogid = integer(row, "mjd"), number(row, "catalogid")
+    if row["catalogid"] is None or (catalogid <= 0 and number(row, "plate") > 0):
+        plate, fiberid = integer(row, "plate"), integer(row, "fiberid")
+        return {"spec_id": f"{plate}-{mjd}-{fiberid}", "plate": plate, "mjd": mjd, "fiberid": fiberid}
+    field = number(row, "field")
+    for name, value in (("field", field), ("catalogid", catalogid)):
+        if value <= 0:
+            raise SpectrumError("read", f"missing {name}", f"{name} is {row[name]!r}")
+    return {
+        "spec_id": f"{field}-{mjd}-{catalogid}",
+        "plate": 0,
+        "mjd": mjd,
+        "fiberid": max(0, number(row, "fiberid")),
+        "fieldid": field,
+        "catalogid": catalogid,
+    }
 
 
 SOURCE = Source("SDSS spec file", _claims, _read_all)
