@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from raystellar.catalog.finished import open_catalog
 from raystellar.errors import InputError
-from raystellar.labels.sspp import KEY
+from raystellar.labels.columns import KEY
 from raystellar.model.errormodel import WITHIN
 from raystellar.targets import TARGET_NAMES
 

@@ -1,6 +1,6 @@
 """Benchmark the labels of real stars: compare the labels of a model with those of the literature.
 
-    raystellar bench stars SPECTRA --labels TABLE --model MODEL     labels of a table: CSV, FITS or Parquet
+    raystellar bench stars SPECTRA --labels TABLE --model MODEL     labels of a table, see labels/README.md
     raystellar bench stars SPECTRA --labels elodie --model MODEL    ELODIE labels in SDSS spec files
     raystellar bench stars miles.npz --model MODEL                  the MILES stars (see ``sky``) with their own labels
 
@@ -10,12 +10,10 @@ of the literature have errors of their own, which every figure includes.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow.parquet as pq
 from astropy.io import fits
 from astropy.table import Table
 from scipy.stats import spearmanr
@@ -23,10 +21,10 @@ from scipy.stats import spearmanr
 import raystellar
 from raystellar.api import Labels, Model
 from raystellar.bench.sky import air_to_vacuum
-from raystellar.errors import InputError, LabelTableError, first_line
+from raystellar.errors import InputError
 from raystellar.fit.metrics import NORMAL_MAD
-from raystellar.labels.sspp import KEY, choose
-from raystellar.spectra.inputs import make_manifest
+from raystellar.labels.join import Join, Names
+from raystellar.labels.table import LabelsConfig, read_labels
 from raystellar.targets import TARGET_NAMES
 
 ELODIE = "elodie"
@@ -35,14 +33,8 @@ ELODIE = "elodie"
 LIBRARY_SUFFIX = ".npz"
 """End of the name of a file that holds a library of spectra."""
 
-NAME_COLUMNS = ("specid", "path", "file", "filename")
-"""Accepted names of the column that names spectra or files; case and underscores do not matter."""
-
 MILES_SN = 100.0
 """Assumed S/N per pixel of the MILES spectra; the library does not give it."""
-
-Literature = Mapping[str, np.ndarray]
-"""Labels (3,) float64 in the order of ``targets.TARGETS`` by name of spectrum or file; NaN where a label is missing."""
 
 
 @dataclass(frozen=True)
@@ -97,8 +89,8 @@ def compare_stars(spectra: Sequence[str], table: str | None, model: str) -> Comp
     Parameters
     ----------
     spectra : files, folders, globs or lists of them; or one library that ends in .npz
-    table : file with teff, feh, logg and the name, file or plate, mjd and fiberid of each spectrum; ``elodie`` for the
-        labels in the spec files; None for the labels of the library
+    table : label table with teff, feh and logg, see ``labels.table.read_labels``; ``elodie`` for the labels in the spec
+        files; None for the labels of the library
     model : folder of the model
 
     Raises
@@ -108,14 +100,15 @@ def compare_stars(spectra: Sequence[str], table: str | None, model: str) -> Comp
     BundleError : the model is missing or damaged
     """
     loaded = raystellar.load(model)
-    if len(spectra) == 1 and spectra[0].endswith(LIBRARY_SUFFIX):
-        stars, literature = _miles(spectra[0], loaded, table)
-    elif table is None:
+    is_library = len(spectra) == 1 and spectra[0].endswith(LIBRARY_SUFFIX)
+    if table is None and not is_library:
         raise InputError(f"no labels to compare {spectra[0]} with; add --labels with a table or {ELODIE}")
-    else:
-        literature = read_elodie(spectra) if table == ELODIE else read_literature(table)
-        stars = loaded.label(spectra)
-    theirs = np.array([_labels_of(row, literature) for row in zip(stars["spec_id"], stars["path"], strict=True)])
+    join = Join(read_labels(table, LabelsConfig())) if table not in (None, ELODIE) else None
+    stars, theirs = _miles(spectra[0], loaded) if is_library else (loaded.label(spectra), np.empty(0))
+    if table == ELODIE:
+        theirs = read_elodie(stars["path"])
+    elif join:
+        theirs = labels_of(stars, join)
     known = np.isfinite(theirs).any(axis=1) if len(stars) else np.zeros(0, bool)
     if not known.any():
         raise InputError(f"none of {len(stars)} spectra has labels in {table or spectra[0]}; check their names")
@@ -171,83 +164,45 @@ def _agreement(group: str, label: str, ours: np.ndarray, theirs: np.ndarray, err
     )
 
 
-def _labels_of(names: Iterable[str], literature: Literature) -> np.ndarray:
-    """Return the labels (3,) of the first of ``names`` that the literature has; NaN if it has none."""
-    for name in names:
-        if (labels := literature.get(os.path.basename(name))) is not None:
-            return labels
-    return np.full(len(TARGET_NAMES), np.nan)
-
-
 # Labels of the literature ----------------------------------------------------------------------------------
 
 
-def read_literature(path: str) -> Literature:
-    """Return the labels in a CSV, FITS or Parquet table by spec_id, by file name, or else by plate-mjd-fiberid.
-
-    Raises
-    ------
-    LabelTableError : the table cannot be read, lacks a label, or does not name its spectra
-    """
-    table = _read_table(path)
-    columns = choose(table.colnames, path, TARGET_NAMES)
-    labels = np.column_stack([_numbers(table.columns[columns[name]]) for name in TARGET_NAMES])
-    folded = {name.lower().replace("_", ""): name for name in reversed(table.colnames)}
-    named = [folded[name] for name in NAME_COLUMNS if name in folded]
-    if named:
-        names = [os.path.basename(str(name)) for name in table[named[0]]]
-    elif columns.keys() >= set(KEY):
-        keys = np.column_stack([_numbers(table.columns[columns[name]]) for name in KEY]).astype(int)
-        names = ["-".join(map(str, key)) for key in keys.tolist()]
-    else:
-        raise LabelTableError(f"label table {path} does not name its spectra; give spec_id, path, or {', '.join(KEY)}")
-    return dict(zip(names, labels, strict=True))
+def labels_of(stars: Table, join: Join) -> np.ndarray:
+    """Return the labels (n, 3) of stars in a label table, usable or not; NaN where a label is missing."""
+    row = join.rows({name: stars[name] for name in Names.__dataclass_fields__ if name in stars.colnames})
+    labels = np.stack([getattr(join.table, name)[row] for name in TARGET_NAMES], axis=1).astype(float)
+    labels[row < 0] = np.nan
+    return labels
 
 
-def _read_table(path: str) -> Table:
-    """Return a table with all its columns; names of spectra are among those that ``labels`` does not read."""
-    try:
-        if path.endswith(".parquet"):
-            return Table(pq.read_table(path).to_pydict())
-        return Table.read(path, format="ascii.csv" if path.endswith(".csv") else None)
-    except FileNotFoundError:
-        raise LabelTableError(f"label table {path} does not exist") from None
-    except Exception as error:  # astropy, its readers and Arrow raise errors of many classes
-        raise LabelTableError(f"label table {path} cannot be read: {first_line(error)}") from None
-
-
-def _numbers(column: Sequence[float]) -> np.ndarray:
-    """Return a column (n,) float64 with NaN where a value is missing."""
-    return np.ma.filled(np.ma.asarray(column, dtype=float), np.nan)
-
-
-def read_elodie(spectra: Sequence[str]) -> Literature:
-    """Return the labels of the best ELODIE star in SDSS spec files, by file name.
+def read_elodie(paths: Sequence[str]) -> np.ndarray:
+    """Return the labels (n, 3) of the best ELODIE star in SDSS spec files; NaN for a file without.
 
     The SDSS pipeline compares a spectrum with some 900 stars of known labels (Prugniel & Soubiran 2001, A&A 369, 1048).
     The labels are those of the most similar of these stars, not of the observed star. Where the pipeline made no
     comparison, as for all BOSS spectra, the columns hold the first star of its list, and ELODIE_DOF is 0; such files
-    are left out. Source: SDSS data model of spec files, HDU 2.
+    have no labels here. Source: SDSS data model of spec files, HDU 2.
     """
-    labels = {}
-    for path in make_manifest(spectra)["path"].to_pylist():
+    labels = np.full((len(paths), len(TARGET_NAMES)), np.nan)
+    for star, path in enumerate(paths):
         try:
             with fits.open(path) as file:
                 row = file[2].data[0]
                 if row["ELODIE_DOF"] > 0:
-                    labels[os.path.basename(path)] = np.array([row[f"ELODIE_{name}"] for name in TARGET_NAMES], float)
-        except (OSError, LookupError, TypeError):  # not a spec file
+                    labels[star] = [row[f"ELODIE_{name}"] for name in TARGET_NAMES]
+        except (OSError, LookupError, TypeError, ValueError):  # not a spec file
             continue
     return labels
 
 
-def _miles(path: str, model: Model, table: str | None) -> tuple[Labels, Literature]:
-    """Return the stars of a library as labelled by the model, and the labels of the library or the table by star."""
+def _miles(path: str, model: Model) -> tuple[Labels, np.ndarray]:
+    """Return the stars of a library as labelled by the model, and the labels (n, 3) of the library."""
     with np.load(path) as library:
         names = [str(name) for name in library["miles_id"]]
         flux = library["flux"].astype(float)
         wavelength = air_to_vacuum(library["wave_air"])
         labels = np.column_stack([library[name] for name in TARGET_NAMES]).astype(float)
     ivar = np.repeat((MILES_SN / np.median(flux, axis=1, keepdims=True)) ** 2, flux.shape[1], axis=1)
-    arrays = {"wavelength": wavelength, "flux": flux, "ivar": ivar, "rv": 0.0, "spec_id": names}
-    return model.label(arrays), read_literature(table) if table else dict(zip(names, labels, strict=True))
+    stars = model.label({"wavelength": wavelength, "flux": flux, "ivar": ivar, "rv": 0.0, "spec_id": names})
+    of_star = dict(zip(names, labels, strict=True))
+    return stars, np.array([of_star[name] for name in stars["spec_id"]])

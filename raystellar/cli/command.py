@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 SPECTRA_HELP = "spec files, folders, globs, or lists of them (@FILE or *.txt, one a line); paths or URLs"
 NO_REPORT_HELP = "write no _report.html into the folder"
 RETRY_HELP = "repeat the shards in which a file could not be fetched"
+LABELS_HELP = "label table: FITS, CSV, Parquet (also a folder or glob), ECSV or VOTable"
+MATCH_HELP = "join spectra and rows of the label table by position within this distance, not by names"
 
 
 @dataclass(frozen=True, kw_only=True)

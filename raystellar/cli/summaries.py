@@ -19,6 +19,7 @@ def say_labels(labels: dict[str, Any]) -> None:
         f"labels: {labels['rows']} rows, {labels['spectra']} spectra of {labels['stars']} stars, "
         f"{labels['duplicates']} duplicates dropped, {labels['usable']} usable"
     )
+    say("joined by " + ", ".join(f"{name} ({count} rows)" for name, count in labels["by_identity"].items()))
     for reason, count in sorted(labels["by_reason"].items(), key=lambda item: -item[1]):
         say(f"  {count:8d}  {reason}")
     for note in labels["notes"]:

@@ -25,9 +25,9 @@ import numpy as np
 
 from raystellar.errors import ConfigError, LabelTableError
 from raystellar.files import places
+from raystellar.labels.columns import SPELLINGS, fold
 from raystellar.labels.keys import pack_key, unpack_key
 from raystellar.labels.readers import column_names, read_columns
-from raystellar.labels.sspp import SPELLINGS, fold
 from raystellar.labels.table import LabelsConfig, LabelTable, read_labels
 from raystellar.targets import TARGET_NAMES
 

@@ -16,7 +16,8 @@ import pyarrow.compute as pc
 from numpy.typing import ArrayLike, NDArray
 
 from raystellar.errors import LabelTableError
-from raystellar.labels.keys import FIBRES_PER_KEY, pack_key
+from raystellar.labels.identity import keys_shown
+from raystellar.labels.keys import FIBRES_PER_KEY, NAMELESS, pack_key
 from raystellar.labels.table import LabelTable
 from raystellar.schema import SPLITS
 
@@ -105,16 +106,30 @@ def draw_splits(table: LabelTable, paths: pa.ChunkedArray, config: SplitConfig) 
 def _has_file(table: LabelTable, paths: pa.StringArray) -> NDArray[np.bool_]:
     """Return for each row of the label table whether the names of the files show that its spectrum is present.
 
-    A plate file holds all spectra of its plate. A file of another name, such as a Parquet table, may hold any spectrum,
-    so then all rows count as present.
+    A plate file holds all spectra of its plate. A file of a name that does not show the identity of its spectra, such
+    as a Parquet table, may hold any spectrum, so then all rows count as present.
     """
+    every = np.ones(len(table), dtype=bool)
+    if table.match_radius_arcsec:
+        return every
     fibre = pc.extract_regex(paths, SPEC_NAME)
     plate = pc.extract_regex(paths, PLATE_NAME)
-    if (fibre.is_null().to_numpy(False) & plate.is_null().to_numpy(False)).any():
-        return np.ones(len(table), dtype=bool)
     plates = pack_key(_numbers(plate, "plate"), _numbers(plate, "mjd"), 0) // FIBRES_PER_KEY
     present = np.isin(table.key // FIBRES_PER_KEY, plates)
-    rows = table.find(*(_numbers(fibre, part) for part in ("plate", "mjd", "fiberid")))
+    other = fibre.is_null().to_numpy(False) & plate.is_null().to_numpy(False)
+    if table.key[-1] < NAMELESS:
+        keys = pack_key(*(_numbers(fibre, part) for part in ("plate", "mjd", "fiberid")))
+        return every if other.any() else _add_rows(present, table, keys)
+    single = paths.filter(plate.is_null()).to_pylist()
+    shown = [keys_shown(path) for path in single]
+    if len(single) < len(paths) or not all(table.identities.keys() <= keys.keys() for keys in shown):
+        return every
+    return _add_rows(present, table, np.array([key for keys in shown for key in keys.values()], np.int64))
+
+
+def _add_rows(present: NDArray[np.bool_], table: LabelTable, keys: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return ``present`` with the rows of these keys."""
+    rows = table.find(keys)
     present[rows[rows >= 0]] = True
     return present
 

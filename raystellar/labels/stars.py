@@ -79,6 +79,22 @@ def group_rows(
     return _smallest(keys, _groups(links, len(keys)))[spectrum], centres
 
 
+def close_pairs(
+    ra: NDArray[np.float64], dec: NDArray[np.float64], radius_arcsec: float
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the rows of different positions that lie within the radius of each other, as two arrays (k,).
+
+    Parameters
+    ----------
+    ra, dec : (n,) degrees, finite; of rows at one position only the first is compared
+    """
+    positions, index = _distinct(ra, dec)
+    first = np.full(len(positions), len(ra), dtype=np.intp)
+    np.minimum.at(first, index, np.arange(len(ra)))
+    pairs = first[_near(positions, radius_arcsec)]
+    return pairs[:, 0], pairs[:, 1]
+
+
 def _distinct(ra: NDArray[np.float64], dec: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
     """Return the distinct positions (m, 2), sorted by declination, and the index (n,) of the position of each row.
 
@@ -100,7 +116,7 @@ def _near(positions: NDArray[np.float64], radius_arcsec: float) -> NDArray[np.in
     for start in range(0, len(positions), ZONE):
         last = dec[min(start + ZONE, len(positions)) - 1]
         zone = positions[start : np.searchsorted(dec, last + 1.01 * radius_arcsec / 3600, side="right")]
-        in_zone = cKDTree(_unit_vectors(zone)).query_pairs(_chord(radius_arcsec), output_type="ndarray")
+        in_zone = cKDTree(unit_vectors(*zone.T)).query_pairs(chord(radius_arcsec), output_type="ndarray")
         pairs.append(start + in_zone[in_zone[:, 0] < ZONE])
     return np.concatenate(pairs)
 
@@ -141,11 +157,12 @@ def _check_positions(key: NDArray[np.int64], index: NDArray[np.intp], name: str)
         )
 
 
-def _unit_vectors(positions: NDArray[np.float64]) -> NDArray[np.float64]:
-    ra, dec = np.radians(positions).T
+def unit_vectors(ra: NDArray[np.float64], dec: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the vectors (n, 3) of length 1 to positions (n,) [degrees]."""
+    ra, dec = np.radians(ra), np.radians(dec)
     return np.column_stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)])
 
 
-def _chord(radius_arcsec: float) -> float:
+def chord(radius_arcsec: float) -> float:
     """Return the length of the chord of an angle on the unit sphere."""
     return float(2 * np.sin(np.radians(radius_arcsec / 3600) / 2))

@@ -7,22 +7,32 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from raystellar.errors import LabelTableError
-from raystellar.labels.keys import pack_key
-from raystellar.labels.readers import Columns, read_columns
-from raystellar.labels.sspp import FLAG_LENGTH, KEY, SPELLINGS, flag_letters, flag_raised
-from raystellar.labels.stars import group_stars
+from raystellar.labels.cells import Columns
+from raystellar.labels.columns import KEPT, SPELLINGS, TEXTS, choose, listed, unused
+from raystellar.labels.identity import FILE, IDENTITIES, POSITION, is_inexact, key_rows
+from raystellar.labels.keys import name_key
+from raystellar.labels.readers import column_names, read_columns
+from raystellar.labels.sspp import FLAG_LENGTH, flag_letters, flag_raised
+from raystellar.labels.stars import close_pairs, group_stars
 from raystellar.targets import TARGET_NAMES
 
 FLOAT64 = ("ra", "dec")
 """Quantities that are kept in float64; float32 resolves positions to 0.1 arcsec only."""
+
+CODES = (*(identity.name for identity in IDENTITIES), POSITION)
+"""Names of the identities of rows."""
+
+EXAMPLES = 3
+"""Number of examples in a message."""
 
 NO_VELOCITY = "V"
 """First letter of the SSPP flag of a spectrum whose velocity is not to be used."""
@@ -66,22 +76,27 @@ class LabelsConfig:
     repeats: Literal["keep", "best"] = "keep"
     """Usable spectra of a star that has several: all of them, or only the spectrum with the highest S/N."""
 
-    match_radius_arcsec: float = 2.0
+    star_radius_arcsec: float = 2.0
     """Distance on the sky below which two spectra belong to one star [arcsec]. An SDSS fibre is 3 arcsec wide."""
+
+    match_radius_arcsec: float = 0.0
+    """Distance on the sky within which a spectrum is joined to a row of the table, by position alone [arcsec]; 0 joins
+    by names."""
 
     def __post_init__(self) -> None:
         for target in TARGET_NAMES:
             low, high = self.range_of(target)
             if not low < high:
                 raise ValueError(f"{target}_range = [{low:g}, {high:g}] must rise")
-        for name in ("min_sn", "min_estimates", "match_radius_arcsec"):
+        for name in ("min_sn", "min_estimates", "star_radius_arcsec", "match_radius_arcsec"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} = {getattr(self, name):g} must not be negative")
         for name in ("max_rv_error", "max_abs_rv"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} = {getattr(self, name):g} km/s must be positive")
-        if self.match_radius_arcsec > 60:
-            raise ValueError(f"match_radius_arcsec = {self.match_radius_arcsec:g} must be at most 60")
+        for name in ("star_radius_arcsec", "match_radius_arcsec"):
+            if not getattr(self, name) <= 60:
+                raise ValueError(f"{name} = {getattr(self, name):g} must be at most 60")
         letters = f"n{''.join(self.critical_flags)}"  # the n keeps the text from being empty
         if len(self.critical_flags) != FLAG_LENGTH or not (letters.isascii() and letters.isalpha()):
             raise ValueError(f"critical_flags = {list(self.critical_flags)} must be five texts of letters")
@@ -100,7 +115,7 @@ class LabelTable:
     """
 
     key: NDArray[np.int64]
-    """Packed plate, mjd and fiberid, rising and unique; see ``labels.keys.pack_key``."""
+    """Packed plate, mjd and fiberid, or the hash of a name, rising and unique; see ``labels.keys``."""
     teff: NDArray[np.float32]
     """Effective temperature [K]."""
     logg: NDArray[np.float32]
@@ -137,19 +152,23 @@ class LabelTable:
     """Number of rows that were dropped because another row of the same spectrum is better."""
     notes: tuple[str, ...]
     """Remarks for the user, such as missing columns."""
+    identities: Mapping[str, int]
+    """Number of rows that are joined by each identity, by its name, see ``labels.identity.IDENTITIES``."""
+    match_radius_arcsec: float = 0.0
+    """Distance on the sky within which spectra are joined to rows [arcsec]; 0 where they are joined by names."""
 
     def __len__(self) -> int:
         return len(self.key)
 
-    def find(self, plate: ArrayLike, mjd: ArrayLike, fiberid: ArrayLike) -> NDArray[np.int64]:
-        """Return the rows of spectra in this table; -1 for a spectrum that the table does not have."""
-        key = pack_key(plate, mjd, fiberid)
+    def find(self, key: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the rows with these keys; -1 for a key that the table does not have."""
         row = np.minimum(np.searchsorted(self.key, key), len(self.key) - 1)
         return np.where(self.key[row] == key, row, -1).astype(np.int64)
 
     def digest(self) -> str:
-        """Return 16 hexadecimal digits of a hash of the arrays and the reasons."""
-        state = hashlib.sha256("\n".join(self.reasons).encode())
+        """Return 16 hexadecimal digits of a hash of the arrays, the reasons and the radius of the join."""
+        joined = [f"joined within {self.match_radius_arcsec!r} arcsec"] if self.match_radius_arcsec else []
+        state = hashlib.sha256("\n".join([*self.reasons, *joined]).encode())
         for field in dataclasses.fields(self):
             values = getattr(self, field.name)
             if isinstance(values, np.ndarray):
@@ -158,7 +177,7 @@ class LabelTable:
         return state.hexdigest()[:16]
 
     def summary(self) -> dict[str, Any]:
-        """Return counts of rows, spectra, stars, duplicates, usable rows, unusable rows by reason; and the notes."""
+        """Return counts of rows, spectra, stars, duplicates, usable rows, and rows by reason and by identity; notes."""
         counts = np.bincount(self.reason, minlength=len(self.reasons))
         return {
             "rows": self.rows,
@@ -167,6 +186,7 @@ class LabelTable:
             "duplicates": self.duplicates,
             "usable": int(self.usable.sum()),
             "by_reason": {self.reasons[code]: int(counts[code]) for code in np.flatnonzero(counts) if code},
+            "by_identity": dict(self.identities),
             "notes": list(self.notes),
         }
 
@@ -176,32 +196,38 @@ def read_labels(path: str, config: LabelsConfig, *, required: Sequence[str] = TA
 
     Parameters
     ----------
-    path : file, folder, glob or URL of ssppOut (FITS), a table of the CAS (CSV), or a table of raystellar, see
+    path : file, folder, glob or URL, such as ssppOut (FITS), a table of the CAS (CSV), or a table of raystellar, see
         ``labels.readers.read_columns``
-    config : rules by which rows are usable
+    config : rules by which rows are usable, and the radius of a join by position
     required : quantities that the table must have a column of; for labelling, ``rv`` is enough
 
     Raises
     ------
-    LabelTableError : the table cannot be read, lacks a required column, or has no row with plate, mjd and fiberid
+    LabelTableError : the table cannot be read, lacks a required column, has no row that names a spectrum, or has rows
+        of different labels under one file name or closer than the radius of the join
     """
-    columns, present, rows = _load(path, required)
-    notes = _judge_columns(columns, present)
+    names = column_names(path)
+    by_position = config.match_radius_arcsec > 0
+    _require(names, path, required, by_position)
+    columns, present, rows, notes = _load(path, required, by_position)
+    notes += _judge_columns(columns, present)
+    if ignored := unused(names, choose(names, path, ())):
+        notes.append(f"columns that look like labels, velocities or errors and were not used: {listed(ignored)}")
     lost = rows - len(columns["key"])
-    if lost:
-        notes.append(f"{lost} rows name no spectrum (plate, mjd, fiberid) and were left out")
-    if not len(columns["key"]):
-        raise LabelTableError(f"label table {path}: none of {rows} rows names a spectrum by {', '.join(KEY)}")
     _clean(columns, present, config)
+    _refuse_conflicts(columns, path)
     reasons, reason = _judge(columns, present, config)
     kept = _one_row_a_spectrum(columns, reason)
     columns = {name: values[kept] for name, values in columns.items()}
     reason = reason[kept]
-    star_id = group_stars(columns["key"], columns["ra"], columns["dec"], config.match_radius_arcsec, path)
+    if by_position:
+        _refuse_neighbours(columns, config.match_radius_arcsec, path)
+    star_id = group_stars(columns["key"], columns["ra"], columns["dec"], config.star_radius_arcsec, path)
     if config.repeats == "best":
         reasons = (*reasons, "repeat of a better spectrum")
         reason[_worse_repeats(columns, star_id, reason == 0)] = len(reasons) - 1
     arrays = {name: columns[name] for name in LabelTable.__dataclass_fields__ if name in columns}
+    identities = Counter(columns["code"].tolist())
     return LabelTable(
         **arrays,
         star_id=star_id,
@@ -211,43 +237,139 @@ def read_labels(path: str, config: LabelsConfig, *, required: Sequence[str] = TA
         rows=rows,
         duplicates=rows - lost - len(kept),
         notes=tuple(notes),
+        identities={CODES[code]: identities[code] for code in sorted(identities)},
+        match_radius_arcsec=config.match_radius_arcsec,
     )
 
 
-def _load(path: str, required: Sequence[str]) -> tuple[Columns, set[str], int]:
-    """Return the columns of all rows that name a spectrum, the quantities that have a column, and the number of rows.
+def _require(names: Sequence[str], path: str, required: Sequence[str], by_position: bool) -> None:
+    """Refuse a table that lacks columns for a required quantity, or for a name or position of its spectra."""
+    chosen = choose(names, path, (*required, "ra", "dec") if by_position else required)
+    if by_position or any(chosen.keys() >= set(identity.parts) for identity in IDENTITIES):
+        return
+    ways = "; ".join(", ".join(SPELLINGS[part][0] for part in identity.parts) for identity in IDENTITIES)
+    raise LabelTableError(
+        f"label table {path} does not name its spectra: it has {listed(names)}; "
+        f"it needs the columns of one of: {ways}; or ra, dec and a match radius"
+    )
+
+
+def _load(path: str, required: Sequence[str], by_position: bool) -> tuple[Columns, set[str], int, list[str]]:
+    """Return the columns of all rows that have a key, the quantities that have a column, the number of rows; and notes.
 
     A quantity without a column is NaN.
     """
     pieces: list[Columns] = []
     present: set[str] = set()
-    rows = 0
-    for piece in read_columns(path, SPELLINGS, required=(*KEY, *required), text=("flag",)):
-        rows += len(piece["plate"])
+    rows, inexact = 0, Counter[str]()
+    needed = (*required, "ra", "dec") if by_position else required
+    for piece in read_columns(path, SPELLINGS, required=needed, text=TEXTS):
+        count = len(next(iter(piece.values())))
+        rows += count
         if present and present != set(piece):
             odd = ", ".join(sorted(present ^ set(piece)))
             raise LabelTableError(f"label table {path}: not all of its files have a column for {odd}")
         present = set(piece)
-        pieces.append(_compact(piece))
+        key, code = _position_keys(piece) if by_position else key_rows(piece)
+        for part in ("specobjid", "catalogid", "obsid", "targetid"):
+            if part in piece and (key < 0).any():
+                inexact[SPELLINGS[part][0]] += int(is_inexact(piece[part][key < 0]).sum())
+        pieces.append(_compact(piece, key, code))
     if not rows:
         raise LabelTableError(f"label table {path} holds no rows")
     columns = {name: np.concatenate([piece.pop(name) for piece in pieces]) for name in list(pieces[0])}
-    return columns, present, rows
+    notes = _lost_rows(path, rows, len(columns["key"]), inexact, by_position)
+    return columns, present, rows, notes
 
 
-def _compact(piece: Columns) -> Columns:
-    """Return the rows that name a spectrum, with their keys, in the types of ``LabelTable``."""
-    key = pack_key(*(piece[part] for part in KEY))
+def _position_keys(piece: Columns) -> tuple[NDArray[np.int64], NDArray[np.int8]]:
+    """Return a key (n,) for each position, and the position of ``POSITION`` in ``CODES``; -1 for rows without."""
+    ra, dec = _positions(piece["ra"], piece["dec"])
+    texts = [f"position {a!r} {d!r}" if d == d else "" for a, d in zip(ra.tolist(), dec.tolist(), strict=True)]
+    key = np.array([name_key(text) if text else -1 for text in texts], np.int64)
+    return key, np.where(key < 0, -1, CODES.index(POSITION)).astype(np.int8)
+
+
+def _positions(ra: NDArray[np.float64], dec: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return positions with right ascensions from 0 to 360 degrees; NaN where a position is impossible."""
+    known = (np.abs(dec) <= 90) & (np.abs(ra) <= 720)
+    return np.where(known, ra % 360, np.nan), np.where(known, dec + 0.0, np.nan)  # adding 0.0 turns -0.0 into 0.0
+
+
+def _lost_rows(path: str, rows: int, named: int, inexact: Counter[str], by_position: bool) -> list[str]:
+    """Return notes on rows without a key; raise LabelTableError where no row has one."""
+    verb, what = ("has", "a position") if by_position else ("names", "a spectrum")
+    why = "".join(
+        f", as {column} of {count} rows is a floating-point number that has lost digits (write it as text)"
+        for column, count in inexact.items()
+        if count
+    )
+    if not named:
+        raise LabelTableError(f"label table {path}: none of {rows} rows {verb} {what}{why}")
+    plural, no = ("have", "no position") if by_position else ("name", "no spectrum")
+    return [f"{rows - named} rows {plural} {no}{why} and were left out"] if named < rows else []
+
+
+def _compact(piece: Columns, key: NDArray[np.int64], code: NDArray[np.int8]) -> Columns:
+    """Return the rows that have a key, with keys and codes of identities, in the types of ``LabelTable``."""
     named = key >= 0
     missing = np.full(len(key), np.nan)
-    compact: Columns = {"key": key[named]}
-    for name in SPELLINGS:
+    compact: Columns = {"key": key[named], "code": code[named]}
+    for name in KEPT:
         values = piece.get(name, missing)[named]
         if name != "flag":
             compact[name] = values.astype(np.float64 if name in FLOAT64 else np.float32)
         elif name in piece:
             compact[name] = flag_letters(values)
-    return {name: values for name, values in compact.items() if name not in KEY}
+    return compact
+
+
+def _refuse_conflicts(columns: Columns, path: str) -> None:
+    """Refuse rows with one file name or one position and with different labels, of which none is known to be right."""
+    unsure = np.flatnonzero(np.isin(columns["code"], [CODES.index(FILE), CODES.index(POSITION)]))
+    order = unsure[np.argsort(columns["key"][unsure], kind="stable")]
+    left, right = order[:-1], order[1:]
+    differ = np.zeros(len(left), bool)
+    for name in (*TARGET_NAMES, "rv"):
+        one, other = columns[name][left], columns[name][right]
+        differ |= ~((one == other) | (np.isnan(one) & np.isnan(other)))
+    differ &= columns["key"][left] == columns["key"][right]
+    if not differ.any():
+        return
+    keys = np.unique(columns["key"][left[differ]])
+    if columns["code"][left[differ]][0] == CODES.index(POSITION):
+        rows = order[np.isin(columns["key"][order], keys[:EXAMPLES])]
+        at = sorted({f"{columns['ra'][row]:.6f} {columns['dec'][row]:+.6f}" for row in rows})
+        raise LabelTableError(
+            f"label table {path} has rows with different labels at one position, such as {listed(at)}; "
+            f"keep one row of each star, or join by names"
+        )
+    raise LabelTableError(
+        f"label table {path} has rows with different labels under one file name, such as "
+        f"{listed(_file_names(path, keys))}; give names that differ without their folders, or keep one row of each"
+    )
+
+
+def _file_names(path: str, keys: NDArray[np.int64]) -> list[str]:
+    """Return some file names with these keys, which are read again."""
+    names: set[str] = set()
+    for piece in read_columns(path, {"file": SPELLINGS["file"]}, text=("file",)):
+        key, _ = key_rows(piece)
+        names |= {text.decode(errors="replace") for text in piece["file"][np.isin(key, keys[:EXAMPLES])].tolist()}
+    return sorted(names)
+
+
+def _refuse_neighbours(columns: Columns, radius_arcsec: float, path: str) -> None:
+    """Refuse rows that lie closer than the radius of the join, as a spectrum could belong to either."""
+    left, right = close_pairs(columns["ra"], columns["dec"], radius_arcsec)
+    if not len(left):
+        return
+    pairs = sorted(zip(left.tolist(), right.tolist(), strict=True))[:EXAMPLES]
+    at = [" and ".join(f"{columns['ra'][row]:.6f} {columns['dec'][row]:+.6f}" for row in pair) for pair in pairs]
+    raise LabelTableError(
+        f"label table {path} has {len(left)} pairs of rows within {radius_arcsec:g} arcsec of each other, such as "
+        f"{listed(at)}; keep one row of each star, choose a smaller radius, or join by names"
+    )
 
 
 def _judge_columns(columns: Columns, present: set[str]) -> list[str]:
@@ -287,9 +409,7 @@ def _clean(columns: Columns, present: set[str], config: LabelsConfig) -> None:
     e_rv[np.isnan(rv)] = np.nan
     for name in ("e_teff", "e_logg", "e_feh", "sn"):
         columns[name][columns[name] < 0] = np.nan
-    nowhere = ~((np.abs(columns["dec"]) <= 90) & (np.abs(columns["ra"]) <= 720))
-    columns["ra"] %= 360
-    columns["ra"][nowhere] = columns["dec"][nowhere] = np.nan
+    columns["ra"], columns["dec"] = _positions(columns["ra"], columns["dec"])
 
 
 def _judge(columns: Columns, present: set[str], config: LabelsConfig) -> tuple[tuple[str, ...], NDArray[np.int8]]:

@@ -302,11 +302,6 @@ def choose_rv(spectrum: Spectrum, labels: LabelTable | None, row: int, max_abs_r
     return Admitted(rv, "pipeline", SPEED_OF_LIGHT_KM_S * error, row)
 
 
-def find_label(labels: LabelTable | None, spectrum: Spectrum) -> int:
-    """Return the row of the spectrum in the label table, -1 where it has none."""
-    return -1 if labels is None else int(labels.find(spectrum.plate, spectrum.mjd, spectrum.fiberid))
-
-
 def matrix_column(values: np.ndarray) -> pa.FixedSizeListArray:
     """Return the rows of a contiguous (n, m) float32 matrix as a list column, without copying."""
     return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1])

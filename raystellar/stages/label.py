@@ -14,6 +14,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import pyarrow.compute as pc
+
 from raystellar.catalog.repeats import find_stars
 from raystellar.config import or_default
 from raystellar.engine.progress import Stopwatch
@@ -24,10 +27,11 @@ from raystellar.files import places
 from raystellar.files.facts import read_facts, write_facts
 from raystellar.files.fetcher import FetchConfig
 from raystellar.files.places import PathOrUrl, as_path
+from raystellar.labels.join import Join, check_files
 from raystellar.labels.table import LabelsConfig, LabelTable, read_labels
 from raystellar.output.folder import ShardedOutput, ShardRows
 from raystellar.output.parts import map_ahead
-from raystellar.preprocessing.ingest import Admitted, Batch, Ingest, choose_rv, find_label, take_prepared
+from raystellar.preprocessing.ingest import Admitted, Batch, Ingest, choose_rv, take_prepared
 from raystellar.preprocessing.pixels import PreprocessConfig
 from raystellar.quality import BAD, WARN, QualityConfig
 from raystellar.schema import CATALOG, JOB_NAME, REPEATS, described_schema
@@ -85,7 +89,8 @@ def label(
     spectra : a file, folder, glob or list, or many of them, see ``files.listing.expand``
     model : folder of a model bundle, a path or URL
     out : folder to write, a path or URL
-    labels : label table whose radial velocities replace the redshifts of the pipeline, for the spectra in the table
+    labels : label table whose radial velocities replace the redshifts of the pipeline, for the spectra in the table;
+        a table without velocities changes nothing
     labels_config : rules by which velocities of the label table are usable
     quality : limits of the flags
     fetch : requests for files on servers
@@ -108,7 +113,9 @@ def label(
     with watch.part("list spectra"):
         manifest = make_manifest(spectra)
     with watch.part("read labels"):
-        table = read_labels(labels, labels_config, required=["rv"]) if labels else None
+        table = read_labels(labels, labels_config, required=()) if labels else None
+        if table:
+            check_files(table, manifest["path"], manifest["spectra"])
     identity = {
         "model": bundle.model_id,
         "quality": quality,
@@ -123,7 +130,11 @@ def label(
     flow = Flow(
         source=output.slices,
         steps=(
-            Ingest(config=bundle.preprocess, admit=WithVelocity(table, bundle.preprocess), fetch=fetch),
+            Ingest(
+                config=bundle.preprocess,
+                admit=WithVelocity(Join(table) if table else None, bundle.preprocess),
+                fetch=fetch,
+            ),
             PredictAndJudge(model, bundle.model_id, quality, device="cuda" if resources.gpus_per_actor else "cpu"),
         ),
         sink=output.commit,
@@ -133,17 +144,16 @@ def label(
     _note(out, model, job)
     with watch.part("compare repeats"):
         repeats = output.summary() or finish(output)
-    return LabelSummary(
-        out, job, bundle.model_id, count_flags(output), repeats, _notes(further, repeats), watch.seconds
-    )
+    notes = (*_notes(further, repeats), *(_notes_on_labels(table, output) if table else ()))
+    return LabelSummary(out, job, bundle.model_id, count_flags(output), repeats, notes, watch.seconds)
 
 
 @dataclass(frozen=True)
 class WithVelocity:
     """Admit every spectrum that has a velocity or was preprocessed already."""
 
-    table: LabelTable | None
-    """Label table whose velocities are preferred."""
+    join: Join | None
+    """Join with the label table whose velocities are preferred."""
 
     config: PreprocessConfig
     """Preprocessing of the model."""
@@ -153,11 +163,14 @@ class WithVelocity:
 
         Raises
         ------
-        SpectrumError : there is no velocity, or the spectrum was preprocessed in another way
+        SpectrumError : there is no velocity, several rows of the label table match, or the spectrum was preprocessed in
+            another way
         """
         if isinstance(spectrum, Prepared):
             return take_prepared(spectrum, self.config)
-        return choose_rv(spectrum, self.table, find_label(self.table, spectrum), self.config.max_abs_rv)
+        if self.join is None:
+            return choose_rv(spectrum, None, -1, self.config.max_abs_rv)
+        return choose_rv(spectrum, self.join.table, self.join.row(spectrum), self.config.max_abs_rv)
 
 
 @dataclass(frozen=True)
@@ -224,6 +237,18 @@ def _notes(further: int, repeats: dict[str, Any]) -> tuple[str, ...]:
             "star_id ignores that position"
         )
     return tuple(notes)
+
+
+def _notes_on_labels(table: LabelTable, output: ShardedOutput) -> tuple[str, ...]:
+    """Return the number of spectra that have their velocity from the label table, and the notes on the table."""
+    joined = sum(pc.sum(pc.equal(source, "table")).as_py() or 0 for source in output.column("rv_source"))
+    known = int(np.isfinite(table.rv).sum())
+    by = ", ".join(table.identities)
+    return (
+        f"{joined} spectra have the velocity of the label table, in which {known} of {len(table)} rows have one; "
+        f"joined by {by}",
+        *table.notes,
+    )
 
 
 def _note(out: str, model: str, job: JobResult) -> None:

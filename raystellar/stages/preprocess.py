@@ -22,10 +22,11 @@ from raystellar.engine.shards import Flow, JobResult, run_job
 from raystellar.errors import SpectrumError
 from raystellar.files.fetcher import FetchConfig
 from raystellar.files.places import PathOrUrl, as_path
+from raystellar.labels.join import MISSING, SEVERAL, Join, check_files
 from raystellar.labels.splits import NOT_DRAWN, SplitConfig, draw_splits
 from raystellar.labels.table import LabelsConfig, LabelTable, read_labels
-from raystellar.output.folder import ShardedOutput, ShardRows
-from raystellar.preprocessing.ingest import Admitted, Batch, Ingest, choose_rv, find_label, matrix_column
+from raystellar.output.folder import Accounting, ShardedOutput, ShardRows
+from raystellar.preprocessing.ingest import Admitted, Batch, Ingest, choose_rv, matrix_column
 from raystellar.preprocessing.pixels import PreprocessConfig
 from raystellar.schema import DATASET, SPLITS, described_schema
 from raystellar.spectra.inputs import make_manifest
@@ -48,6 +49,12 @@ class DatasetSummary:
 
     labels: dict[str, Any]
     """Counts of the label table, see ``LabelTable.summary``."""
+
+    joined: int
+    """Number of spectra with a row of the label table."""
+
+    used: int
+    """Number of rows of the label table with a spectrum in the dataset."""
 
     seconds: dict[str, float]
     """Time of each part of the job [s]."""
@@ -92,6 +99,7 @@ def preprocess(
         manifest = make_manifest(spectra)
     with watch.part("read labels"):
         table = read_labels(labels, labels_config)
+        check_files(table, manifest["path"], manifest["spectra"])
         split = draw_splits(table, manifest["path"], splits)
     identity = {"labels": labels_config, "splits": splits, "preprocess": config, "label_table": table.digest()}
     output = ShardedOutput(out, described_schema(DATASET, "dataset"))
@@ -101,22 +109,23 @@ def preprocess(
     flow = Flow(
         source=output.slices,
         steps=(
-            Ingest(config=config, admit=LabelledStars(table, split, config.max_abs_rv), fetch=fetch),
+            Ingest(config=config, admit=LabelledStars(Join(table), split, config.max_abs_rv), fetch=fetch),
             WithLabels(table, split),
         ),
         sink=output.commit,
     )
     with watch.part("preprocess"):
         job = run_job("preprocess", output, flow, resources)
-    return DatasetSummary(out, job, count_splits(output), table.summary(), watch.seconds)
+    joined = count_joined(job.accounting)
+    return DatasetSummary(out, job, count_splits(output), table.summary(), joined, count_used(output), watch.seconds)
 
 
 @dataclass(frozen=True)
 class LabelledStars:
     """Admit the stars whose labels can be learned from."""
 
-    table: LabelTable
-    """Labels, one row a spectrum."""
+    join: Join
+    """Join with the label table, which has one row a spectrum."""
 
     split: np.ndarray
     """(len(table),) int8, position in ``schema.SPLITS`` of each row."""
@@ -129,20 +138,21 @@ class LabelledStars:
 
         Raises
         ------
-        SpectrumError : the spectrum is no star, has no usable label, is in no split, or has no credible velocity
+        SpectrumError : the spectrum is no star, has no usable label or several rows, is in no split, or has no credible
+            velocity
         """
         if isinstance(spectrum, Prepared):
             raise SpectrumError("read", "preprocessed already", "name the files that were read")
         if not spectrum.is_star:
             raise SpectrumError("class", "sky fibre" if spectrum.is_sky else "not a star", spectrum.object_class)
-        row = find_label(self.table, spectrum)
+        row, table = self.join.row(spectrum), self.join.table
         if row < 0:
-            raise SpectrumError("labels", "not in the label table")
-        if not self.table.usable[row]:
-            raise SpectrumError("labels", self.table.reasons[self.table.reason[row]])
+            raise self.join.missing(spectrum)
+        if not table.usable[row]:
+            raise SpectrumError("labels", table.reasons[table.reason[row]])
         if self.split[row] == NOT_DRAWN:
             raise SpectrumError("labels", "not drawn into a split")
-        admitted = choose_rv(spectrum, self.table, row, self.max_abs_rv)
+        admitted = choose_rv(spectrum, table, row, self.max_abs_rv)
         if admitted.rv_source == "none":
             raise SpectrumError("rv", "velocity is not a star's", f"z = {spectrum.z:.4f}")
         return admitted
@@ -167,6 +177,22 @@ class WithLabels:
         rows = rows.append_column("split", pa.array(np.array(SPLITS)[self.split[of_batch]], type=pa.string()))
         rows = rows.append_column("flux", matrix_column(batch.flux))
         return ShardRows(rows.append_column("ivar", matrix_column(batch.ivar)), batch.rejects)
+
+
+def count_joined(accounting: Accounting) -> int:
+    """Return the number of spectra with a row of the label table: the rows, and the rejects for a later reason."""
+    later = ("labels: ", "rv: ", "preprocess: ")
+    return accounting.rows_out + sum(
+        count
+        for reason, count in accounting.rejected.items()
+        if reason.startswith(later) and reason not in (f"labels: {MISSING}", f"labels: {SEVERAL}")
+    )
+
+
+def count_used(output: ShardedOutput) -> int:
+    """Return the number of different spectra in a finished dataset."""
+    names = pa.chunked_array(list(output.column("spec_id")), type=pa.string())
+    return int(pc.count_distinct(names).as_py())
 
 
 def count_splits(output: ShardedOutput) -> dict[str, int]:

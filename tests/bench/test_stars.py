@@ -10,9 +10,11 @@ from astropy.io import fits
 from astropy.table import Table
 
 import raystellar
-from raystellar.bench.stars import compare_stars, comparison, read_elodie, read_literature
+from raystellar.bench.stars import compare_stars, comparison, labels_of, read_elodie
 from raystellar.cli import main
 from raystellar.errors import InputError, LabelTableError
+from raystellar.labels.join import Join
+from raystellar.labels.table import LabelsConfig, read_labels
 from raystellar.schema import BUNDLE_NAME
 
 RANGES = np.array([[4000.0, 9000.0], [-3.0, 0.5], [0.0, 5.0]])
@@ -98,11 +100,12 @@ def test_spectra_are_matched_by_each_accepted_name(kind, catalogue, truth, surve
 
 def test_a_missing_label_is_nan(tmp_path):
     path = tmp_path / "labels.csv"
-    path.write_text("file,teff,logg,feh\na.fits,5000,4.0,-0.5\nb.fits,,,\nc.fits,6000,nan,0.1\n")
-    labels = read_literature(str(path))
-    np.testing.assert_array_equal(labels["a.fits"], [5000.0, -0.5, 4.0])
-    assert np.isnan(labels["b.fits"]).all()
-    np.testing.assert_array_equal(labels["c.fits"], [6000.0, 0.1, np.nan])
+    path.write_text("file,teff,logg,feh\na.fits,5000,4.0,-0.5\nb.fits,,,\nc.fits,60000,nan,0.5\n")
+    stars = Table({"path": ["x/c.fits", "x/none.fits", "b.fits.gz", "a.fits"]})
+    labels = labels_of(stars, Join(read_labels(str(path), LabelsConfig())))
+    np.testing.assert_array_equal(
+        labels, [[60000.0, 0.5, np.nan], [np.nan] * 3, [np.nan] * 3, [5000.0, -0.5, 4.0]]
+    )  # labels out of the range of training are compared, too
 
 
 def spec_file(path, **columns):
@@ -118,9 +121,9 @@ def test_elodie_labels_only_where_the_pipeline_made_them(tmp_path):
     spec_file(tmp_path / "spec-2.fits", **labels, ELODIE_DOF=0)
     spec_file(tmp_path / "spec-3.fits", Z=0.0)
     (tmp_path / "spec-4.fits").write_bytes(b"SIMPLE  =")
-    labels = read_elodie([str(tmp_path)])
-    assert list(labels) == ["spec-1.fits"]
-    np.testing.assert_array_equal(labels["spec-1.fits"], [5820.0, -0.25, 4.5])
+    labels = read_elodie([f"{tmp_path}/spec-{number}.fits" for number in (3, 1, 2, 4, 5)])
+    np.testing.assert_array_equal(labels[1], [5820.0, -0.25, 4.5])
+    assert np.isnan(np.delete(labels, 1, axis=0)).all()
 
 
 def test_a_library_of_arrays_is_labelled(model, tmp_path):
@@ -146,7 +149,8 @@ def test_real_lamost_stars_are_compared_with_their_labels(real_data, model, caps
     assert code == 0
     assert said[0] == "22 stars with labels, 6 spectra without, 0 rejects"
     assert said[2].split()[:3] == ["all", "teff", "22"]
-    assert len(read_elodie([str(real_data / "sdss_stars")])) == 4
+    paths = sorted(str(path) for path in (real_data / "sdss_stars").iterdir())
+    assert np.isfinite(read_elodie(paths)).all(axis=1).sum() == 4
 
 
 def test_a_comparison_without_labels_is_refused(survey, model, tmp_path):
@@ -160,7 +164,7 @@ def test_a_comparison_without_labels_is_refused(survey, model, tmp_path):
         (f"{tmp_path}/no.csv", LabelTableError, "does not name its spectra"),
         (f"{tmp_path}/short.csv", LabelTableError, "no column for"),
         (f"{tmp_path}/absent.csv", LabelTableError, "does not exist"),
-        (f"{model}/{BUNDLE_NAME}", LabelTableError, "cannot be read"),
+        (f"{model}/{BUNDLE_NAME}", LabelTableError, "is not a table of labels"),
     ):
         with pytest.raises(kind, match=message):
             compare_stars(spectra, table, bundle)

@@ -121,7 +121,7 @@ def test_the_first_row_of_a_plate_that_has_run2d_counts(tmp_path, monkeypatch):
     path = save(stars(*plates, run2d=["  ", "103", "104", "26"]), tmp_path / "t.fits")
     expected = {(266, 51602): "103", (267, 51608): "26"}
     assert read_run2d(path) == expected
-    monkeypatch.setattr("raystellar.labels.readers.PIECE", 1)
+    monkeypatch.setattr("raystellar.labels.cells.PIECE", 1)
     assert read_run2d(path) == expected
 
 

@@ -63,7 +63,7 @@ def test_text_may_have_any_delimiter_and_a_line_above_the_names(tmp_path, delimi
 def test_pieces_and_rows_in_another_order_change_nothing(tmp_path, monkeypatch):
     table = rows()
     whole = {name: read_labels(save(table, tmp_path / name), CONFIG) for name in ("a.fits", "a.csv")}
-    monkeypatch.setattr("raystellar.labels.readers.PIECE", 1500)
+    monkeypatch.setattr("raystellar.labels.cells.PIECE", 1500)
     order = np.random.default_rng(2).permutation(200)
     for name, first in whole.items():
         again = save({key: values[order] for key, values in table.items()}, tmp_path / name)
@@ -103,10 +103,10 @@ def truncated():
         (b"", "is empty"),
         (b" \n", "is empty"),
         (b"<!DOCTYPE html><html><body>404</body></html>", "web page or XML"),
-        (b"\x89PNG\r\n\0\0\0", "neither FITS, Parquet nor text"),
+        (b"\x89PNG\r\n\0\0\0", "none of FITS, text, Parquet, ECSV, VOTable"),
         (b"plate,mjd,fiberid,teff,logg,feh\n", "holds no rows"),
         (b"plate,mjd,fiber,teff,logg\n266,51602,1,6000,4\n", r"no column for feh \(accepted: feh, FEH_ADOP"),
-        (b"a,b,c\n1,2,3\n", "it has a, b, c, and none of plate, mjd"),
+        (b"a,b,c\n1,2,3\n", "it has a, b, c, and none of teff, feh, logg"),
         (",".join(f"c{i}" for i in range(300)).encode() + b"\n1\n", "c11 and 288 more"),
         (b"plate,mjd,fiberid,teff,logg,feh\n266,51602,1,hot,4,-1\n", "cannot be read: .*teff.*hot"),
         (b"plate,mjd,fiberid,teff,logg,feh\n266,51602,1\n", "cannot be read: .*columns"),
@@ -176,7 +176,7 @@ def whole(path, spellings, **options):
 
 @pytest.mark.parametrize("suffix", ["fits", "csv", "parquet"])
 def test_any_columns_are_read_as_numbers_or_as_text(tmp_path, monkeypatch, suffix):
-    monkeypatch.setattr("raystellar.labels.readers.PIECE", 100)
+    monkeypatch.setattr("raystellar.labels.cells.PIECE", 100)
     table = {
         "Spec_ID": np.array([f"star {i}" for i in range(50)]),
         "number": 2**60 + np.arange(50),
@@ -196,7 +196,7 @@ def test_any_columns_are_read_as_numbers_or_as_text(tmp_path, monkeypatch, suffi
 
 
 def test_a_table_is_read_in_pieces_of_a_given_size(tmp_path, monkeypatch):
-    monkeypatch.setattr("raystellar.labels.readers.PIECE", 1000)
+    monkeypatch.setattr("raystellar.labels.cells.PIECE", 1000)
     path = save({"a": np.arange(1000.0), "b": np.arange(1000.0)}, tmp_path / "t.fits", {})
     assert [len(piece["b"]) for piece in read_columns(path, {"b": ("b",)})] == [62] * 16 + [8]
 

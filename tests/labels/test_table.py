@@ -7,6 +7,7 @@ from labeltables import one_row, rows, same, save
 
 from raystellar.config import build, to_plain
 from raystellar.errors import ConfigError, LabelTableError
+from raystellar.labels.keys import pack_key
 from raystellar.labels.table import LabelsConfig, read_labels
 
 CONFIG = LabelsConfig()
@@ -23,9 +24,10 @@ def test_real_sspp_rows_are_counted_by_reason(real_data):
         "duplicates": 0,
         "usable": 8,
         "by_reason": {"critical SSPP flag": 86, "missing teff": 6},
+        "by_identity": {"plate-mjd-fiberid": 100},
         "notes": [],
     }
-    (row,) = table.find([266], [51602], [28])
+    (row,) = table.find(pack_key([266], [51602], [28]))
     assert table.teff[row] == np.float32(6080.9263)
     assert table.feh[row] == np.float32(0.02296021)
     assert table.rv[row] == np.float32(3.5520186)
@@ -40,7 +42,7 @@ def test_real_sspp_rows_are_counted_by_reason(real_data):
 def test_real_sspp_agrees_with_astropy_in_every_row(real_data):
     path = real_data / "sspp" / "small_ssppOut-dr9.fits"
     table, raw = read_labels(str(path), CONFIG), fits.getdata(path)
-    row = table.find(raw["PLATE"], raw["MJD"], raw["FIBER"])
+    row = table.find(pack_key(raw["PLATE"], raw["MJD"], raw["FIBER"]))
     assert sorted(row) == list(range(100))
     for ours, theirs in (("sn", "SNR"), ("ra", "RA"), ("dec", "DEC")):
         np.testing.assert_array_equal(getattr(table, ours)[row], raw[theirs])
@@ -155,12 +157,10 @@ def test_repeats_best_keeps_only_the_best_spectrum_of_a_star(tmp_path):
 def test_rows_are_found_by_plate_mjd_and_fibre(tmp_path):
     table = rows()
     labels = read_labels(save(table, tmp_path / "t.parquet"), CONFIG)
-    row = labels.find(table["plate"], table["mjd"], table["fiberid"])
+    row = labels.find(pack_key(table["plate"], table["mjd"], table["fiberid"]))
     np.testing.assert_array_equal(labels.key[row] // 10**9, table["plate"])
-    assert labels.find([1, 99999, 266], [51602, 51602, 51602], [1, 1, 20000]).tolist() == [-1, -1, -1]
-    first = (int(table[name][0]) for name in ("plate", "mjd", "fiberid"))
-    assert int(labels.find(*first)) == row[0]
-    assert int(labels.find(-1, -1, -1)) == -1
+    assert labels.find(pack_key([1, 99999, 266], [51602, 51602, 51602], [1, 1, 20000])).tolist() == [-1, -1, -1]
+    assert labels.find(np.array([-1, 0, 2**63 - 1])).tolist() == [-1, -1, -1]
 
 
 def test_rows_that_name_no_spectrum_are_counted(tmp_path):
@@ -189,7 +189,7 @@ def test_table_travels_and_its_digest_tells_changes(tmp_path):
         {"critical_flags": ["1"] * 5},
         {"max_abs_rv": 0.0},
         {"max_rv_error": float("nan")},
-        {"match_radius_arcsec": 100.0},
+        {"star_radius_arcsec": 100.0},
         {"repeats": "first"},
     ],
 )

@@ -18,7 +18,7 @@ from spec_files import coadd, spec_file
 from raystellar.engine.session import Resources
 from raystellar.errors import InputError, SpectrumError
 from raystellar.files.fetcher import FetchConfig, Fetcher
-from raystellar.preprocessing.ingest import MIN_OUTAGE_SPECTRA, Admitted, choose_rv, find_label, gather, ingest
+from raystellar.preprocessing.ingest import MIN_OUTAGE_SPECTRA, Admitted, choose_rv, gather, ingest
 from raystellar.preprocessing.pixels import PreprocessConfig, Preprocessor
 from raystellar.schema import IDENTITY, OPTIONAL_IDS, arrow_schema
 from raystellar.spectra import Slice
@@ -68,13 +68,6 @@ def test_a_velocity_that_is_not_a_stars_is_not_used(rv, source):
 def test_without_any_velocity_a_spectrum_is_rejected():
     with pytest.raises(SpectrumError, match="no radial velocity"):
         choose_rv(observed(z=math.nan), LABELS, 1, 1500.0)
-
-
-def test_the_row_of_a_spectrum_is_found_by_plate_mjd_and_fibre():
-    labels = SimpleNamespace(find=lambda *key: {(266, 51602, 31): 5}.get(key, -1))
-    assert find_label(labels, SPECTRUM) == 5
-    assert find_label(labels, observed(fiberid=32)) == -1
-    assert find_label(None, SPECTRUM) == -1
 
 
 def test_a_batch_has_the_fields_of_its_spectra_in_their_order():

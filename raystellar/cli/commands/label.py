@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from raystellar.cli.command import NO_REPORT_HELP, SPECTRA_HELP, Command
+from raystellar.cli.command import MATCH_HELP, NO_REPORT_HELP, SPECTRA_HELP, Command
 from raystellar.cli.logs import say
 from raystellar.cli.summaries import page_at_end, say_end, say_job, say_repeats
 
@@ -19,6 +19,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", required=True, metavar="BUNDLE", help="folder written by train")
     parser.add_argument("--out", required=True, metavar="CATALOG", help="folder to write")
     parser.add_argument("--labels", metavar="TABLE", help="label table with radial velocities to prefer")
+    parser.add_argument("--match-radius", type=float, metavar="ARCSEC", help=MATCH_HELP)
     parser.add_argument("--no-report", action="store_true", help=NO_REPORT_HELP)
     parser.add_argument(
         "--retry-rejects",
@@ -66,4 +67,5 @@ COMMAND = Command(
     where=("local", "address", "actors"),
     add_options=add_options,
     run=run,
+    own_settings=lambda options: {"labels": {"match_radius_arcsec": options.match_radius}},
 )

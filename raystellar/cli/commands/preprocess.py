@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from raystellar.cli.command import RETRY_HELP, SPECTRA_HELP, Command
+from raystellar.cli.command import LABELS_HELP, MATCH_HELP, RETRY_HELP, SPECTRA_HELP, Command
 from raystellar.cli.logs import say
 from raystellar.cli.summaries import say_end, say_job, say_labels
 
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     parser.add_argument("spectra", nargs="+", metavar="SPECTRA", help=SPECTRA_HELP)
-    parser.add_argument("--labels", required=True, metavar="TABLE", help="ssppOut FITS, sppParams CSV, or Parquet")
+    parser.add_argument("--labels", required=True, metavar="TABLE", help=LABELS_HELP)
+    parser.add_argument("--match-radius", type=float, metavar="ARCSEC", help=MATCH_HELP)
     parser.add_argument("--out", required=True, metavar="DATASET", help="folder to write")
     parser.add_argument("--retry-rejects", action="store_true", help=RETRY_HELP)
 
@@ -38,6 +39,10 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
     )
     say_labels(summary.labels)
     say_job(summary.job)
+    say(
+        f"joined: {summary.joined} spectra have a row of the label table; "
+        f"{summary.used} of its {summary.labels['usable']} usable rows are in the dataset"
+    )
     say("splits: " + ", ".join(f"{name} {count}" for name, count in summary.splits.items()))
     say_end(summary.out, summary.seconds)
     return 0
@@ -55,4 +60,5 @@ COMMAND = Command(
     where=("local", "address", "actors"),
     add_options=add_options,
     run=run,
+    own_settings=lambda options: {"labels": {"match_radius_arcsec": options.match_radius}},
 )

@@ -49,8 +49,8 @@ def test_a_table_by_name_may_be_compressed_or_in_parts(tmp_path):
         pq.write_table(pa.table(truth(True, rows)), tmp_path / "parts" / f"{number}.parquet")
     for path in (packed, tmp_path / "parts", tmp_path / "parts" / "*.parquet"):
         again = read_truth(str(path), CONFIG)
-        np.testing.assert_array_equal(again.key, whole.key)
-        np.testing.assert_array_equal(again.values, whole.values)
+        for one, other in zip(again(CATALOGUE), whole(CATALOGUE), strict=True):
+            np.testing.assert_array_equal(one, other)
 
 
 def test_names_that_are_numbers_are_exact(tmp_path):
@@ -59,16 +59,24 @@ def test_names_that_are_numbers_are_exact(tmp_path):
         labels, _ = read_truth(save(truth(True, spec_id=names), tmp_path / file, {}), CONFIG)(
             pa.table({"spec_id": [str(name) for name in names]})
         )
-        np.testing.assert_array_equal(labels[KNOWN], LABELS[KNOWN])
+        np.testing.assert_array_equal(labels[KNOWN], LABELS[KNOWN].astype(np.float32))
         assert np.isnan(labels).any(axis=1).sum() == N - len(KNOWN)
 
 
-def test_the_first_of_two_rows_of_a_spectrum_counts(tmp_path):
-    for file in ("truth.fits", "truth.parquet"):
-        table = truth(True, np.array([0, 1, 0]))
-        table["teff"] = np.array([5000.0, 6000.0, 7000.0])
-        labels, _ = read_truth(save(table, tmp_path / file, {}), CONFIG)(CATALOGUE)
-        assert labels[:2, 0].tolist() == [5000.0, 6000.0]
+@pytest.mark.parametrize("order", [[0, 1, 2], [2, 1, 0]])
+def test_of_two_rows_of_a_spectrum_the_one_with_the_higher_sn_counts(order, tmp_path):
+    table = truth(True, np.array([0, 1, 0])[order], sn=np.full(N, 20.0))
+    table["teff"] = np.array([5000.0, 6000.0, 7000.0])[order]
+    table["sn"] = np.array([30.0, 20.0, 20.0])[order]
+    labels, _ = read_truth(save(table, tmp_path / "truth.fits", {}), CONFIG)(CATALOGUE)
+    assert labels[:2, 0].tolist() == [5000.0, 6000.0]
+
+
+def test_a_path_that_several_rows_share_names_none_of_them(tmp_path):
+    table = {"path": ["a/plate.fits", "a/one.fits"]} | {name: LABELS[:2, t] for t, name in enumerate(TARGET_NAMES)}
+    rows = pa.table({"path": ["plate.fits", "plate.fits", "x/one.fits"], "spec_id": ["1", "2", "3"]})
+    labels, _ = read_truth(save(table, tmp_path / "truth.csv", {}), CONFIG)(rows)
+    assert np.isnan(labels).all(axis=1).tolist() == [True, True, False]
 
 
 def test_rows_without_a_name_are_the_truth_of_no_spectrum(tmp_path):
@@ -76,7 +84,7 @@ def test_rows_without_a_name_are_the_truth_of_no_spectrum(tmp_path):
     table["spec_id"] = np.array(["", "2-53000-1"])
     labels, _ = read_truth(save(table, tmp_path / "truth.fits", {}), CONFIG)(pa.table({"spec_id": ["", "2-53000-1"]}))
     assert np.isnan(labels[0]).all()
-    assert labels[1, 0] == LABELS[1, 0]
+    assert labels[1, 0] == np.float32(LABELS[1, 0])
 
 
 @pytest.mark.parametrize(
