@@ -7,7 +7,7 @@ in ``_run.json`` beside the parts.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,18 @@ def is_prepared(schema: pa.Schema) -> bool:
     )
 
 
+def refusal(schema: pa.Schema) -> SpectrumError:
+    """Return why an output of raystellar is not read: it holds no spectra, or not as this version writes them."""
+    missing = [column.name for column in (*IDENTITY, *SPECTRA) if column.name not in schema.names]
+    if any(column.name in missing for column in SPECTRA):
+        return SpectrumError(
+            "read", "an output of raystellar", "it holds no spectra; name the files that were its input"
+        )
+    detail = f"it has no column {', '.join(missing)}" if missing else "its columns have other types"
+    cure = "run raystellar preprocess again on the files that were its input"
+    return SpectrumError("read", "made by an older raystellar", f"{detail}; {cure}")
+
+
 def settings_of(path: str) -> dict[str, Any]:
     """Return the preprocessing settings of the folder that holds the part ``path``.
 
@@ -52,13 +64,13 @@ def settings_of(path: str) -> dict[str, Any]:
     return settings
 
 
-def read_rows(path: str, columns: Mapping[str, Any], settings: dict[str, Any]) -> Iterator[Item]:
+def read_rows(path: str, columns: pa.RecordBatch, settings: dict[str, Any]) -> Iterator[Item]:
     """Yield the spectra of a batch of rows.
 
     Parameters
     ----------
     path : path of the part
-    columns : Arrow arrays of the columns ``READ_COLUMNS``, by name
+    columns : rows with the columns ``READ_COLUMNS``
     settings : settings with which the spectra were preprocessed
     """
     flux, ivar = (columns[name].flatten().to_numpy(zero_copy_only=False) for name in ("flux", "ivar"))

@@ -16,6 +16,9 @@ from raystellar.errors import SpectrumError
 LATTICE_STEP = 1e-4
 """Distance of two pixels of the SDSS lattice [dex of wavelength]."""
 
+MOST_ROUNDING = 0.05
+"""Largest distance of a rounded wavelength from its pixel of the lattice [pixels]; float32 rounds by 0.003 at most."""
+
 MIN_PIXELS = 100
 """Least number of pixels of a useful spectrum. The shortest spectrum of DR12 has 2,070."""
 
@@ -182,3 +185,17 @@ def lattice(coeff0: object, coeff1: object, pixels: int) -> np.ndarray:
     if abs(k0 - round(k0)) > 0.01 or abs(coeff1 - LATTICE_STEP) > 1e-9:
         raise SpectrumError("read", "wavelengths off the lattice", f"COEFF0 = {coeff0}, COEFF1 = {coeff1}")
     return ((round(k0) + np.arange(pixels)) * LATTICE_STEP).astype(np.float32)
+
+
+def loglam_of(wavelength: np.ndarray) -> np.ndarray:
+    """Return log10 of wavelengths (n,) float32, on the SDSS lattice where they differ from it only by rounding.
+
+    Parameters
+    ----------
+    wavelength : vacuum wavelengths [angstrom], (n,) float64; the result is not finite where they are not positive
+    """
+    with np.errstate(all="ignore"):
+        loglam = np.log10(wavelength)
+        k = np.rint(loglam / LATTICE_STEP)
+        near = bool((np.abs(loglam / LATTICE_STEP - k) < MOST_ROUNDING).all() and (np.diff(k) == 1).all())
+        return (k * LATTICE_STEP if near else loglam).astype(np.float32)

@@ -1,8 +1,12 @@
-"""Read Parquet tables of spectra: one spectrum a row, with lists of flux, loglam and ivar.
+"""Read Parquet tables of spectra: one spectrum a row, with lists of flux, wavelength and ivar.
 
-The reader was made for the published data set
-https://huggingface.co/datasets/BrunoBarreto/sdss_dr12_stars_regression: 54,400 SDSS stars with lists of 2,070 to 3,860
-values and the labels of the SSPP. It reads any other table whose columns have names in ``COLUMN_NAMES``.
+``table_columns.COLUMN_NAMES`` holds the accepted names of the columns. The reader was made for four shapes of tables:
+
+* The published data set https://huggingface.co/datasets/BrunoBarreto/sdss_dr12_stars_regression: 54,400 SDSS stars with
+  lists of 2,070 to 3,860 values and the labels of the SSPP.
+* MultimodalUniverse: the lists are in one column of structs, ``spectrum``.
+* SPARCL: each list is a column.
+* Nested columns of HATS catalogues: structs of lists, or lists of structs.
 
 Quirks of the published data set:
 
@@ -11,6 +15,17 @@ Quirks of the published data set:
   velocities all spectra are therefore stars, and the velocities stand in for the redshift of the pipeline, z = rv / c.
 * ``mask`` is not needed, because a bad pixel has ivar = 0, as in all formats.
 * Right ascensions go up to 361 degrees.
+
+Quirks of the other tables:
+
+* MultimodalUniverse pads spectra to equal length with wavelengths of -1, and writes a name as
+  ``b' 461628614023079936'``. ZWARNING is a boolean, which does not tell sky fibres. ``mask`` of its SDSS spectra is not
+  read, see ``table_columns.MASKS_OF_BITS``.
+* ``mask`` of SPARCL holds the bits of the survey. Such a mask is not applied, because a bad pixel has ivar = 0. A mask
+  of booleans, or of zeros and ones, is applied.
+* Wavelengths that a table rounds to float32 are put back on the lattice of SDSS.
+
+A small file may claim any number of values. The claims are compared with the number of rows before values are decoded.
 """
 
 from __future__ import annotations
@@ -19,58 +34,56 @@ import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import repeat
-from typing import Any
+from functools import partial
+from itertools import groupby, repeat
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from raystellar.errors import SpectrumError, first_line
-from raystellar.labels.sspp import SPELLINGS
 from raystellar.spectra import prepared
 from raystellar.spectra.bitmasks import ZWARNING_SKY
 from raystellar.spectra.content import Content
 from raystellar.spectra.record import MAX_PIXELS, SPEED_OF_LIGHT_KM_S, Spectrum, check_loglam, median_sn
 from raystellar.spectra.source import Item, Source
-from raystellar.spectra.values import INT32_END
-
-COLUMN_NAMES: Mapping[str, Sequence[str]] = {
-    "flux": ("flux", "native_flux"),
-    "loglam": ("loglam", "native_loglam"),
-    "ivar": ("ivar", "native_ivar"),
-    "plate": SPELLINGS["plate"],
-    "mjd": SPELLINGS["mjd"],
-    "fiberid": SPELLINGS["fiberid"],
-    "ra": (*SPELLINGS["ra"], "catalog_plug_ra"),
-    "dec": (*SPELLINGS["dec"], "catalog_plug_dec"),
-    "rv": SPELLINGS["rv"],
-    "e_rv": SPELLINGS["e_rv"],
-    "sn": (*SPELLINGS["sn"], "sn_median_all", "official_snr"),
-    "z": ("z", "redshift"),
-    "z_err": ("z_err", "catalog_redshift_err"),
-    "zwarning": ("zwarning", "catalog_zwarning"),
-    "object_class": ("object_class", "class", "class_label"),
-    "subclass": ("subclass", "catalog_subclass"),
-    "run2d": ("run2d", "catalog_run2d"),
-}
-"""Accepted names of each column, the preferred one first. Case and underscores do not matter."""
-
-VECTORS = ("flux", "loglam", "ivar")
-NEEDED_COLUMNS = ("flux", "loglam", "ivar", "plate", "mjd", "fiberid")
-TEXTS = ("object_class", "subclass", "run2d")
+from raystellar.spectra.table_columns import VECTORS, Leaf, choose, is_text, leaves_of
+from raystellar.spectra.table_values import Identity, Lists, identify, name_of, scalars, whole
+from raystellar.spectra.table_wavelengths import Wavelengths, find_wavelengths, to_loglam
 
 DECODED_ROWS = 128
-"""Number of rows decoded at a time, about 6 MB."""
+"""Largest number of rows decoded at a time, about 6 MB."""
+
+DECODED_VALUES = 1 << 20
+"""Largest number of values of a column decoded at a time, where all rows have equally many."""
+
+DECODED_TEXT_BYTES = 1 << 25
+"""Largest size of a column of texts decoded at a time, where all rows hold the longest text that fits [bytes]."""
+
+MAX_TEXT_BYTES = 1 << 10
+"""Largest mean size of the texts of a column [bytes]."""
+
+PAGE_BYTES = 1 << 16
+"""Size of the texts of a column, in a group of rows, that is always accepted [bytes]."""
 
 BUFFER_BYTES = 1 << 20
 """Number of bytes of a column read at a time, so that a row group is never in memory as a whole."""
 
-MISSING_NUMBER = -9990.0
-"""Bound at and below which a number is missing; the SSPP writes -9999."""
+UNKNOWN_CLASS = "UNKNOWN"
+"""Class that means no class."""
 
 _MAGIC = b"PAR1"
-_OURS = "rv_source"  # a column of all outputs of raystellar, and of no other table
+
+
+class _Table(NamedTuple):
+    """An open file with its chosen columns."""
+
+    file: pq.ParquetFile
+    leaves: Mapping[str, Leaf]
+    """Leaf of each quantity that is read."""
+    wavelengths: Wavelengths | None
+    """What the metadata tells of the wavelengths; None where ``raystellar preprocess`` wrote the file."""
 
 
 def _claims(head: bytes, name: str) -> bool:
@@ -78,98 +91,108 @@ def _claims(head: bytes, name: str) -> bool:
 
 
 def _count(content: Content) -> int:
-    with _opened(content) as (file, _):
-        return int(file.metadata.num_rows)
+    with _opened(content) as table:
+        return int(table.file.metadata.num_rows)
 
 
 def _read(content: Content, first: int) -> Iterator[Item]:
-    with _opened(content) as (file, chosen):
-        rows = _prepared(content.path) if prepared.is_prepared(file.schema_arrow) else _rows
-        for batch in _batches(file, list(chosen.values()), first):
+    with _opened(content) as table:
+        read_rows = _rows_reader(content.path, table)
+        row = first
+        for batch in _batches(table, first):
             if isinstance(batch, SpectrumError):
                 yield batch
+                row += 1
             else:
-                yield from rows(content.path, {key: batch.column(name) for key, name in chosen.items()})
+                yield from read_rows(batch, row)
+                row += batch.num_rows
 
 
-def _prepared(path: str) -> Callable[[str, Mapping[str, Any]], Iterator[Item]]:
-    """Return the function that yields the spectra of a batch of rows which ``raystellar preprocess`` wrote."""
+def _rows_reader(path: str, table: _Table) -> Callable[[pa.RecordBatch, int], Iterator[Item]]:
+    """Return the function that yields the spectra of a batch, whose first row has a number in the file."""
+    if table.wavelengths is not None:
+        return partial(_rows, path, table.leaves, table.wavelengths)
     try:
         settings = prepared.settings_of(path)
     except SpectrumError as why:
         error = why
-        return lambda path, columns: repeat(error, len(columns["flux"]))
-    return lambda path, columns: prepared.read_rows(path, columns, settings)
+        return lambda batch, _: repeat(error, batch.num_rows)
+    return lambda batch, _: prepared.read_rows(path, batch, settings)
 
 
 @contextmanager
-def _opened(content: Content) -> Iterator[tuple[pq.ParquetFile, dict[str, str]]]:
+def _opened(content: Content) -> Iterator[_Table]:
     """Open a table of spectra and choose its columns; raise SpectrumError where the file is no such table."""
     with content.opened() as stream:
         size = stream.seek(0, os.SEEK_END)
         stream.seek(0)
         try:
-            file = pq.ParquetFile(stream, buffer_size=BUFFER_BYTES, pre_buffer=False)
-            schema, metadata = file.schema_arrow, file.metadata
+            table = _table(pq.ParquetFile(stream, buffer_size=BUFFER_BYTES, pre_buffer=False))
+            metadata = table.file.metadata
             groups = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
         except Exception as error:  # a library on damaged bytes may raise anything
             raise (why := _why(error)) from why.__cause__
-        chosen = _choose(schema)
         if sum(groups) != metadata.num_rows or min(groups, default=0) < 0 or metadata.num_rows > size:
             raise SpectrumError("read", "damaged Parquet file", f"{metadata.num_rows} rows in {size} bytes")
-        yield file, chosen
+        yield table
 
 
-def _choose(schema: pa.Schema) -> dict[str, str]:
-    """Return the name in the file of each column of ``COLUMN_NAMES`` that the file has.
-
-    Raises
-    ------
-    SpectrumError : a needed column is missing, or a column has the wrong type
-    """
-    names = {_fold(name): name for name in reversed(schema.names)}
-    in_file = {
-        key: next((names[_fold(n)] for n in spellings if _fold(n) in names), None)
-        for key, spellings in COLUMN_NAMES.items()
-    }
+def _table(file: pq.ParquetFile) -> _Table:
+    """Return a file with its chosen columns; raise SpectrumError where the file is no table of spectra."""
+    schema = file.schema_arrow
     if prepared.is_prepared(schema):
-        return {name: name for name in prepared.READ_COLUMNS}
-    if _fold(_OURS) in names:
-        raise SpectrumError(
-            "read", "an output of raystellar", "it holds no spectra; name the files that were its input"
-        )
-    chosen = {key: name for key, name in in_file.items() if name is not None}
-    for key in NEEDED_COLUMNS:
-        if key not in chosen:
-            raise SpectrumError("read", f"missing column {key}", f"accepted: {', '.join(COLUMN_NAMES[key])}")
-    for key, name in chosen.items():
-        if schema.names.count(name) > 1 or not _fits(key, schema.field(name).type):
-            raise SpectrumError("read", f"bad column {key}", f"{name} is of type {schema.field(name).type}")
-    return chosen
+        columns = {leaf.name: leaf for leaf in leaves_of(schema) if not leaf.child}
+        return _Table(file, {name: columns[name] for name in prepared.READ_COLUMNS}, None)
+    leaves = choose(schema)
+    return _Table(file, leaves, find_wavelengths(schema, leaves))
 
 
-def _fits(key: str, kind: pa.DataType) -> bool:
-    """Return whether a column may have this type."""
-    if key in VECTORS:
-        if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
-            return False
-        value = kind.value_type
-        return bool(pa.types.is_floating(value) or pa.types.is_integer(value) or pa.types.is_boolean(value))
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    if key in TEXTS:
-        return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
-    return bool(pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind))
-
-
-def _batches(file: pq.ParquetFile, names: Sequence[str], first: int) -> Iterator[pa.RecordBatch | SpectrumError]:
-    """Yield batches of the rows from ``first`` on; where the file is damaged, one error for each remaining row."""
-    ends = np.cumsum([file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)], dtype=int)
+def _batches(table: _Table, first: int) -> Iterator[pa.RecordBatch | SpectrumError]:
+    """Yield batches of the rows from ``first`` on, and one error for each row that cannot be decoded."""
+    metadata = table.file.metadata
+    rows = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
+    ends = np.cumsum(rows, dtype=int)
     group = int(np.searchsorted(ends, first, side="right"))  # the groups before this one are not read
     skip = first - (int(ends[group - 1]) if group else 0)
-    left = int(file.metadata.num_rows) - first
+    for at_a_time, run in groupby(range(group, len(rows)), partial(_rows_at_a_time, table)):
+        groups = list(run)
+        left = sum(rows[i] for i in groups) - skip
+        if at_a_time:
+            yield from _decoded(table, groups, at_a_time, skip, left)
+        else:
+            detail = f"row groups {groups[0]} to {groups[-1]}"
+            yield from repeat(SpectrumError("read", "unreasonable size", detail), left)
+        skip = 0
+
+
+def _rows_at_a_time(table: _Table, group: int) -> int:
+    """Return the number of rows of a row group to decode at a time; 0 where it claims unreasonably many values."""
+    metadata = table.file.metadata.row_group(group)
+    rows = metadata.num_rows
+    most = DECODED_ROWS
+    for key, leaf in table.leaves.items():
+        chunk = metadata.column(leaf.number)
+        values = chunk.num_values
+        if not 0 <= values <= rows * (MAX_PIXELS if key in VECTORS else 1):
+            return 0
+        if key in VECTORS:
+            most = min(most, DECODED_VALUES * rows // max(values, 1))
+        elif is_text(leaf.type):
+            size = chunk.total_uncompressed_size
+            if not 0 <= size <= rows * MAX_TEXT_BYTES + PAGE_BYTES:
+                return 0
+            most = min(most, DECODED_TEXT_BYTES // max(size, 1))
+    return 1 << max(most.bit_length() - 1, 0)  # few different numbers, so that many groups are decoded as one run
+
+
+def _decoded(
+    table: _Table, groups: Sequence[int], at_a_time: int, skip: int, left: int
+) -> Iterator[pa.RecordBatch | SpectrumError]:
+    """Yield batches of ``left`` rows of row groups after ``skip`` rows; one error for each row in damaged pages."""
     why = SpectrumError("read", "damaged Parquet file", "the file holds fewer rows than its footer claims")
-    batches = file.iter_batches(DECODED_ROWS, columns=list(names), row_groups=list(range(group, len(ends))))
+    schema = table.file.metadata.schema
+    paths = [schema.column(leaf.number).path for leaf in table.leaves.values()]
+    batches = table.file.iter_batches(at_a_time, columns=paths, row_groups=groups)
     while left > 0:
         try:
             batch = next(batches)
@@ -183,8 +206,7 @@ def _batches(file: pq.ParquetFile, names: Sequence[str], first: int) -> Iterator
         skip = max(skip - batch.num_rows, 0)
         left -= wanted.num_rows
         yield wanted
-    for _ in range(left):
-        yield why
+    yield from repeat(why, left)
 
 
 def _why(error: Exception) -> SpectrumError:
@@ -199,75 +221,96 @@ def _why(error: Exception) -> SpectrumError:
     return why
 
 
-def _rows(path: str, columns: Mapping[str, Any]) -> Iterator[Item]:
-    """Yield the items of one batch of rows."""
-    vectors = {key: _Lists(columns[key]) for key in VECTORS if key in columns}
-    scalars = {key: _scalars(key, values) for key, values in columns.items() if key not in VECTORS}
-    for row in range(len(columns["flux"])):
-        values = {key: column[row] for key, column in scalars.items()}
-        spec_id = ""
+def _rows(
+    path: str, leaves: Mapping[str, Leaf], wavelengths: Wavelengths, batch: pa.RecordBatch, first: int
+) -> Iterator[Item]:
+    """Yield the items of a batch of rows, of which the first has the number ``first`` in the file."""
+    vectors = {key: Lists(batch, leaf) for key, leaf in leaves.items() if key in VECTORS}
+    columns = {key: scalars(key, batch.column(leaf.column)) for key, leaf in leaves.items() if key not in VECTORS}
+    file = _file_name(path)
+    for row in range(batch.num_rows):
+        values = {key: column[row] for key, column in columns.items()}
+        spec_id = f"{file}#{first + row}"
         try:
-            plate, mjd, fiberid = (_whole(values, key) for key in ("plate", "mjd", "fiberid"))
-            spec_id = f"{plate}-{mjd}-{fiberid}"
-            yield _spectrum(path, spec_id, (plate, mjd, fiberid), values, vectors, row)
+            identity = identify(values, spec_id)
+            spec_id = identity.spec_id
+            yield _spectrum(path, identity, values, _pixels(vectors, wavelengths, values, row))
         except SpectrumError as error:
             error.spec_id = spec_id
             yield error
 
 
-class _Lists:
-    """A column of lists that returns single rows without converting the others."""
-
-    def __init__(self, column: Any) -> None:
-        lengths = column.value_lengths().fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
-        flat = column.flatten()  # leaves out the values behind null lists
-        if pa.types.is_boolean(flat.type):
-            flat = flat.cast(pa.int8())
-        elif pa.types.is_floating(flat.type):
-            flat = flat.fill_null(math.nan)
-        else:
-            flat = flat.fill_null(0)
-        self._values = flat.to_numpy(zero_copy_only=False)
-        self._ends = np.cumsum(lengths)
-        self._lengths = lengths
-
-    def row(self, row: int, dtype: type) -> np.ndarray:
-        """Return the list in one row as a new array."""
-        end = self._ends[row]
-        with np.errstate(all="ignore"):
-            return self._values[end - self._lengths[row] : end].astype(dtype)
+def _file_name(path: str) -> str:
+    """Return the name of a file, with the folders before it that are parts of one data set, such as ``Norder=1``."""
+    parts = path.replace(os.sep, "/").split("/")
+    first = len(parts) - 1
+    while first and "=" in parts[first - 1]:
+        first -= 1
+    return "/".join(parts[first:])
 
 
-def _scalars(key: str, column: Any) -> list[Any]:
-    """Return a column as Python values: texts, or numbers with NaN where one is missing."""
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
-    if key in TEXTS:
-        return list(column.fill_null("").to_pylist())
-    numbers = column.cast(pa.float64(), safe=False).fill_null(math.nan).to_numpy(zero_copy_only=False)
-    return list(np.where(numbers > MISSING_NUMBER, numbers, math.nan).tolist())
-
-
-def _spectrum(
-    path: str, spec_id: str, key: tuple[int, int, int], values: dict[str, Any], vectors: dict[str, _Lists], row: int
-) -> Spectrum:
-    flux, loglam, ivar = (vectors[name].row(row, np.float32) for name in ("flux", "loglam", "ivar"))
-    if len({len(flux), len(loglam), len(ivar)}) != 1:
-        lengths = f"flux {len(flux)}, loglam {len(loglam)}, ivar {len(ivar)}"
+def _pixels(
+    vectors: Mapping[str, Lists], wavelengths: Wavelengths, values: Mapping[str, Any], row: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return loglam, flux and ivar of a row; a masked pixel has ivar = 0, and padding is left out."""
+    lists = {key: column.row(row) for key, column in vectors.items()}
+    pixels = len(lists["flux"])
+    if any(len(array) != pixels for array in lists.values()):
+        lengths = ", ".join(f"{key} {len(array)}" for key, array in lists.items())
         raise SpectrumError("read", "columns of unequal length", lengths)
-    if len(flux) > MAX_PIXELS:
-        raise SpectrumError("read", "unreasonable size", f"{len(flux)} pixels")
+    if pixels > MAX_PIXELS:
+        raise SpectrumError("read", "unreasonable size", f"{pixels} pixels")
+    flux = _float32(lists["flux"])
+    ivar = _float32(lists["ivar"]) if "ivar" in lists else _from_error(lists["error"])
+    if "mask" in lists:
+        ivar[_masked(lists["mask"])] = 0
+    given = lists.get("loglam", lists.get("wavelength"))
+    if given is None:
+        return wavelengths.loglam(values, pixels), flux, ivar
+    end = _without_padding(given, ivar)
+    loglam = _float32(given[:end]) if "loglam" in lists else to_loglam(given[:end], wavelengths.unit)
+    return loglam, flux[:end], ivar[:end]
+
+
+def _float32(array: np.ndarray) -> np.ndarray:
+    """Return a copy in float32; a number that is too large becomes infinite."""
+    with np.errstate(all="ignore"):
+        return array.astype(np.float32)
+
+
+def _from_error(error: np.ndarray) -> np.ndarray:
+    """Return the inverse variance (n,) float32 of errors (n,); 0 where an error is not a positive number."""
+    with np.errstate(all="ignore"):
+        ivar = (error.astype(np.float64) ** -2).astype(np.float32)
+    ivar[~((error > 0) & np.isfinite(ivar))] = 0
+    return ivar
+
+
+def _masked(mask: np.ndarray) -> np.ndarray:
+    """Return which pixels a mask (n,) marks as bad; none where the mask holds bits, that is, any value but 0 and 1."""
+    if ((mask < 0) | (mask > 1)).any():
+        return np.zeros(len(mask), dtype=bool)
+    return np.asarray(mask != 0)  # NaN is unknown, and as such bad
+
+
+def _without_padding(wavelength: np.ndarray, ivar: np.ndarray) -> int:
+    """Return the number of pixels without those at the end that have neither a wavelength nor a positive ivar."""
+    if len(wavelength) and wavelength[-1] > 0:
+        return len(wavelength)
+    end = int(np.max(np.flatnonzero(wavelength > 0), initial=-1)) + 1
+    return len(wavelength) if (ivar[end:] > 0).any() else end
+
+
+def _spectrum(path: str, identity: Identity, values: dict[str, Any], pixels: tuple[np.ndarray, ...]) -> Spectrum:
+    """Return the record of a row with its loglam, flux and ivar."""
+    loglam, flux, ivar = pixels
     check_loglam(loglam)
-    zwarning = _whole(values, "zwarning", default=0)
+    zwarning = whole(values, "zwarning")
     sn = values.get("sn", math.nan)
-    plate, mjd, fiberid = key
     return Spectrum(
         path=path,
-        spec_id=spec_id,
-        plate=plate,
-        mjd=mjd,
-        fiberid=fiberid,
-        run2d=values.get("run2d", ""),
+        **identity._asdict(),
+        run2d=name_of(values.get("run2d"), "run2d"),
         ra=values.get("ra", math.nan) % 360.0,
         dec=values.get("dec", math.nan),
         object_class=_class(values),
@@ -284,9 +327,10 @@ def _spectrum(
 
 
 def _class(values: Mapping[str, Any]) -> str:
-    """Return the class; STAR in a table with velocities and without classes."""
+    """Return the class, empty where it is unknown; STAR in a table with velocities and without classes."""
     if "object_class" in values:
-        return str(values["object_class"]).strip().upper()
+        name = values["object_class"].upper()
+        return "" if name == UNKNOWN_CLASS else name
     return "STAR" if "rv" in values else ""
 
 
@@ -294,21 +338,6 @@ def _redshift(values: Mapping[str, Any], name: str, velocity: str) -> float:
     """Return a redshift, computed from a velocity [km/s] where the table has no redshift."""
     z = values.get(name, math.nan)
     return float(values.get(velocity, math.nan) / SPEED_OF_LIGHT_KM_S if math.isnan(z) else z)
-
-
-def _whole(values: Mapping[str, Any], name: str, default: int | None = None) -> int:
-    """Return a number that must be an integer of 32 bits."""
-    value = values.get(name, math.nan)
-    if math.isnan(value) and default is not None:
-        return default
-    if not (abs(value) < INT32_END and value == int(value)):
-        raise SpectrumError("read", f"bad value {name}", repr(value))
-    return int(value)
-
-
-def _fold(name: str) -> str:
-    """Return the name of a column in lower case without underscores, for comparisons."""
-    return name.strip().lower().replace("_", "")
 
 
 SOURCE = Source("Parquet table of spectra", _claims, _read, _count)

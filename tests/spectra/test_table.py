@@ -123,10 +123,11 @@ def test_bad_rows_are_named_and_the_others_read():
         "columns of unequal length",
         "columns of unequal length",
         "loglam not increasing",
-        "bad value plate",
+        "",
         "",
     ]
     assert [item.spec_id for item in items[1:4]] == [f"2316-53757-{580 + i}" for i in (1, 2, 3)]
+    assert (items[4].spec_id, items[4].plate, items[4].fiberid) == ("21147", 0, 584)
     assert np.isnan(items[5].flux[7])
     assert np.isnan(items[5].ivar[8])
 
@@ -168,10 +169,14 @@ def without(*names):
     [
         (parquet(without("flux")), "missing column flux"),
         (parquet(without("loglam")), "missing column loglam"),
-        (parquet(without("fiber")), "missing column fiberid"),
+        (parquet(without("ivar")), "missing column ivar"),
         (parquet(columns() | {"flux": pa.array(["a"] * ROWS)}), "bad column flux"),
         (parquet(columns() | {"flux": pa.array([["a"]] * ROWS)}), "bad column flux"),
-        (parquet(columns() | {"mjd": pa.array(["53757"] * ROWS)}), "bad column mjd"),
+        (parquet(columns() | {"mjd": pa.array([["53757"]] * ROWS)}), "bad column mjd"),
+        (
+            parquet(columns() | {"catalog_plug_ra": pa.array(["1"] * ROWS), "ra": pa.array(["1"] * ROWS)}),
+            "bad column ra",
+        ),
         (parquet(arrow_schema(CATALOG).empty_table()), "an output of raystellar"),
         (parquet()[:-9], "damaged Parquet file"),
         (b"PAR1", "damaged Parquet file"),

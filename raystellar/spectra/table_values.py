@@ -1,0 +1,170 @@
+"""Values of the rows of a Parquet table of spectra: lists of pixels, numbers, texts, and what identifies a spectrum."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from raystellar.errors import SpectrumError
+from raystellar.spectra.bitmasks import ZWARNING_SMALL_DELTA_CHI2
+from raystellar.spectra.table_columns import IDENTIFIERS, TEXTS, Leaf, is_text
+from raystellar.spectra.values import INT32_END
+
+MISSING_NUMBER = -9990.0
+"""Bound at and below which a number is missing; the SSPP writes -9999."""
+
+MISSING_IDENTIFIERS = frozenset(("", "0", "-1", "-999", "-9999", "nan", "none", "null", "--"))
+"""Texts, in lower case, and numbers that identify no spectrum."""
+
+EXACT_END = 2**53
+"""Bound of the integers that a float64 holds exactly."""
+
+INT64_END = 2**63
+"""Bound of the integers of 64 bits."""
+
+_BYTES = re.compile(r"""b(['"])(.*)\1""", re.DOTALL)  # MultimodalUniverse: b' 461628614023079936'
+
+
+class Identity(NamedTuple):
+    """Fields of ``Spectrum`` that identify it."""
+
+    spec_id: str
+    plate: int
+    mjd: int
+    fiberid: int
+    fieldid: int
+    catalogid: int
+    obs_id: int
+
+
+class Lists:
+    """A column of lists that returns single rows without converting the others.
+
+    Parameters
+    ----------
+    batch : rows of the table
+    leaf : leaf of the column
+    """
+
+    def __init__(self, batch: pa.RecordBatch, leaf: Leaf) -> None:
+        column, child = batch.column(leaf.column), leaf.child
+        if child and pa.types.is_struct(column.type):
+            column, child = column.flatten()[column.type.get_field_index(child)], ""
+        lengths = column.value_lengths().fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
+        flat = column.flatten()  # leaves out the values behind null lists
+        if child:
+            flat = flat.flatten()[flat.type.get_field_index(child)]
+        if pa.types.is_boolean(flat.type):
+            flat = flat.cast(pa.int8())
+        self._values = flat.to_numpy(zero_copy_only=False)  # null becomes NaN
+        self._ends = np.cumsum(lengths)
+        self._lengths = lengths
+
+    def row(self, row: int) -> np.ndarray:
+        """Return the list in one row as it is stored, not to be changed; null is NaN."""
+        end = self._ends[row]
+        return self._values[end - self._lengths[row] : end]
+
+
+def scalars(key: str, column: Any) -> list[Any]:
+    """Return a column of values as Python objects.
+
+    Numbers are floats, NaN where one is missing. Texts are empty where one is missing. Identifiers are as in the file.
+
+    Parameters
+    ----------
+    key : quantity of the column
+    column : Arrow array
+    """
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if key in TEXTS or is_text(column.type):
+        return [_clean(value) for value in column.to_pylist()]
+    if key in IDENTIFIERS:
+        return list(column.to_pylist())
+    if pa.types.is_boolean(column.type):  # of ZWARNING: whether any bit is set
+        return [ZWARNING_SMALL_DELTA_CHI2 * bool(value) for value in column.to_pylist()]
+    numbers = column.cast(pa.float64(), safe=False).fill_null(math.nan).to_numpy(zero_copy_only=False)
+    return list(np.where(numbers > MISSING_NUMBER, numbers, math.nan).tolist())
+
+
+def _clean(value: str | bytes | None) -> str:
+    """Return a text without blanks around it; bytes, and the text of a Python object of bytes, as text."""
+    if isinstance(value, bytes):
+        value = value.decode(errors="replace")
+    text = (value or "").strip(" \t\r\n\0")
+    match = _BYTES.fullmatch(text)
+    return match[2].strip() if match else text
+
+
+def identify(values: Mapping[str, Any], by_row: str) -> Identity:
+    """Return what identifies the spectrum in a row.
+
+    Parameters
+    ----------
+    values : values of the row, by quantity
+    by_row : name of a spectrum without a name in the table
+
+    Raises
+    ------
+    SpectrumError : a value is no integer, or was rounded
+    """
+    plate, mjd, fiberid = (max(whole(values, key), 0) for key in ("plate", "mjd", "fiberid"))
+    fieldid, catalogid, obs_id = (_number(values.get(key), key) for key in ("fieldid", "catalogid", "obs_id"))
+    if fieldid >= INT32_END:
+        raise SpectrumError("read", "bad value fieldid", str(fieldid))
+    numbers = (plate, mjd, fiberid, fieldid, catalogid, obs_id)
+    if plate and mjd and fiberid:
+        return Identity(f"{plate}-{mjd}-{fiberid}", *numbers)
+    if spec_id := name_of(values.get("spec_id"), "spec_id"):
+        return Identity(spec_id, *numbers)
+    in_field = fieldid > 0 and mjd and catalogid > 0
+    return Identity(f"{fieldid}-{mjd}-{catalogid}" if in_field else by_row, *numbers)
+
+
+def whole(values: Mapping[str, Any], key: str) -> int:
+    """Return a number that must be an integer of 32 bits, but for the time of day of ``mjd``; 0 where it is missing.
+
+    Raises
+    ------
+    SpectrumError : the value is no such integer
+    """
+    value = values.get(key, math.nan)
+    try:
+        number = math.nan if value in ("", None) else float(value)
+    except ValueError:
+        raise SpectrumError("read", f"bad value {key}", repr(value)) from None
+    if math.isnan(number) or number <= MISSING_NUMBER:
+        return 0
+    if not (number < INT32_END and (key == "mjd" or number == int(number))):
+        raise SpectrumError("read", f"bad value {key}", repr(value))
+    return int(number)
+
+
+def name_of(value: Any, key: str) -> str:
+    """Return an identifier as text; an empty text where it is missing.
+
+    Raises
+    ------
+    SpectrumError : the value is a float that may have been rounded
+    """
+    if value is None or value != value:
+        return ""
+    if isinstance(value, float):
+        if not (abs(value) < EXACT_END and value == int(value)):
+            raise SpectrumError("read", f"bad value {key}", f"{value!r} is rounded; write the column as integers")
+        value = int(value)
+    text = str(value)
+    return "" if text.lower() in MISSING_IDENTIFIERS else text
+
+
+def _number(value: Any, key: str) -> int:
+    """Return an identifier as a number; -1 where it is missing, is no number, or has more than 63 bits."""
+    text = name_of(value, key)
+    number = int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else -1
+    return number if number < INT64_END else -1
