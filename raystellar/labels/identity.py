@@ -9,7 +9,7 @@ lamost-101001 give the same key. Integers of 64 bits are exact: they never pass 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -137,7 +137,11 @@ def _by_plate(columns: Columns) -> NDArray[np.int64]:
 
 
 def _by_specobjid(columns: Columns) -> NDArray[np.int64]:
-    """Return the packed plate, mjd and fiberid that a specObjID contains.
+    return specobjid_keys([_whole(text) for text in _stripped(columns["specobjid"])])
+
+
+def specobjid_keys(numbers: Sequence[int | None]) -> NDArray[np.int64]:
+    """Return the packed plate, mjd and fiberid (n,) that specObjIDs contain; -1 for a number that is none.
 
     The bits of a specObjID are, from the highest: plate (14), fiberid (12), mjd - 50000 (14), run2d (14), zero (10).
     The run2d is not compared, as it is not for plate, mjd and fiberid. Bits that no spectrum has give no key, as those
@@ -145,7 +149,6 @@ def _by_specobjid(columns: Columns) -> NDArray[np.int64]:
 
     Source: ``sdss_specobjid`` of idlutils and of pydl.
     """
-    numbers = [_whole(text) for text in _stripped(columns["specobjid"])]
     unsigned = np.array([0 if number is None or not -(1 << 63) <= number < 1 << 64 else number % (1 << 64)
                          for number in numbers], np.uint64)  # fmt: skip
 
@@ -156,12 +159,17 @@ def _by_specobjid(columns: Columns) -> NDArray[np.int64]:
     return np.where((bits(0, 10) == 0) & (bits(10, 14) > 0) & (bits(38, 12) > 0), key, -1)
 
 
-def _by_field(columns: Columns) -> NDArray[np.int64]:
+def field_names(columns: Columns) -> list[str]:
+    """Return the names fieldid-mjd-catalogid (n,) of rows; an empty one where a row lacks one of the three."""
     fields, dates = _integers(columns["fieldid"]), _integers(columns["mjd"])
-    return _named(
+    return [
         f"{field}-{mjd}-{catalogid}" if field >= 0 < mjd and catalogid is not None and catalogid > 0 else ""
         for field, mjd, catalogid in zip(fields, dates, map(_whole, _stripped(columns["catalogid"])), strict=True)
-    )
+    ]
+
+
+def _by_field(columns: Columns) -> NDArray[np.int64]:
+    return _named(field_names(columns))
 
 
 def _by_number(part: str, survey: str) -> Callable[[Columns], NDArray[np.int64]]:
@@ -225,6 +233,12 @@ def _plate_of(spectrum: Observed) -> Iterable[int]:
     return (packed(spectrum.plate, spectrum.mjd, spectrum.fiberid),)
 
 
+def _specobjid_of(spectrum: Observed) -> Iterable[int]:
+    """Return the key by plate, mjd and fiberid, or by the number that names a spectrum of a table without these."""
+    names = [name.encode() for name in (spectrum.spec_id, *spectrum.aliases)]
+    return (*_plate_of(spectrum), *specobjid_keys([_whole(name) for name in names]).tolist())
+
+
 def _field_of(spectrum: Observed) -> Iterable[int]:
     known = spectrum.fieldid >= 0 and spectrum.catalogid >= 0
     name = f"{spectrum.fieldid}-{spectrum.mjd}-{spectrum.catalogid}"
@@ -268,7 +282,7 @@ POSITION = "position"
 
 IDENTITIES = (
     Identity(PLATE, ("plate", "mjd", "fiberid"), "SDSS-I to SDSS-IV", _by_plate, _plate_of),
-    Identity("specObjID", ("specobjid",), "SDSS since DR8, without SDSS-V", _by_specobjid, _plate_of),
+    Identity("specObjID", ("specobjid",), "SDSS since DR8, without SDSS-V", _by_specobjid, _specobjid_of),
     Identity(FIELD, ("fieldid", "mjd", "catalogid"), "SDSS-V", _by_field, _field_of),
     Identity("obsid", ("obsid",), "LAMOST", _by_number("obsid", "lamost"), _lamost_obsid_of),
     Identity(LAMOST_FIBRE, ("lmjd", "planid", "spid", "fiberid"), "LAMOST", _by_lamost_fibre, _lamost_fibre_of),

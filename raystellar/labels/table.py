@@ -199,7 +199,7 @@ def read_labels(path: str, config: LabelsConfig, *, required: Sequence[str] = TA
     path : file, folder, glob or URL, such as ssppOut (FITS), a table of the CAS (CSV), or a table of raystellar, see
         ``labels.readers.read_columns``
     config : rules by which rows are usable, and the radius of a join by position
-    required : quantities that the table must have a column of; for labelling, ``rv`` is enough
+    required : quantities that the table must have a column of; none where only velocities or names are wanted
 
     Raises
     ------
@@ -210,7 +210,10 @@ def read_labels(path: str, config: LabelsConfig, *, required: Sequence[str] = TA
     by_position = config.match_radius_arcsec > 0
     _require(names, path, required, by_position)
     columns, present, rows, notes = _load(path, required, by_position)
-    notes += _judge_columns(columns, present)
+    rules = _judge_columns(columns, present)
+    notes += rules if required else []
+    if "rv" not in present:
+        notes.append("the table has no radial velocities")
     if ignored := unused(names, choose(names, path, ())):
         notes.append(f"columns that look like labels, velocities or errors and were not used: {listed(ignored)}")
     lost = rows - len(columns["key"])
@@ -385,8 +388,6 @@ def _judge_columns(columns: Columns, present: set[str]) -> list[str]:
         notes.append("the table has no SSPP flags, so rows are not judged by flags")
     if "sn" not in present:
         notes.append("the table has no S/N, so no smallest S/N is asked for")
-    if "rv" not in present:
-        notes.append("the table has no radial velocities")
     if not {"ra", "dec"} <= present:
         notes.append("the table has no positions, so each spectrum counts as a star of its own")
     return notes

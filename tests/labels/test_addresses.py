@@ -5,9 +5,18 @@ import numpy as np
 import pytest
 from labeltables import CAS, OWN, SSPP, one_row, rows, save
 
+from raystellar.cli.commands import fetch_list
 from raystellar.errors import ConfigError, LabelTableError, OutputError
 from raystellar.files import listing, places
-from raystellar.labels.addresses import address, read_run2d, run2d_of_plate, write_addresses
+from raystellar.labels.addresses import (
+    RELEASES,
+    FieldName,
+    address,
+    field_address,
+    read_run2d,
+    run2d_of_plate,
+    write_addresses,
+)
 from raystellar.labels.table import LabelsConfig, read_labels
 
 SURE = LabelsConfig(require_rv=False)
@@ -39,6 +48,91 @@ def test_addresses_are_those_of_the_archive():
     assert address(751, 52251, 160, "26", release="dr17", full=True, base="s3://bucket/sas/") == (
         "s3://bucket/sas/dr17/sdss/spectro/redux/26/spectra/0751/spec-0751-52251-0160.fits"
     )
+
+
+@pytest.mark.parametrize(
+    ("release", "plates"),
+    [
+        ("dr13", "dr13/eboss/spectro/redux/v5_9_0/spectra/{}3586"),
+        ("dr14", "dr14/eboss/spectro/redux/v5_10_0/spectra/{}3586"),
+        ("dr15", "dr15/eboss/spectro/redux/v5_10_0/spectra/{}3586"),
+        ("dr16", "dr16/eboss/spectro/redux/v5_13_0/spectra/{}3586"),
+        ("dr17", "dr17/eboss/spectro/redux/v5_13_2/spectra/{}3586"),
+        ("dr18", "dr18/spectro/sdss/redux/v5_13_2/spectra/{}3586"),
+        ("dr20", "dr20/spectro/sdss/redux/v5_13_2/spectra/{}3586"),
+    ],
+)
+def test_plates_of_each_release_have_their_folder(release, plates):
+    for full, kind in ((False, "lite/"), (True, "full/" if release >= "dr16" else "")):
+        wanted = f"B/{plates.format(kind)}/spec-3586-55181-0500.fits"
+        run2d = run2d_of_plate(3586, 55181, release)
+        assert address(3586, 55181, 500, run2d, release=release, full=full, base="B") == wanted
+    tree = "spectro/sdss/redux" if release >= "dr18" else "sdss/spectro/redux"
+    assert address(266, 51602, 1, "26", release=release, base="B") == (
+        f"B/{release}/{tree}/26/spectra/lite/0266/spec-0266-51602-0001.fits"
+    )
+
+
+@pytest.mark.parametrize(
+    ("release", "name", "path"),
+    [  # as astroquery.sdss, sdss_access and valis have them
+        ("dr18", (15170, 59292, 4570401475), "v6_0_4/spectra/{}/15170p/59292/spec-15170-59292-04570401475.fits"),
+        ("dr19", (15000, 59146, 4375924756), "v6_1_3/spectra/{}/015000/59146/spec-015000-59146-4375924756.fits"),
+        (
+            "dr20",
+            (15078, 59187, 4291570940),
+            "v6_2_1/spectra/daily/{}/015XXX/015078/59187/spec-015078-59187-4291570940.fits",
+        ),
+    ],
+)
+def test_fields_of_each_release_have_their_folder(tmp_path, release, name, path):
+    table = stars((266, 51602))
+    for part in ("plate", "fiberid"):
+        del table[part]
+    table |= {part: np.array([value]) for part, value in zip(("field", "mjd", "catalogid"), name, strict=True)}
+    labels = save(table, tmp_path / "t.fits", {})
+    for full, kind in ((False, "lite"), (True, "full")):
+        wanted = f"B/{release}/spectro/boss/redux/{path.format(kind)}"
+        assert field_address(FieldName(*name), RELEASES[release].fields, release=release, full=full, base="B") == wanted
+        summary = write_addresses(labels, f"{tmp_path}/l.txt", labels_config=SURE, release=release, full=full, base="B")
+        assert lines(tmp_path / "l.txt") == [wanted]
+        assert (summary.spectra, summary.plates) == (1, 1)
+    by_name = one_row(spec_id="-".join(map(str, name)))
+    by_name = {key: value for key, value in by_name.items() if key not in ("plate", "mjd", "fiberid")}
+    write_addresses(save(by_name, tmp_path / "n.csv"), f"{tmp_path}/l.txt", labels_config=SURE, release=release)
+    assert lines(tmp_path / "l.txt")[0].endswith(path.format("lite"))
+
+
+def test_a_spectrum_that_a_release_cannot_have_is_refused(tmp_path):
+    for release, facts in RELEASES.items():
+        last = min(facts.last_mjd, RELEASES["dr17"].last_mjd)
+        save(stars((3586, last)), tmp_path / "last.csv")
+        write_addresses(f"{tmp_path}/last.csv", f"{tmp_path}/l.txt", labels_config=SURE, release=release)
+        message = "belongs to SDSS-V" if facts.fields else f"3586-{last + 1}-1 was taken after the last date"
+        save(stars((3586, last + 1)), tmp_path / "late.csv")
+        with pytest.raises(LabelTableError, match=message):
+            write_addresses(f"{tmp_path}/late.csv", f"{tmp_path}/m.txt", labels_config=SURE, release=release)
+        field = {"fieldid": 15000, "mjd": facts.last_mjd + 1, "catalogid": 4375924756}
+        path = save(one_row(**field, plate=0), tmp_path / "field.csv")
+        message = "taken after the last date" if facts.fields else "choose dr18 or later"
+        with pytest.raises(LabelTableError, match=message):
+            write_addresses(path, f"{tmp_path}/m.txt", labels_config=SURE, release=release)
+    assert not (tmp_path / "m.txt").exists()
+
+
+def test_spectra_of_other_surveys_have_no_address(tmp_path):
+    both = stars((266, 51602), (0, 0), obsid=[0, 101001])
+    summary = write_addresses(save(both, tmp_path / "both.csv"), f"{tmp_path}/l.txt", labels_config=SURE)
+    assert (summary.spectra, summary.elsewhere) == (1, 1)
+    with pytest.raises(LabelTableError, match="names its rows by obsid; only spectra of the SDSS"):
+        write_addresses(
+            save(stars((0, 0), obsid=[101001]), tmp_path / "lamost.csv"), f"{tmp_path}/m.txt", labels_config=SURE
+        )
+
+
+def test_the_program_knows_all_releases():
+    assert tuple(RELEASES) == fetch_list.RELEASES
+    assert [facts.last_mjd for facts in RELEASES.values()] == sorted(facts.last_mjd for facts in RELEASES.values())
 
 
 @pytest.mark.parametrize(
@@ -153,7 +247,7 @@ def test_a_list_that_cannot_be_made_is_refused_and_leaves_no_file(tmp_path):
     path = save(stars((266, 51602), teff=[3000.0]), tmp_path / "labels.csv")
     with pytest.raises(LabelTableError, match="no usable row: teff out of range"):
         write_addresses(path, f"{tmp_path}/paths.txt", labels_config=SURE)
-    with pytest.raises(ConfigError, match="dr12, dr17"):
+    with pytest.raises(ConfigError, match=r"known are dr12, .*dr20"):
         write_addresses(path, f"{tmp_path}/paths.txt", release="dr99")
     with pytest.raises(OutputError):
         write_addresses(
