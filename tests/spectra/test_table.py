@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import random
+import re
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +16,8 @@ from source_files import assert_record, assert_sound, reasons, the_one
 from raystellar.errors import SpectrumError
 from raystellar.schema import CATALOG, DATASET, arrow_schema
 from raystellar.spectra import Spectrum, count_spectra, read_spectra, read_spectrum, table
-from raystellar.spectra.record import SPEED_OF_LIGHT_KM_S
+from raystellar.spectra.record import MAX_PIXELS, SPEED_OF_LIGHT_KM_S
+from raystellar.spectra.table_columns import COLUMN_NAMES
 
 ROWS = 6
 
@@ -222,3 +225,11 @@ def test_preprocessed_rows_without_their_settings_are_not_read():
     data = parquet(pa.table(values, schema=arrow_schema(DATASET)))
     assert reasons(data) == ["preprocessed with unknown settings"] * 2
     assert count_spectra("x", data) == 2
+
+
+def test_the_readme_lists_the_accepted_columns():
+    page = (Path(table.__file__).parent / "README.md").read_text()
+    section = page.partition("## Columns that a Parquet table may have")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (\w+) \| (`.*`) \|$", section, re.MULTILINE)
+    assert {key: tuple(re.findall(r"`(\w+)`", names)) for key, names in rows} == COLUMN_NAMES
+    assert f"{MAX_PIXELS:,} values a row" in section
