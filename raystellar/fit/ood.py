@@ -1,6 +1,12 @@
-"""Learn the OOD score from the training spectra, and set its scale on the validation spectra.
+"""Learn the OOD score from the training spectra, and set its scale by cross-fitting.
 
 ``model.ood`` explains the score. Labels, classes, velocities and the network play no part.
+
+The scale says how surprising ordinary stars are that the score has not seen. Validation spectra alone are too few: with
+205 of them, a limit that 1 % of them exceeded was exceeded by 5.5 % of the stars on new plates. The spectra are
+therefore cut into ``FOLDS`` parts, and each part is judged by a score that was learned from the others.
+
+All functions but ``learn_ood`` take binned spectra, ``values`` (n, P / BIN), see ``model.ood.binned``.
 
 The Gaussian mixtures are fitted by expectation-maximisation in this module, in float64, because covariances are shrunk
 towards their diagonals in every round, which scikit-learn's ``GaussianMixture`` cannot do. With covariances shrunk only
@@ -27,10 +33,11 @@ from raystellar.model.ood import (
     binned,
     line,
     log_density,
+    log_sn,
     one_thread,
 )
 
-OOD_VERSION = 2
+OOD_VERSION = 3
 """Version of the score; bump it when the same spectra get another score, so that older bundles are made anew."""
 
 MOST_SPECTRA = 12_000
@@ -60,8 +67,11 @@ POWER_ROUNDS = 4
 """Number of power iterations in the randomised search for the components. Source: Halko, Martinsson & Tropp 2011,
 SIAM Rev. 53, 217."""
 
+FOLDS = 4
+"""Number of parts in which the spectra are judged by scores that have not seen them."""
+
 SHARE_ABOVE = 0.0075
-"""Share of the validation stars that score above 1. The share among stars on new plates is twice as large."""
+"""Share of the stars that score above 1 in cross-fitting. The share among stars on new plates is somewhat larger."""
 
 ACCIDENT_SIGMA = 5.0
 """Limit to which residuals are clipped when the scatter is measured [standard errors]."""
@@ -91,40 +101,56 @@ def learn_ood(
     known = (validation_ivar > 0).any(1)
     if len(rows) < 2 or not known.any():
         return None, {}
-    if not known.all():
-        validation, validation_ivar = validation[known], validation_ivar[known]
     rows = rows[:: max(1, -(-len(rows) // MOST_SPECTRA))]
     with one_thread():
-        ood, sn = _learn(train, train_ivar, rows, validation, validation_ivar)
-        return ood, assess(ood.score(validation, validation_ivar), sn)
+        values, ivar = _binned(train, rows), train_ivar[rows]
+        held_out, held_out_ivar = _binned(validation, np.flatnonzero(known)), validation_ivar[known]
+        ood = _learn(values, ivar, held_out, held_out_ivar)
+        ood = _scaled(ood, *_surprise(np.concatenate([values, held_out]), np.concatenate([ivar, held_out_ivar])))
+        scores = ood.score(validation, validation_ivar)[known]
+    return ood, assess(scores, log_sn(held_out_ivar))
 
 
-def _learn(
-    train: np.ndarray,
-    train_ivar: np.ndarray,
-    rows: np.ndarray,
-    validation: np.ndarray,
-    validation_ivar: np.ndarray,
-) -> tuple[OodScore, np.ndarray]:
-    """Return the score learned from ``rows`` of the training spectra, and log10 S/N (n,) of the validation spectra."""
-    values = np.concatenate([binned(train[batch]) for batch in _batches(rows)])
+def _binned(flux: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return the bins of some rows of ``flux`` without copying the rows all at once."""
+    return np.concatenate([binned(flux[rows[batch]]) for batch in _batches(len(rows))])
+
+
+def _learn(values: np.ndarray, ivar: np.ndarray, held_out: np.ndarray, held_out_ivar: np.ndarray) -> OodScore:
+    """Return the score learned from spectra, whose scale is not set yet; held-out spectra give the scatter."""
     mean = values.mean(0, dtype=np.float64).astype(np.float32)
-    basis, variance = components(values, min(COMPONENTS, max(1, len(rows) // 3)))
+    basis, variance = components(values, min(COMPONENTS, max(1, len(values) // 3)))
     scale = np.sqrt(np.maximum(variance, 1e-6)).astype(np.float32)
-    scatter = _scatter(mean, basis, scale, validation, validation_ivar)
-    fit = ComponentFit(mean, basis, scale, scatter)
-    fitted = _fitted(fit, train, train_ivar, rows)
-    ends = np.array([np.percentile(fitted.log_sn, SN_ENDS[0]), SN_ENDS[1]], dtype=np.float32)
+    scatter = _scatter(mean, basis, scale, held_out, held_out_ivar)
+    fitted = _fitted(ComponentFit(mean, basis, scale, scatter), values, ivar)
+    ends = np.percentile(fitted.log_sn, SN_ENDS)
     chi = np.stack([_line_through(fitted.log_sn, column, ends[0]) for column in fitted.chi.T], axis=1)
     excess = fitted.chi - line(fitted.log_sn[:, None], ends[0], chi)
     chi_scale = np.maximum(excess.std(0), 1e-3)
     gaussians = mixtures(np.hstack([fitted.coefficients, excess / chi_scale]))
-    arrays = (mean, basis, scale, scatter, chi, chi_scale, *gaussians)
-    held_out = _fitted(fit, validation, validation_ivar, np.arange(len(validation)))
-    ends[1] = np.percentile(held_out.log_sn, SN_ENDS[1])
-    bare = OodScore(*(np.ascontiguousarray(array, dtype=np.float32) for array in (*arrays, ends, (0.0, 0.0, 1.0))))
-    surprise = _limits(bare.surprise_of(held_out), held_out.log_sn, ends[1])
-    return OodScore(**bare.arrays() | {"surprise": surprise.astype(np.float32)}), held_out.log_sn
+    arrays = (mean, basis, scale, scatter, chi, chi_scale, *gaussians, ends, (0.0, 0.0, 1.0))
+    return OodScore(*(np.ascontiguousarray(array, dtype=np.float32) for array in arrays))
+
+
+def _surprise(values: np.ndarray, ivar: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the surprise (n,) of each spectrum among the spectra of the other folds, and log10 S/N (n,)."""
+    fold = np.arange(len(values)) % min(FOLDS, len(values))
+    surprise = np.empty(len(values), dtype=np.float32)
+    for k in range(fold.max() + 1):
+        own, others = fold == k, fold != k
+        ood = _learn(values[others], ivar[others], values[own], ivar[own])
+        surprise[own] = ood.surprise_of(_fitted(ood.fit, values[own], ivar[own]))
+    return surprise, log_sn(ivar)
+
+
+def _scaled(ood: OodScore, surprise: np.ndarray, signal_to_noise: np.ndarray) -> OodScore:
+    """Return the score with the scale that the surprise (n,) of ordinary stars and their log10 S/N (n,) give."""
+    ends = np.percentile(signal_to_noise, SN_ENDS[1])
+    limits = _limits(surprise, signal_to_noise, ends)
+    return OodScore(**ood.arrays() | {
+        "ends": np.array([ood.ends[0], ends], dtype=np.float32),
+        "surprise": limits.astype(np.float32),
+    })  # fmt: skip
 
 
 def components(values: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -213,7 +239,9 @@ def _line_through(x: np.ndarray, y: np.ndarray, ends: np.ndarray) -> np.ndarray:
     return np.array([y.mean() - slope * inside.mean(), slope])
 
 
-def _scatter(mean: np.ndarray, basis: np.ndarray, scale: np.ndarray, flux: np.ndarray, ivar: np.ndarray) -> np.ndarray:
+def _scatter(
+    mean: np.ndarray, basis: np.ndarray, scale: np.ndarray, values: np.ndarray, ivar: np.ndarray
+) -> np.ndarray:
     """Return the variance (blocks,) of the residuals of spectra in excess of their noise.
 
     The variance is a mean over spectra, weighted by their inverse variances and repeated with better weights. Residuals
@@ -223,11 +251,11 @@ def _scatter(mean: np.ndarray, basis: np.ndarray, scale: np.ndarray, flux: np.nd
     for _ in range(3):
         total, count = np.full(scatter.size, 1e-12), np.full(scatter.size, 1e-9)
         fit = ComponentFit(mean, basis, scale, scatter)
-        for rows in _batches(np.arange(len(flux))):
+        for rows in _batches(len(values)):
             known = ivar[rows] > 0
             noise = np.where(known, 1.0 / np.maximum(BIN * ivar[rows], 1e-6), 0.0)
             expected = noise + scatter + 1e-6
-            square = np.square(fit(flux[rows], ivar[rows]).residual).reshape(*known.shape, -1)
+            square = np.square(fit.fit_bins(values[rows], ivar[rows]).residual).reshape(*known.shape, -1)
             if scatter.any():
                 square = np.minimum(square, ACCIDENT_SIGMA**2 * expected[:, :, None])
             weight = np.where(known, np.square(1.0 / expected), 0.0)
@@ -237,14 +265,14 @@ def _scatter(mean: np.ndarray, basis: np.ndarray, scale: np.ndarray, flux: np.nd
     return scatter
 
 
-def _fitted(fit: ComponentFit, flux: np.ndarray, ivar: np.ndarray, rows: np.ndarray) -> FittedSpectra:
+def _fitted(fit: ComponentFit, values: np.ndarray, ivar: np.ndarray) -> FittedSpectra:
     """Return the fit of the components to the spectra, without the residuals, which would fill the memory."""
-    batches = [fit(flux[batch], ivar[batch]) for batch in _batches(rows)]
+    batches = [fit.fit_bins(values[batch], ivar[batch]) for batch in _batches(len(values))]
     names = ("coefficients", "chi", "signal", "log_sn")
     joined = {name: np.concatenate([getattr(batch, name) for batch in batches]) for name in names}
     return FittedSpectra(**joined, residual=np.empty((0, 0), np.float32))
 
 
-def _batches(rows: np.ndarray) -> Iterator[np.ndarray]:
-    for start in range(0, len(rows), BATCH_ROWS):
-        yield rows[start : start + BATCH_ROWS]
+def _batches(rows: int) -> Iterator[slice]:
+    for start in range(0, rows, BATCH_ROWS):
+        yield slice(start, start + BATCH_ROWS)

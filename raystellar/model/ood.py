@@ -214,8 +214,11 @@ class ComponentFit:
 
     def __call__(self, flux: np.ndarray, ivar: np.ndarray) -> FittedSpectra:
         """Fit ``flux`` (n, P) with ``ivar`` (n, P / NOISE_BLOCK), both float32."""
-        n, per_block = len(flux), NOISE_BLOCK // BIN
-        values = binned(flux)
+        return self.fit_bins(binned(flux), ivar)
+
+    def fit_bins(self, values: np.ndarray, ivar: np.ndarray) -> FittedSpectra:
+        """Fit spectra whose flux is binned: ``values`` (n, P / BIN), see ``binned``."""
+        n, per_block = len(values), NOISE_BLOCK // BIN
         noise = ivar * np.float32(BIN)
         weight = noise / (1.0 + noise * self._scatter)
         weights = np.repeat(weight, per_block, axis=1)

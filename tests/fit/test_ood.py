@@ -67,7 +67,7 @@ def test_few_ordinary_spectra_score_above_the_limit(learnt):
     ood, assessment = learnt
     assert assessment["stars"] == 150
     assert assessment["above"] <= 0.02
-    assert (ood.score(*spectra(300, 2)) > 1.0).mean() <= 0.08
+    assert (ood.score(*spectra(1000, 2)) > 1.0).mean() <= 0.025  # stars that the score has not seen
     assert assessment == assess(ood.score(*spectra(150, 1)), _log_sn(spectra(150, 1)[1]))
 
 
