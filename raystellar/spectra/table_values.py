@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,19 +14,13 @@ import pyarrow as pa
 from raystellar.errors import SpectrumError
 from raystellar.spectra.bitmasks import ZWARNING_SMALL_DELTA_CHI2
 from raystellar.spectra.table_columns import IDENTIFIERS, TEXTS, Leaf, is_text
-from raystellar.spectra.values import INT32_END
+from raystellar.spectra.values import DOUBLE_END, INT32_END, number
 
 MISSING_NUMBER = -9990.0
 """Bound at and below which a number is missing; the SSPP writes -9999."""
 
 MISSING_IDENTIFIERS = frozenset(("", "0", "-1", "-999", "-9999", "nan", "none", "null", "--"))
 """Texts, in lower case, and numbers that identify no spectrum."""
-
-EXACT_END = 2**53
-"""Bound of the integers that a float64 holds exactly."""
-
-INT64_END = 2**63
-"""Bound of the integers of 64 bits."""
 
 _BYTES = re.compile(r"""b(['"])(.*)\1""", re.DOTALL)  # MultimodalUniverse: b' 461628614023079936'
 
@@ -86,11 +81,18 @@ def scalars(key: str, column: Any) -> list[Any]:
     if key in TEXTS or is_text(column.type):
         return [_clean(value) for value in column.to_pylist()]
     if key in IDENTIFIERS:
-        return list(column.to_pylist())
+        return [_identifier(value) for value in column.to_pylist()]
     if pa.types.is_boolean(column.type):  # of ZWARNING: whether any bit is set
         return [ZWARNING_SMALL_DELTA_CHI2 * bool(value) for value in column.to_pylist()]
     numbers = column.cast(pa.float64(), safe=False).fill_null(math.nan).to_numpy(zero_copy_only=False)
     return list(np.where(numbers > MISSING_NUMBER, numbers, math.nan).tolist())
+
+
+def _identifier(value: Any) -> Any:
+    """Return an identifier that is a number; None where it is missing."""
+    if isinstance(value, Decimal):
+        return int(value)
+    return None if value is None or value != value else value
 
 
 def _clean(value: str | bytes | None) -> str:
@@ -115,7 +117,7 @@ def identify(values: Mapping[str, Any], by_row: str) -> Identity:
     SpectrumError : a value is no integer, or was rounded
     """
     plate, mjd, fiberid = (max(whole(values, key), 0) for key in ("plate", "mjd", "fiberid"))
-    fieldid, catalogid, obs_id = (_number(values.get(key), key) for key in ("fieldid", "catalogid", "obs_id"))
+    fieldid, catalogid, obs_id = (number(values, key) for key in ("fieldid", "catalogid", "obs_id"))
     if fieldid >= INT32_END:
         raise SpectrumError("read", "bad value fieldid", str(fieldid))
     numbers = (plate, mjd, fiberid, fieldid, catalogid, obs_id)
@@ -136,14 +138,14 @@ def whole(values: Mapping[str, Any], key: str) -> int:
     """
     value = values.get(key, math.nan)
     try:
-        number = math.nan if value in ("", None) else float(value)
+        size = float(value or math.nan)
     except ValueError:
         raise SpectrumError("read", f"bad value {key}", repr(value)) from None
-    if math.isnan(number) or number <= MISSING_NUMBER:
+    if math.isnan(size) or size <= MISSING_NUMBER:
         return 0
-    if not (number < INT32_END and (key == "mjd" or number == int(number))):
+    if not (size < INT32_END and (key == "mjd" or size == int(size))):
         raise SpectrumError("read", f"bad value {key}", repr(value))
-    return int(number)
+    return int(size)
 
 
 def name_of(value: Any, key: str) -> str:
@@ -153,18 +155,11 @@ def name_of(value: Any, key: str) -> str:
     ------
     SpectrumError : the value is a float that may have been rounded
     """
-    if value is None or value != value:
+    if value is None:
         return ""
     if isinstance(value, float):
-        if not (abs(value) < EXACT_END and value == int(value)):
+        if not (abs(value) < DOUBLE_END and value == int(value)):
             raise SpectrumError("read", f"bad value {key}", f"{value!r} is rounded; write the column as integers")
         value = int(value)
     text = str(value)
     return "" if text.lower() in MISSING_IDENTIFIERS else text
-
-
-def _number(value: Any, key: str) -> int:
-    """Return an identifier as a number; -1 where it is missing, is no number, or has more than 63 bits."""
-    text = name_of(value, key)
-    number = int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else -1
-    return number if number < INT64_END else -1
