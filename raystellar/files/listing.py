@@ -17,8 +17,12 @@ from raystellar.schema import REJECTS_DIR
 SPECTRA_SUFFIXES = (".fits", ".fit", ".fits.gz", ".fit.gz", ".fits.bz2", ".fit.bz2", ".parquet")
 """Suffixes of files of spectra in a folder. A file that the user names may have any suffix."""
 
-COMPANIONS = ("spZbest-", "spZall-", "spZline-")
-"""Prefixes of the names of files of a plate that contain no spectra."""
+COMPANIONS = re.compile(
+    r"_|sp(?:Zbest|Zall|Zline|All|AllLine)-|(?:redrock|emline|qso_mgii|qso_qn|zmtl)-"
+    r"|spectra-(?:(?:cmx|main|special|sv\d)-[a-z\d]+|\d-\d+)-\w+\.fits"
+)
+"""Pattern at the beginning of the names of files that archives keep beside spectra, and that are skipped in a folder:
+tables of SDSS plates and of DESI pixels, and the single exposures from which DESI makes its coadd files."""
 
 LIST_SUFFIXES = (".txt", ".lst", ".list")
 """Suffixes of lists, which are text files with one path on each line."""
@@ -120,7 +124,7 @@ def _is_spectra(path: str) -> bool:
     folder, _, name = path.rpartition("/")
     if name.startswith("part-") and folder.rpartition("/")[2] == REJECTS_DIR:
         return False
-    return name.lower().endswith(SPECTRA_SUFFIXES) and not name.startswith((*COMPANIONS, "_"))
+    return name.lower().endswith(SPECTRA_SUFFIXES) and not COMPANIONS.match(name)
 
 
 def _expand_web(url: str) -> str:

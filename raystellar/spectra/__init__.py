@@ -1,12 +1,18 @@
 """Readers of survey spectra: one module for each file format, one record for all of them.
 
     source         the interface of a format: recognise a file, count its spectra, read them
-    spec           SDSS spec files: one spectrum a file, SDSS-I/II and BOSS
+    spec           SDSS spec files: one spectrum a file, SDSS-I/II, BOSS and SDSS-V
     spspec         spSpec files: one spectrum a file, SDSS-I/II until DR7
     spplate        spPlate files: all spectra of one SDSS plate
+    mwm            SDSS-V mwmStar and mwmVisit files: the optical spectra of one star
+    desi           DESI coadd files: all spectra in one pixel of the sky
     lamost         LAMOST low-resolution files: one spectrum a file
     table          Parquet tables: one spectrum a row
     prepared       the parts that ``raystellar preprocess`` writes
+    arrays         arrays by name, which a user passes in a notebook
+    containers     tables and spectra of astropy, pandas, specutils and xarray as such arrays
+    quantities     numbers with masks and units
+    foreign        formats that are known and not read, by name
     record         the record ``Spectrum`` and the checks of its wavelengths
     bitmasks       bits of ZWARNING and SPPIXMASK
     values         single values of a header or a table row, checked for their type
@@ -30,14 +36,22 @@ from collections.abc import Iterator
 from itertools import islice, repeat
 
 from raystellar.errors import SpectrumError
-from raystellar.spectra import lamost, spec, spplate, spspec, table
+from raystellar.spectra import desi, lamost, mwm, spec, spplate, spspec, table
 from raystellar.spectra.content import Content, FileData
 from raystellar.spectra.record import Spectrum
 from raystellar.spectra.source import CLAIM_BYTES, Item, Slice, Source
 
 __all__ = ["SOURCES", "Item", "Slice", "Source", "Spectrum", "count_spectra", "read_spectra", "read_spectrum"]
 
-SOURCES: tuple[Source, ...] = (table.SOURCE, lamost.SOURCE, spspec.SOURCE, spplate.SOURCE, spec.SOURCE)
+SOURCES: tuple[Source, ...] = (
+    table.SOURCE,
+    lamost.SOURCE,
+    spspec.SOURCE,
+    spplate.SOURCE,
+    desi.SOURCE,
+    mwm.SOURCE,
+    spec.SOURCE,
+)
 """The formats, in the order in which they are tried. The last format takes every file that no other format claims."""
 
 
@@ -49,7 +63,7 @@ def read_spectra(path: str, data: FileData = None, first: int = 0, count: int | 
     Parameters
     ----------
     path : path or URL of the file
-    data : contents of the file, plain or gzip, or the file on a server; None to open ``path``
+    data : contents of the file, plain or packed, or the file on a server; None to open ``path``
     first : position of the first item; the items before it are not read
     count : exact number of items, of which the last are errors where the file has become shorter; None for all items
     """

@@ -61,6 +61,13 @@ def opened_table(data: bytes, max_rows: int) -> Iterator[Any]:
         yield table_at(hdus, 1, max_rows, "no table")
 
 
+@contextmanager
+def opened_image(data: bytes) -> Iterator[Any]:
+    """Open the compressed image whose header begins at the first byte of ``data``, as ``opened`` does."""
+    with opened(_EMPTY_PRIMARY + data) as hdus:
+        yield hdus[1]
+
+
 def header_values(header: bytes, keys: Collection[str]) -> dict[str, Value]:
     """Return the values of the ``keys`` that a header has. The first card of a key counts.
 

@@ -153,8 +153,13 @@ def find_cards(header: bytes, keys: tuple[str, ...]) -> dict[str, Value]:
     return fits_astropy.header_values(header, keys)
 
 
-def hdus(stream: IO[bytes]) -> Iterator[Hdu]:
+def hdus(stream: IO[bytes], most: int = MAX_PLATE_BYTES) -> Iterator[Hdu]:
     """Yield the HDUs of a file, at least one.
+
+    Parameters
+    ----------
+    stream : open file
+    most : largest size of the data of one HDU to accept [bytes]
 
     Raises
     ------
@@ -165,7 +170,7 @@ def hdus(stream: IO[bytes]) -> Iterator[Hdu]:
         raise SpectrumError("read", "empty file", "0 bytes")
     at = 0
     while at < total:
-        hdu = _hdu(stream, at, total)
+        hdu = _hdu(stream, at, total, most)
         yield hdu
         at = hdu.end
 
@@ -238,13 +243,13 @@ def read_at(stream: IO[bytes], at: int, size: int) -> bytes:
     return data
 
 
-def _hdu(stream: IO[bytes], at: int, total: int) -> Hdu:
+def _hdu(stream: IO[bytes], at: int, total: int, most: int) -> Hdu:
     """Return the HDU at byte ``at`` of a file of ``total`` bytes."""
     header = _header(stream, at, total)
     start = at + len(header)
     cards = _structure(header, at)
     size = _data_bytes(cards, at)
-    if size > MAX_PLATE_BYTES:
+    if size > most:
         raise SpectrumError("read", "unreasonable size", f"{size} bytes of data at byte {start}")
     if start + size > total:
         raise SpectrumError("read", "truncated", f"{size} bytes of data at byte {start} of {total}")

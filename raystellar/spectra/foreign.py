@@ -55,6 +55,12 @@ _FORMATS = (
     _Format(
         "redshift table (spZbest, spAll)", re.compile(r"sp(?:Zbest|Zall|All|ecObj)"), None, ("class", "z", "zwarning")
     ),
+    _Format(
+        "single exposures of DESI (spectra)",
+        re.compile(r"spectra-(?:cmx|main|special|sv\d|\d)-"),
+        None,
+        ("targetid", "expid", "night"),
+    ),
     _Format("redshift table (redrock)", re.compile(r"redrock-|zcatalog-|zall-"), None, ("spectype", "z", "zwarn")),
     _Format("line table (spZline)", re.compile(r"sp(?:Zline|AllLine)"), None, ("linename", "linewave")),
     _Format(

@@ -1,8 +1,9 @@
 """The list of input files: one row a file, with its size and its number of spectra.
 
 ``make_manifest`` expands the files, folders, globs and lists that the user names. Two paths of one file give one row.
-A file of a format that may hold many spectra (spPlate files and Parquet tables, known by their names) is opened and
-its spectra are counted. A job can then be cut into shards of equal size before any spectrum is read.
+A file of a format that may hold many spectra is known by its name (spPlate, DESI coadd, mwmStar and mwmVisit files, and
+Parquet tables). Such a file is opened and its spectra are counted. A job can then be cut into shards of equal size
+before any spectrum is read.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ MANIFEST_SCHEMA = pa.schema([("path", pa.string()), ("bytes", pa.int64()), ("spe
 ``spectra`` is null where the name says that the file holds one spectrum; the file is then not opened.
 """
 
-COUNTED_NAMES = r"(?i)(/|^)spplate-[^/]*$|\.parquet$"
+COUNTED_NAMES = r"(?i)(/|^)(spplate|coadd|mwmvisit|mwmstar)-[^/]*$|\.parquet$"
 """Regular expression for the paths of files that may hold many spectra, which are counted when the list is made."""
 
 PATHS_AT_ONCE = 1 << 16

@@ -223,3 +223,144 @@ def assert_record(spectrum, label=""):
     ):
         assert type(getattr(spectrum, name)) is kind, f"{label}: {name}"
     assert spectrum.spec_id, label
+
+
+DESI_ARMS = {"B": (0, 120), "R": (100, 130), "Z": (215, 125)}
+"""First pixel and number of pixels of each arm on a grid of 0.8 angstrom; the overlaps have 20 and 15 pixels."""
+
+DESI_PIXELS = 340
+TARGETS = 40
+UNASSIGNED, SKY_TARGET, NO_DATA = 2, 4, 6
+"""Rows of a positioner without a target, a sky fibre, and a target without good pixels."""
+
+
+def target_ids(rows=TARGETS):
+    """Return the TARGETID of each row; one is negative, and the others have 56 bits."""
+    ids = 39627866878511337 + np.arange(rows)
+    ids[UNASSIGNED] = -2713437
+    return ids
+
+
+def desi_file(fibermap=None, compressed=False, drop=(), changed=None, primary=None, arms=DESI_ARMS, rows=TARGETS):
+    """Return the bytes of a DESI coadd file of 40 targets.
+
+    Parameters
+    ----------
+    fibermap : columns to replace; None drops a column
+    compressed : whether the masks are compressed images
+    drop : names of HDUs to leave out
+    changed : HDUs by name, in place of those of the same name
+    """
+    rng = np.random.default_rng(7)
+    objtype = np.full(rows, "TGT")
+    objtype[UNASSIGNED], objtype[SKY_TARGET] = "", "SKY"
+    columns = {
+        "TARGETID": ("K", target_ids(rows)), "COADD_FIBERSTATUS": ("J", np.zeros(rows)),
+        "TARGET_RA": ("D", np.arange(rows) + 0.125), "TARGET_DEC": ("D", np.arange(rows) - 30.5),
+        "FA_TYPE": ("B", np.ones(rows)), "OBJTYPE": ("3A", objtype), "REF_CAT": ("2A", ["G2"] * rows),
+    } | (fibermap or {})  # fmt: skip
+    table = fits.BinTableHDU.from_columns(
+        [fits.Column(key, spec[0], array=spec[1]) for key, spec in columns.items() if spec is not None],
+        name="FIBERMAP",
+    )
+    exposures = fits.BinTableHDU.from_columns(
+        [fits.Column("TARGETID", "K", array=target_ids(rows))], name="EXP_FIBERMAP"
+    )
+    hdus = [table, exposures]
+    for name, (first, pixels) in arms.items():
+        flux, ivar = rng.normal(5, 2, (rows, pixels)), rng.uniform(0.2, 2, (rows, pixels))
+        mask = (rng.uniform(size=(rows, pixels)) < 0.05) * rng.integers(1, 2**31, (rows, pixels))
+        ivar[:, ::37], ivar[NO_DATA] = 0, 0
+        flux[:, 5] = np.where(ivar[:, 5] > 0, flux[:, 5], np.nan)
+        mask_hdu = fits.CompImageHDU if compressed else fits.ImageHDU
+        hdus += [
+            fits.ImageHDU(3600 + 0.8 * (first + np.arange(pixels)), name=f"{name}_WAVELENGTH"),
+            fits.ImageHDU(flux.astype(np.float32), name=f"{name}_FLUX"),
+            fits.ImageHDU(ivar.astype(np.float32), name=f"{name}_IVAR"),
+            mask_hdu(mask.astype(np.uint32), name=f"{name}_MASK"),
+            fits.ImageHDU(np.zeros((rows, 3, pixels), np.float32), name=f"{name}_RESOLUTION"),
+        ]
+    hdus = [(changed or {}).get(hdu.name, hdu) for hdu in hdus if hdu.name not in drop]
+    cards = {"SPGRP": "healpix", "DEPNAM03": "SPECPROD", "DEPVER03": "iron", "INFIL000": "spectra-main-dark-1.fits"}
+    return rendered(with_header(fits.PrimaryHDU(), cards | (primary or {})), *hdus)
+
+
+def redrock_file(columns=None, rows=TARGETS):
+    """Return the bytes of the redrock file of that coadd file, in another order and without sky fibres."""
+    chosen = [row for row in range(rows) if row not in (UNASSIGNED, SKY_TARGET)][::-1]
+    made = {
+        "TARGETID": ("K", target_ids(rows)), "CHI2": ("D", np.ones(rows)), "COEFF": ("10D", np.ones((rows, 10))),
+        "Z": ("D", np.linspace(-1e-3, 1e-3, rows)), "ZERR": ("D", np.full(rows, 1e-5)),
+        "ZWARN": ("K", np.arange(rows) % 3 * 4), "SPECTYPE": ("6A", np.where(np.arange(rows) % 5, "STAR", "GALAXY")),
+        "SUBTYPE": ("20A", np.array(["G", "K", ""] * rows)[:rows]),
+    } | (columns or {})  # fmt: skip
+    table = fits.BinTableHDU.from_columns(
+        [
+            fits.Column(key, spec[0], array=np.asarray(spec[1])[chosen])
+            for key, spec in made.items()
+            if spec is not None
+        ],
+        name="REDSHIFTS",
+    )
+    return rendered(fits.PrimaryHDU(), table)
+
+
+MWM = {"V_ASTRA": "0.6.0", "SDSS_ID": 54459273, "CAT_ID": 27021597906174631, "RA": 260.88, "DEC": 70.85, "V_RAD": -99.0}
+
+
+def mwm_table(name, columns=None, rows=3, cards=None):
+    """Return a table of BOSS or APOGEE, as in mwmVisit; None drops a column."""
+    rng = np.random.default_rng(len(name))
+    pixels = 300
+    form, shape = f"{pixels}E", {"dim": f"({pixels})"}
+    made = {
+        "spectrum_pk": ("K", np.arange(rows)), "release": ("5A", ["sdss5"] * rows), "run2d": ("6A", ["v6_1_3"] * rows),
+        "mjd": ("J", 59000 + np.arange(rows)), "fieldid": ("J", np.full(rows, 101234)),
+        "catalogid": ("K", np.full(rows, 27021597906174631)), "delta_ra": ("2E", np.zeros((rows, 2)), {"dim": "(2)"}),
+        "snr": ("E", np.full(rows, 30.0)), "in_stack": ("L", np.arange(rows) != 1),
+        "zwarning_flags": ("K", np.arange(rows) * 2 - 2), "xcsao_v_rad": ("E", 120.5 - 100.0 * np.arange(rows)),
+        "xcsao_e_v_rad": ("E", 1.5 + np.arange(rows)), "flux": (form, rng.normal(8, 1, (rows, pixels)), shape),
+        "ivar": (form, rng.uniform(0, 3, (rows, pixels)), shape),
+        "pixel_flags": (f"{pixels}K", np.zeros((rows, pixels)), shape),
+    } | (columns or {})  # fmt: skip
+    table = fits.BinTableHDU.from_columns(
+        [
+            fits.Column(key, spec[0], array=np.asarray(spec[1]), **(spec[2] if spec[2:] else {}))
+            for key, spec in made.items()
+            if spec is not None
+        ]
+    )
+    dispersion = {"CRVAL": 3.5523, "CDELT": 1e-4, "CUNIT": "Angstrom (Vacuum)", "NPIXELS": pixels}
+    return with_header(table, {"EXTNAME": name} | dispersion | (cards or {}))
+
+
+def mwm_star_columns(rows=1, pixels=300):
+    """Return the columns by which a table of mwmStar differs from one of mwmVisit."""
+    wavelength = np.tile((10 ** (3.5523 + 1e-4 * np.arange(pixels))).astype(np.float32), (rows, 1))
+    dropped = dict.fromkeys(("mjd", "fieldid", "catalogid", "in_stack", "xcsao_v_rad", "xcsao_e_v_rad", "delta_ra"))
+    return dropped | {
+        "telescope": ("6A", ["apo25m"] * rows), "min_mjd": ("J", [59000] * rows), "max_mjd": ("J", [59400] * rows),
+        "v_rad": ("E", [-30.25] * rows), "e_v_rad": ("E", [0.75] * rows), "zwarning_flags": ("K", [0] * rows),
+        "wavelength": (f"{pixels}E", wavelength, {"dim": f"({pixels})"}),
+    }  # fmt: skip
+
+
+def mwm_file(*tables, primary=None):
+    """Return the bytes of a mwmVisit or mwmStar file; observatories without a table get an empty one."""
+    named = {table.header["EXTNAME"]: table for table in tables}
+    names = ("BOSS/APO", "BOSS/LCO", "APOGEE/APO", "APOGEE/LCO")
+    empty = {
+        name: fits.BinTableHDU.from_columns([fits.Column("spectrum_pk", "K", array=[])], name=name) for name in names
+    }
+    cards = MWM if primary is None else primary
+    return rendered(with_header(fits.PrimaryHDU(), cards), *(empty | named).values())
+
+
+def mwm_visit_file():
+    """Return the bytes of a mwmVisit file: three visits at APO, one at LCO, two of APOGEE."""
+    return mwm_file(mwm_table("BOSS/APO"), mwm_table("BOSS/LCO", rows=1), mwm_table("APOGEE/APO", rows=2))
+
+
+def mwm_star_file():
+    """Return the bytes of a mwmStar file with a spectrum of APO."""
+    return mwm_file(mwm_table("BOSS/APO", mwm_star_columns(), rows=1))

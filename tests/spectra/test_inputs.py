@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
+
 import pytest
-from source_files import FIBRES, plate_file
+from source_files import FIBRES, TARGETS, desi_file, mwm_star_file, mwm_visit_file, plate_file
 from spec_files import spec_file
 from test_table import ROWS, parquet
 
@@ -24,8 +26,12 @@ def test_a_manifest_names_each_spectrum_once_in_order(tmp_path):
 
 def test_files_that_may_hold_many_spectra_are_counted(tmp_path):
     files = {
+        "coadd-main-dark-10016.fits": (desi_file(), TARGETS),
+        "mwmStar-0.6.0-54459273.fits": (mwm_star_file(), 1),
+        "mwmVisit-0.6.0-54459273.fits": (mwm_visit_file(), 4),
         "spPlate-0266-51602.fits": (plate_file(), FIBRES),
         "spec-0266-51602-0001.fits": (spec_file(), None),
+        "spec-112360-60000-27021598150202075.fits.bz2": (bz2.compress(spec_file()), None),
         "table.parquet": (parquet(), ROWS),
     }
     for name, (data, _) in files.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import os
 import pickle
@@ -10,7 +11,18 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from source_files import FIBRES, assert_sound, lamost_image, lamost_table, plate_file, spspec_file, zbest_file
+from source_files import (
+    FIBRES,
+    TARGETS,
+    assert_sound,
+    desi_file,
+    lamost_image,
+    lamost_table,
+    mwm_visit_file,
+    plate_file,
+    spspec_file,
+    zbest_file,
+)
 from spec_files import spec_file
 from test_table import ROWS, parquet
 
@@ -25,6 +37,8 @@ FILES = {
     "SDSS spPlate file": (plate_file(), FIBRES),
     "Parquet table of spectra": (parquet(), ROWS),
     "LAMOST low-resolution spectrum": (lamost_table(), 1),
+    "DESI coadd file": (desi_file(), TARGETS),
+    "SDSS-V mwmStar or mwmVisit file": (mwm_visit_file(), 4),
 }
 
 
@@ -36,7 +50,8 @@ def source_of(data, path="file"):
 def test_files_are_known_by_content(name, tmp_path):
     data, count = FILES[name]
     assert source_of(data) == name
-    assert source_of(gzip.compress(data)) == name or name.startswith("Parquet")
+    for pack in (gzip.compress, bz2.compress):
+        assert source_of(pack(data)) == name or name.startswith("Parquet")
     (tmp_path / "spec-0266-51602-0001.fits").write_bytes(data)  # the name does not matter
     path = str(tmp_path / "spec-0266-51602-0001.fits")
     assert count_spectra(path) == count_spectra("x", data) == count
@@ -143,7 +158,11 @@ def test_ingest_takes_files_of_one_and_of_many(tmp_path):
     assert sum(count_spectra(path) for path in paths) == batch.identity.num_rows + len(batch.rejects)
 
 
-@pytest.mark.parametrize("data", [plate_file(), parquet(row_group_size=2), parquet()], ids=["plate", "groups", "table"])
+@pytest.mark.parametrize(
+    "data",
+    [plate_file(), parquet(row_group_size=2), parquet(), desi_file(), mwm_visit_file()],
+    ids=["plate", "groups", "table", "desi", "mwm"],
+)
 def test_a_file_is_read_in_slices(data, monkeypatch):
     monkeypatch.setattr(spectra.table, "DECODED_ROWS", 3)
     whole = list(read_spectra("x", data))
@@ -154,7 +173,7 @@ def test_a_file_is_read_in_slices(data, monkeypatch):
 
 
 def test_a_slice_keeps_its_length_whatever_happened_to_the_file():
-    for data in (parquet()[:-9], spec_file(), plate_file()[:9000], b""):
+    for data in (parquet()[:-9], spec_file(), plate_file()[:9000], desi_file()[:30000], mwm_visit_file(), b""):
         assert len(list(read_spectra("x", data, 0, 5))) == 5
     assert [item.reason for item in list(read_spectra("x", parquet(), ROWS - 1, 3))[1:]] == ["file changed"] * 2
 
