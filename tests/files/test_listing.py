@@ -123,9 +123,18 @@ def test_a_long_listing_of_s3_comes_page_by_page(s3, monkeypatch):
 def test_companions_of_spectra_in_folders_are_skipped_and_packed_spectra_are_not(tmp_path):
     spectra = ["coadd-main-dark-10016.fits", "mwmStar-0.6.0-1.fits", "spPlate-0266-51602.fits.gz", "spec-1.fit.bz2",
                "spec-1.fits.BZ2", "spectra-1.fits", "spectra.fits"]  # fmt: skip
-    others = ["spZbest-0266-51602.fits", "spAll-v5_13_2.fits", "spAllLine-v6_1_3.fits.gz",
-              "redrock-main-dark-10016.fits", "emline-main-dark-10016.fits", "spectra-main-dark-10016.fits.gz", "spectra-5-169-thru20210419.fits",
-              "_part.fits", "spec-1.png", "checksums.sha256sum"]  # fmt: skip
+    others = [
+        "spZbest-0266-51602.fits",
+        "spAll-v5_13_2.fits",
+        "spAllLine-v6_1_3.fits.gz",
+        "redrock-main-dark-10016.fits",
+        "emline-main-dark-10016.fits",
+        "spectra-main-dark-10016.fits.gz",
+        "spectra-5-169-thru20210419.fits",
+        "_part.fits",
+        "spec-1.png",
+        "checksums.sha256sum",
+    ]
     for name in spectra + others:
         (tmp_path / name).write_bytes(b"x")
     assert names([tmp_path], tmp_path) == sorted(spectra)
