@@ -34,7 +34,7 @@ from raystellar.spectra.bitmasks import ZWARNING_SKY
 from raystellar.spectra.content import Content
 from raystellar.spectra.fits_bytes import NotStandard, Table, read_table
 from raystellar.spectra.fits_image import Hdu, count_axes, find_cards, hdus, image, read_at
-from raystellar.spectra.record import LATTICE_STEP, MAX_PIXELS, Spectrum, check_loglam, lattice, median_sn
+from raystellar.spectra.record import MAX_PIXELS, Spectrum, check_loglam, lattice, loglam_of, median_sn
 from raystellar.spectra.source import Source
 from raystellar.spectra.values import identifier, integer, number, real, string
 
@@ -115,7 +115,7 @@ def _from_table(stream: IO[bytes], hdu: Hdu | None) -> tuple[np.ndarray, ...]:
     _check_pixels(vectors["flux"].size)
     with np.errstate(all="ignore"):  # a float64 may be too large for a float32
         flux, ivar = vectors["flux"].astype(np.float32), vectors["ivar"].astype(np.float32)
-    return _loglam(vectors["wavelength"]), flux, ivar
+    return loglam_of(vectors["wavelength"]), flux, ivar
 
 
 def _vectors(stream: IO[bytes], hdu: Hdu) -> dict[str, np.ndarray]:
@@ -148,15 +148,6 @@ def _vector(table: Table, data: bytes, name: str) -> np.ndarray | None:
     item = np.dtype(_VECTOR_DTYPE[field.code])
     strides = (table.layout.row_bytes, item.itemsize)
     return np.ndarray((table.rows, field.repeat), item, data, table.start + field.offset, strides)
-
-
-def _loglam(wavelength: np.ndarray) -> np.ndarray:
-    """Return log10 of the wavelengths, on the SDSS lattice where they differ from it only by rounding."""
-    with np.errstate(all="ignore"):
-        loglam = np.log10(wavelength.astype(np.float64))
-        k = np.rint(loglam / LATTICE_STEP)
-        near = bool((np.abs(loglam / LATTICE_STEP - k) < 0.05).all() and (np.diff(k) == 1).all())
-        return (k * LATTICE_STEP if near else loglam).astype(np.float32)
 
 
 def _check_pixels(pixels: int) -> None:

@@ -119,9 +119,9 @@ class Prepared(Spectrum):
 def good_pixels(flux: np.ndarray, ivar: np.ndarray) -> np.ndarray:
     """Return which pixels are good (n,) bool: this is the only definition of a good pixel.
 
-    A pixel is good if its ivar and the absolute value of its flux lie between ``LEAST_VALUE`` and ``MOST_VALUE``. A flux
-    of exactly 0 is good, too. A pixel with NaN, an infinite value, or ivar <= 0 is bad. The readers give a masked pixel
-    ivar = 0. ``preprocessing.pixels`` compiles the same rule.
+    A pixel is good if its ivar and the absolute value of its flux lie between ``LEAST_VALUE`` and ``MOST_VALUE``. A
+    flux of exactly 0 is good, too. A pixel with NaN, an infinite value, or ivar <= 0 is bad. The readers give a masked
+    pixel ivar = 0. ``preprocessing.pixels`` compiles the same rule.
 
     Parameters
     ----------
@@ -192,10 +192,10 @@ def loglam_of(wavelength: np.ndarray) -> np.ndarray:
 
     Parameters
     ----------
-    wavelength : vacuum wavelengths [angstrom], (n,) float64; the result is not finite where they are not positive
+    wavelength : vacuum wavelengths [angstrom], (n,); the result is not finite where they are not positive
     """
     with np.errstate(all="ignore"):
-        loglam = np.log10(wavelength)
+        loglam = np.log10(wavelength.astype(np.float64))
         k = np.rint(loglam / LATTICE_STEP)
         near = bool((np.abs(loglam / LATTICE_STEP - k) < MOST_ROUNDING).all() and (np.diff(k) == 1).all())
         return (k * LATTICE_STEP if near else loglam).astype(np.float32)

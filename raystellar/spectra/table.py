@@ -64,8 +64,8 @@ DECODED_TEXT_BYTES = 1 << 25
 MAX_TEXT_BYTES = 1 << 10
 """Largest mean size of the texts of a column [bytes]."""
 
-PAGE_BYTES = 1 << 16
-"""Size of the texts of a column, in a group of rows, that is always accepted [bytes]."""
+FREE_TEXT_BYTES = 1 << 16
+"""Size of the texts of a column in a row group that is not compared with the number of rows [bytes]."""
 
 BUFFER_BYTES = 1 << 20
 """Number of bytes of a column read at a time, so that a row group is never in memory as a whole."""
@@ -84,6 +84,11 @@ class _Table(NamedTuple):
     """Leaf of each quantity that is read."""
     wavelengths: Wavelengths | None
     """What the metadata tells of the wavelengths; None where ``raystellar preprocess`` wrote the file."""
+
+    def batches(self, rows: int, groups: Sequence[int]) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of row groups in batches of at most ``rows`` rows."""
+        numbers = [leaf.number for leaf in self.leaves.values()]
+        return iter(self.file.reader.iter_batches(rows, row_groups=groups, column_indices=numbers))
 
 
 def _claims(head: bytes, name: str) -> bool:
@@ -142,9 +147,11 @@ def _table(file: pq.ParquetFile) -> _Table:
     schema = file.schema_arrow
     if prepared.is_prepared(schema):
         columns = {leaf.name: leaf for leaf in leaves_of(schema) if not leaf.child}
-        return _Table(file, {name: columns[name] for name in prepared.READ_COLUMNS}, None)
-    leaves = choose(schema)
-    return _Table(file, leaves, find_wavelengths(schema, leaves))
+        leaves, wavelengths = {name: columns[name] for name in prepared.READ_COLUMNS}, None
+    else:
+        leaves = choose(schema)
+        wavelengths = find_wavelengths(schema, leaves)
+    return _Table(file, leaves, wavelengths)
 
 
 def _batches(table: _Table, first: int) -> Iterator[pa.RecordBatch | SpectrumError]:
@@ -160,13 +167,18 @@ def _batches(table: _Table, first: int) -> Iterator[pa.RecordBatch | SpectrumErr
         if at_a_time:
             yield from _decoded(table, groups, at_a_time, skip, left)
         else:
-            detail = f"row groups {groups[0]} to {groups[-1]}"
+            limits = f"{MAX_PIXELS} values or {MAX_TEXT_BYTES} bytes of text a row"
+            detail = f"row groups {groups[0]} to {groups[-1]} claim more than {limits}"
             yield from repeat(SpectrumError("read", "unreasonable size", detail), left)
         skip = 0
 
 
 def _rows_at_a_time(table: _Table, group: int) -> int:
     """Return the number of rows of a row group to decode at a time; 0 where it claims unreasonably many values."""
+    try:
+        next(table.batches(0, [group]), None)  # raises on damaged metadata, where ``column`` would end the process
+    except Exception:  # a library on damaged bytes may raise anything
+        return 1  # the error is raised again when the rows are decoded
     metadata = table.file.metadata.row_group(group)
     rows = metadata.num_rows
     most = DECODED_ROWS
@@ -179,7 +191,7 @@ def _rows_at_a_time(table: _Table, group: int) -> int:
             most = min(most, DECODED_VALUES * rows // max(values, 1))
         elif is_text(leaf.type):
             size = chunk.total_uncompressed_size
-            if not 0 <= size <= rows * MAX_TEXT_BYTES + PAGE_BYTES:
+            if not 0 <= size <= rows * MAX_TEXT_BYTES + FREE_TEXT_BYTES:
                 return 0
             most = min(most, DECODED_TEXT_BYTES // max(size, 1))
     return 1 << max(most.bit_length() - 1, 0)  # few different numbers, so that many groups are decoded as one run
@@ -190,9 +202,7 @@ def _decoded(
 ) -> Iterator[pa.RecordBatch | SpectrumError]:
     """Yield batches of ``left`` rows of row groups after ``skip`` rows; one error for each row in damaged pages."""
     why = SpectrumError("read", "damaged Parquet file", "the file holds fewer rows than its footer claims")
-    schema = table.file.metadata.schema
-    paths = [schema.column(leaf.number).path for leaf in table.leaves.values()]
-    batches = table.file.iter_batches(at_a_time, columns=paths, row_groups=groups)
+    batches = table.batches(at_a_time, groups)
     while left > 0:
         try:
             batch = next(batches)

@@ -101,7 +101,8 @@ def to_loglam(wavelength: np.ndarray, unit: float | None) -> np.ndarray:
     """
     if unit is None and len(wavelength) and (wavelength < LEAST_WAVELENGTH).all():
         raise SpectrumError("read", "unknown unit of wavelength", f"up to {wavelength.max():g}, without a unit")
-    return loglam_of(wavelength.astype(np.float64) * (1.0 if unit is None else unit))
+    with np.errstate(all="ignore"):
+        return loglam_of(wavelength if unit is None else wavelength.astype(np.float64) * unit)
 
 
 def _in_metadata(metadata: Mapping[str, bytes]) -> Wavelengths:

@@ -190,6 +190,14 @@ def test_damaged_footers_give_spectra_or_reasons(shape):
         assert_sound(bytes(broken), label=f"{shape} {number}", seconds=5.0)
 
 
+def test_no_byte_of_the_footer_can_end_the_process():
+    data = written({name: pa.array([WAVE]) for name in ("flux", "wave", "ivar")}, store_schema=False)
+    for at in range(len(data) - 8 - int.from_bytes(data[-8:-4], "little"), len(data)):
+        broken = bytearray(data)
+        broken[at] ^= 0x10  # in the header of a list of the footer, its length
+        assert_sound(bytes(broken), label=str(at), seconds=5.0)
+
+
 def test_names_that_are_no_text_are_refused():
     data = written({name: pa.array([WAVE]) for name in ("flux", "wave", "ivar")}, store_schema=False)
     assert not reasons(data)
