@@ -52,6 +52,7 @@ _PACKINGS = (
     _Packing("gzip", b"\x1f\x8b", lambda stream: cast(IO[bytes], gzip.GzipFile(fileobj=stream))),
     _Packing("bzip2", b"BZh", lambda stream: cast(IO[bytes], bz2.BZ2File(stream))),
 )
+_MAGIC = tuple(packing.magic for packing in _PACKINGS)
 _REFUSALS = (
     (FileNotFoundError, "not found"),
     (NotADirectoryError, "not found"),
@@ -122,7 +123,7 @@ class Content:
             self.head, self.whole = bytes(data), True
         else:
             self._rest, self.head, self.whole = data, data.head, data.complete
-        self.packed = _packing(self.head) is not None
+        self.packed = self.head.startswith(_MAGIC)
 
     def first(self, size: int) -> bytes:
         """Return the first ``size`` bytes, unpacked; fewer where the file is short or damaged."""

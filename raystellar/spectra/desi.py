@@ -41,6 +41,7 @@ from raystellar.spectra.fits_image import (
     Image,
     count_axes,
     find_cards,
+    has_sdss_telescope,
     hdus,
     image,
     read_at,
@@ -122,9 +123,9 @@ class _Redshifts(NamedTuple):
 
 def _claims(head: bytes, name: str) -> bool:
     """Claim files that were made of DESI spectra files, or that have the name of a coadd file."""
-    if count_axes(head) != 0:
+    if count_axes(head) != 0 or has_sdss_telescope(head):
         return False
-    return b"INFIL000= 'spectra-" in head or _NAME.match(os.path.basename(name)) is not None
+    return b"INFIL000" in head or _NAME.match(os.path.basename(name)) is not None
 
 
 def _count(content: Content) -> int:
@@ -369,7 +370,9 @@ def _joined(stream: IO[bytes], coadds: _Coadds, first: int, count: int) -> tuple
         weight[:, pixels] += ivar
         total[:, pixels] += ivar * np.where(good, flux, 0.0)
     known = weight > 0
-    return np.where(known, total / np.where(known, weight, 1.0), bad).astype(np.float32), weight.astype(np.float32)
+    with np.errstate(all="ignore"):  # a bad pixel may hold any bits, and a sum may be too large for a float32
+        joined = np.where(known, total / np.where(known, weight, 1.0), bad)
+        return joined.astype(np.float32), weight.astype(np.float32)
 
 
 def _expect(stream: IO[bytes], coadds: _Coadds, first: int) -> None:

@@ -33,7 +33,7 @@ from raystellar.spectra import fits_astropy
 from raystellar.spectra.bitmasks import ZWARNING_SKY
 from raystellar.spectra.content import Content
 from raystellar.spectra.fits_bytes import NotStandard, Table, read_table
-from raystellar.spectra.fits_image import Hdu, count_axes, find_cards, hdus, image, read_at
+from raystellar.spectra.fits_image import Hdu, count_axes, find_cards, has_sdss_telescope, hdus, image, read_at
 from raystellar.spectra.record import MAX_PIXELS, Spectrum, check_loglam, lattice, loglam_of, median_sn
 from raystellar.spectra.source import Source
 from raystellar.spectra.values import identifier, integer, number, real, string
@@ -73,7 +73,8 @@ _VECTOR_DTYPE = {"E": ">f4", "D": ">f8", "J": ">i4", "I": ">i2", "K": ">i8"}
 
 def _claims(head: bytes, name: str) -> bool:
     """Claim FITS files of the telescope LAMOST, with an image or a table."""
-    return count_axes(head) >= 0 and b"LAMOST" in head and _TELESCOPE.search(head) is not None
+    fits = count_axes(head) >= 0 and not has_sdss_telescope(head)
+    return fits and b"LAMOST" in head and _TELESCOPE.search(head) is not None
 
 
 def _read(content: Content, first: int) -> Iterator[Spectrum]:

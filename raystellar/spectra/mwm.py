@@ -40,7 +40,15 @@ from raystellar.spectra import fits_astropy
 from raystellar.spectra.bitmasks import ZWARNING_SKY, ZWARNING_SMALL_DELTA_CHI2
 from raystellar.spectra.content import Content
 from raystellar.spectra.fits_bytes import NotStandard, Table, read_table
-from raystellar.spectra.fits_image import MAX_TABLE_BYTES, Hdu, count_axes, find_cards, hdus, read_at
+from raystellar.spectra.fits_image import (
+    MAX_TABLE_BYTES,
+    Hdu,
+    count_axes,
+    find_cards,
+    has_sdss_telescope,
+    hdus,
+    read_at,
+)
 from raystellar.spectra.foreign import APOGEE
 from raystellar.spectra.record import MAX_PIXELS, SPEED_OF_LIGHT_KM_S, Spectrum, check_loglam, median_sn
 from raystellar.spectra.source import Item, Source
@@ -90,9 +98,9 @@ class _Spectra(NamedTuple):
 
 def _claims(head: bytes, name: str) -> bool:
     """Claim files with an empty primary HDU and tables of BOSS or APOGEE, or with cards or the name of such files."""
-    if count_axes(head) != 0:
+    if count_axes(head) != 0 or has_sdss_telescope(head):
         return False
-    if b"= 'BOSS/" in head or b"= 'APOGEE/" in head or (b"V_ASTRA " in head and b"SDSS_ID " in head):
+    if b"BOSS/" in head or b"APOGEE/" in head or (b"V_ASTRA " in head and b"SDSS_ID " in head):
         return True
     return os.path.basename(name).startswith(("mwmStar-", "mwmVisit-"))
 

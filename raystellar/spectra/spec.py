@@ -40,7 +40,7 @@ Quirks of the survey:
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -79,8 +79,6 @@ _ROW = (
     "sn_median_all",
     "sourcetype",
     "objtype",
-    "field",
-    "camcol",
     "catalogid",
 )
 _IN_PRIMARY = {
@@ -191,8 +189,7 @@ def _decode(data: bytes) -> _Parts:
     coadd_at = header_end(data, 0)
     if _IMAGE.match(data, 2 * FITS_CARD, 3 * FITS_CARD):
         raise SpectrumError("read", "not a spec file", "the primary HDU holds an image")
-    plain = all(card.fullmatch(data, i * FITS_CARD, (i + 1) * FITS_CARD) for i, card in enumerate(_PRIMARY))
-    if not plain or data.find(b"CONTINUE", 0, coadd_at) >= 0:
+    if not all(card.fullmatch(data, i * FITS_CARD, (i + 1) * FITS_CARD) for i, card in enumerate(_PRIMARY)):
         raise NotStandard("primary header")
     _require_header(data, coadd_at, b"XTENSION", "no coadd table")
     coadd = read_table(data, coadd_at, MAX_PIXELS)
@@ -207,7 +204,7 @@ def _decode(data: bytes) -> _Parts:
     table = read_table(data, coadd.end, 1)
     if table.rows != 1:
         raise SpectrumError("read", "no object table", "it has no row")
-    row = {name: table.first(data, name) for name in _ROW}
+    row = _row(lambda name: table.first(data, name))
     _complete(row, data[:coadd_at])
     return _Parts(columns, row)
 
@@ -230,12 +227,21 @@ def _check_names(names: Collection[str]) -> None:
         raise SpectrumError("read", f"missing column {missing[0]}", f"needed: {', '.join(_COADD)}")
 
 
+def _row(first: Callable[[str], Any]) -> dict[str, Any]:
+    """Return the values of the object table, by lower-case name; ``first`` returns the value of a column."""
+    row = {name: first(name) for name in _ROW}
+    row["field"] = None
+    if row["catalogid"] is not None and first("camcol") is None:  # otherwise FIELD is a field of the imaging survey
+        row["field"] = first("field")
+    return row
+
+
 def _complete(row: dict[str, Any], primary: bytes) -> None:
     """Fill in values that the object table lacks from the primary header."""
-    if row["camcol"] is not None:
-        row["field"] = None  # of the imaging survey
-    needed = _BY_PLATE if row["catalogid"] is None else _BY_FIELD
-    if all(row[name] not in (None, "") for name in needed):
+    for name in _BY_PLATE if row["catalogid"] is None else _BY_FIELD:
+        if row[name] is None or row[name] == "":
+            break
+    else:
         return
     cards = find_cards(primary, _PRIMARY_KEYS)
     for name, keywords in _IN_PRIMARY.items():
@@ -252,7 +258,7 @@ def _decode_with_astropy(data: bytes) -> _Parts:
         _check_names({name.lower() for name in coadd.columns.names})
         columns = {name: fits_astropy.column(coadd, name, dtype) for name, dtype in _COADD.items()}
         table = fits_astropy.table_at(hdus, 2, 1, "no object table")
-        row = {name: fits_astropy.first(table, name) for name in _ROW}
+        row = _row(lambda name: fits_astropy.first(table, name))
     _complete(row, data[: header_end(data, 0)])
     return _Parts(columns, row)
 
@@ -285,7 +291,8 @@ def _spectrum(path: str, parts: _Parts) -> Spectrum:
 
 def _identity(row: dict[str, Any]) -> dict[str, Any]:
     """Return the values by which a spectrum is known: plate, mjd and fibre, or field, mjd and CATALOGID in SDSS-V."""
-    mjd, catalogid = integer(row, "mjd"), number(row, "catalogid")
+    mjd = integer(row, "mjd")
+    catalogid = -1 if row["catalogid"] is None else number(row, "catalogid")
     if row["catalogid"] is None or (catalogid <= 0 and number(row, "plate") > 0):
         plate, fiberid = integer(row, "plate"), integer(row, "fiberid")
         return {"spec_id": f"{plate}-{mjd}-{fiberid}", "plate": plate, "mjd": mjd, "fiberid": fiberid}

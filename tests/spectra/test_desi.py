@@ -92,6 +92,14 @@ def test_pixels_of_one_arm_are_as_they_are_stored(survey):
         np.testing.assert_array_equal(item.ivar[:120][alone], stored[alone])
 
 
+@pytest.mark.parametrize("bits", [0x7FA00000, 0x7F800000, 0xFF7FFFFF, 0x00000001])
+def test_pixels_of_any_bits_are_bad_pixels_or_numbers(bits):
+    strange = np.full((TARGETS, 120), bits, np.uint32).view(np.float32)
+    for name in ("B_FLUX", "B_IVAR"):
+        for item in assert_sound(desi_file(changed=vector(strange, name)), NAME):
+            assert isinstance(item, SpectrumError) or not (item.ivar[:100] > 0).any()
+
+
 def test_identity_and_redshifts_are_those_of_the_tables(survey):
     redrock = redrock_file()
     items = survey(redrock=redrock)

@@ -190,6 +190,14 @@ def test_a_visit_that_is_not_in_the_stack_needs_no_velocity():
     assert item.loglam[0] == np.float32(3.5523)
 
 
+@pytest.mark.parametrize("bits", [0x7FA00000, 0x7F800000, 0xFF7FFFFF, 0x00000001])
+def test_pixels_of_any_bits_stay_as_they_are(bits):
+    strange = np.full((1, 300), bits, np.uint32).view(np.float32)
+    for name in ("flux", "ivar"):
+        (item,) = assert_sound(visits({name: ("300E", strange)}), NAME)
+        np.testing.assert_array_equal(getattr(item, name).view(np.uint32), bits)
+
+
 def test_scaled_columns_are_read_by_astropy():
     data = VISITS.replace(b"TDIM13  = '(300)   '", b"TSCAL13 =        2.0")
     assert data != VISITS
