@@ -8,6 +8,9 @@
     desi           DESI coadd files: all spectra in one pixel of the sky
     lamost         LAMOST low-resolution files: one spectrum a file
     table          Parquet tables: one spectrum a row
+    table_columns  names and types of the columns of such tables
+    table_wavelengths  their wavelengths: unit, vacuum or air, grids in the metadata
+    table_values   values of their rows, and what identifies a spectrum
     prepared       the parts that ``raystellar preprocess`` writes
     arrays         arrays by name, which a user passes in a notebook
     containers     tables and spectra of astropy, pandas, specutils and xarray as such arrays
