@@ -20,7 +20,7 @@ Quirks of the other tables:
 
 * MultimodalUniverse pads spectra to equal length with wavelengths of -1, and writes a name as
   ``b' 461628614023079936'``. ZWARNING is a boolean, which does not tell sky fibres. ``mask`` of its SDSS spectra is not
-  read, see ``table_columns.MASKS_OF_BITS``.
+  read, see ``table_columns.NO_MASK_BESIDE``.
 * ``mask`` of SPARCL holds the bits of the survey. Such a mask is not applied, because a bad pixel has ivar = 0. A mask
   of booleans, or of zeros and ones, is applied.
 * Wavelengths that a table rounds to float32 are put back on the lattice of SDSS.
@@ -86,7 +86,7 @@ class _Table(NamedTuple):
     """What the metadata tells of the wavelengths; None where ``raystellar preprocess`` wrote the file."""
 
     def batches(self, rows: int, groups: Sequence[int]) -> Iterator[pa.RecordBatch]:
-        """Yield the rows of row groups in batches of at most ``rows`` rows."""
+        """Yield the rows of row groups in batches; with ``rows`` = 0 only raise the errors of their metadata."""
         numbers = [leaf.number for leaf in self.leaves.values()]
         return iter(self.file.reader.iter_batches(rows, row_groups=groups, column_indices=numbers))
 
@@ -284,6 +284,8 @@ def _pixels(
 
 def _float32(array: np.ndarray) -> np.ndarray:
     """Return a copy in float32; a number that is too large becomes infinite."""
+    if array.dtype == np.float32:
+        return array.copy()
     with np.errstate(all="ignore"):
         return array.astype(np.float32)
 

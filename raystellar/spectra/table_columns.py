@@ -65,11 +65,11 @@ INSTEAD = {
 }
 """Quantities that are read only if none of these others has a column."""
 
-MASKS_OF_BITS = ("processed_flux", "spectroflux_u")
-"""Columns of two tables of SDSS spectra whose ``mask`` is not read: the published data set, and MultimodalUniverse.
+NO_MASK_BESIDE = ("processed_flux", "spectroflux_u")
+"""Columns of the published data set and of SDSS spectra in MultimodalUniverse, whose ``mask`` is not read.
 
 ``mask`` of MultimodalUniverse marks each pixel that has any bit of the AND mask of SDSS. These are mostly good pixels
-under a bright sky, in some spectra nearly all pixels. Pixels that are really bad have ivar = 0.
+under a bright sky, in some spectra nearly all pixels. In both tables pixels that are really bad have ivar = 0.
 """
 
 _OURS = "rv_source"  # a column of all outputs of raystellar, and of no other table
@@ -111,7 +111,7 @@ def choose(schema: pa.Schema) -> dict[str, Leaf]:
         if chosen.keys().isdisjoint(needed):
             names = ", ".join(name for key in needed for name in COLUMN_NAMES[key])
             raise SpectrumError("read", f"missing column {needed[0]}", f"accepted: {names}")
-    if not {fold(leaf.name) for leaf in columns}.isdisjoint(map(fold, MASKS_OF_BITS)):
+    if not {fold(leaf.name) for leaf in columns}.isdisjoint(map(fold, NO_MASK_BESIDE)):
         chosen.pop("mask", None)
     return chosen
 
@@ -155,15 +155,28 @@ def _count_leaves(kind: pa.DataType) -> int:
 
 
 def _in_structs(leaves: Sequence[Leaf]) -> list[Leaf]:
-    """Return the leaves in the column of structs that holds the flux, unless the flux is a column of its own."""
-    flux = {fold(name) for name in COLUMN_NAMES["flux"]}
-    holders = [leaf for leaf in leaves if fold(leaf.name) in flux and _fits("flux", leaf.type)]
-    if not holders or not all(leaf.child for leaf in holders):
+    """Return the leaves in the column of structs that holds the flux, unless the flux is a column of its own.
+
+    A column without wavelengths, such as a light curve, is passed over where another one has both.
+    """
+    fluxes = _columns_with(("flux",), leaves)
+    if not fluxes or any(
+        not leaf.child and leaf.column in fluxes and _is_list_of_numbers(leaf.type) for leaf in leaves
+    ):
         return []
-    names = list(dict.fromkeys(leaf.column for leaf in holders))
-    if len(names) > 1:
-        raise SpectrumError("read", "several spectra in a row", f"flux is in {', '.join(names)}; write one of them")
-    return [leaf for leaf in leaves if leaf.child and leaf.column == names[0]]
+    spectra = [name for name in fluxes if name in _columns_with(("loglam", "wavelength"), leaves)] or fluxes
+    if len(spectra) > 1:
+        raise SpectrumError(
+            "read", "several spectra in a row", f"in the columns {', '.join(spectra)}; write one of them"
+        )
+    return [leaf for leaf in leaves if leaf.child and leaf.column == spectra[0]]
+
+
+def _columns_with(quantities: Sequence[str], leaves: Sequence[Leaf]) -> list[str]:
+    """Return the names of the columns that hold lists of one of these quantities."""
+    names = {fold(name) for key in quantities for name in COLUMN_NAMES[key]}
+    holders = [leaf for leaf in leaves if fold(leaf.name) in names and _is_list_of_numbers(leaf.type)]
+    return list(dict.fromkeys(leaf.column for leaf in holders))
 
 
 def _choose(columns: Sequence[Leaf], in_structs: Sequence[Leaf]) -> dict[str, Leaf]:
@@ -191,6 +204,10 @@ def _is_list(kind: pa.DataType) -> bool:
     return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
 
 
+def _is_list_of_numbers(kind: pa.DataType) -> bool:
+    return _is_list(kind) and bool(_is_number(kind.value_type) or pa.types.is_boolean(kind.value_type))
+
+
 def _is_number(kind: pa.DataType) -> bool:
     return bool(pa.types.is_floating(kind) or pa.types.is_integer(kind))
 
@@ -198,7 +215,7 @@ def _is_number(kind: pa.DataType) -> bool:
 def _fits(key: str, kind: pa.DataType) -> bool:
     """Return whether a column may have this type."""
     if key in VECTORS:
-        return _is_list(kind) and bool(_is_number(kind.value_type) or pa.types.is_boolean(kind.value_type))
+        return _is_list_of_numbers(kind)
     if pa.types.is_null(kind):  # a column without any value
         return True
     if key in TEXTS:

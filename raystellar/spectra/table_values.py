@@ -117,7 +117,7 @@ def identify(values: Mapping[str, Any], by_row: str) -> Identity:
     SpectrumError : a value is no integer, or was rounded
     """
     plate, mjd, fiberid = (max(whole(values, key), 0) for key in ("plate", "mjd", "fiberid"))
-    fieldid, catalogid, obs_id = (number(values, key) for key in ("fieldid", "catalogid", "obs_id"))
+    fieldid, catalogid, obs_id = (max(number(values, key), -1) for key in ("fieldid", "catalogid", "obs_id"))
     if fieldid >= INT32_END:
         raise SpectrumError("read", "bad value fieldid", str(fieldid))
     numbers = (plate, mjd, fiberid, fieldid, catalogid, obs_id)

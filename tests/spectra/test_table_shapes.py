@@ -349,6 +349,13 @@ def test_masks_of_bits_keep_good_pixels():
     np.testing.assert_array_equal(the_one(written(made)).ivar, np.where(MASK, 0, IVAR))
 
 
+def test_light_curves_beside_spectra_are_passed_over():
+    curve = in_pixels("lightcurve", mjd=[1.0, 2.0], flux=[5.0, 6.0], flux_err=[0.1, 0.1])
+    spectrum = the_one(written(curve | in_struct("spectrum", **LAMBDA)))
+    np.testing.assert_array_equal(spectrum.flux, FLUX)
+    assert reasons(written(curve)) == ["missing column loglam"]
+
+
 def test_padding_is_left_out_but_no_pixel_with_a_weight():
     pad = {"flux": [*ALL["flux"], 7.0], "ivar": [*ALL["ivar"], 0.0], "lambda": [*ALL["wavelength"], -1.0]}
     np.testing.assert_array_equal(the_one(written(in_struct("spectrum", **pad))).loglam, LOGLAM)
@@ -393,8 +400,8 @@ def test_names_are_kept_to_the_last_digit(columns, spec_id):
 
 def test_numbers_of_targets_and_observations():
     columns = {
-        "fieldid": [112360, None, -1],
-        "catalogid": [2**53 + 1, None, "x"],
+        "fieldid": [112360, None, -999],
+        "catalogid": [2**53 + 1, None, "x"],  # not a number
         "obs_id": [2**63 - 1, None, 5],
     }
     made = {name: pa.array([values] * 3) for name, values in VECTORS.items()}
