@@ -89,7 +89,8 @@ class Model:
             - a ``Dataset`` of xarray with such names
             - a ``Spectrum``, ``SpectrumList`` or ``SpectrumCollection`` of specutils. ``spectral_axis`` is as observed,
               and ``radial_velocity`` the velocity of the star in it; exactly 0, the default of specutils, is unknown.
-              ``meta`` may hold ``spec_id``, ``ra`` and ``dec``
+              ``meta`` may hold ``spec_id``, ``ra`` and ``dec``. The reader of specutils for SDSS files masks each pixel
+              with a bit in ``and_mask``, good ones too; with ``spectrum.mask = None`` the labels are those of the file
             - a record of a reader of ``raystellar.spectra``
 
             The names are

@@ -1,9 +1,13 @@
 """The pages beside the code tell the truth about names, commands, snippets and links."""
 
+import json
 import re
+import sys
 from dataclasses import fields
 from pathlib import Path
+from types import SimpleNamespace
 
+import bundles
 import numpy as np
 import pandas
 import pytest
@@ -14,6 +18,10 @@ from raystellar.cli.parser import COMMANDS, parser
 from raystellar.cli.settings import Settings, compose
 from raystellar.config import read_toml
 from raystellar.fit.data import read_dataset
+from raystellar.model.architecture import NetworkConfig
+from raystellar.model.bundle_files import save_bundle
+from raystellar.model.recipe import describe
+from raystellar.preprocessing.pixels import PreprocessConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("", "raystellar", "raystellar/*", "jobs", "cluster", ".github")
@@ -113,15 +121,49 @@ def test_the_notebook_snippet_labels_files_and_arrays(survey, model, tmp_path, m
     assert "e_teff" in capsys.readouterr().out
 
 
-def test_the_snippet_runs_an_exported_model(model, tmp_path, monkeypatch, capsys):
+def untrained(**settings):
+    """Return a bundle of networks of full size that were never fitted."""
+    network = NetworkConfig(n_pixels=4000, stem=16, blocks=(8,))
+    weights = bundles.random_weights(network, (0, 1))
+    return bundles.make(network=network, weights=weights, preprocess=PreprocessConfig(**settings))
+
+
+def check_the_snippet(folder):
+    """Run the snippet beside the model, and compare its labels of a spectrum with bad pixels with raystellar's."""
+    rng = np.random.default_rng(0)
+    loglam = np.arange(35700, 39600) * 1e-4
+    flux = 40.0 + 15.0 * np.sin(200.0 * loglam) + 3.0 * rng.normal(size=loglam.size)
+    ivar = rng.uniform(0.05, 0.2, loglam.size)
+    ivar[rng.integers(0, loglam.size, 100)] = 0.0
+    flux[[0, 700, 701, 702, 1500, 2500]] = np.nan, np.inf, 1e25, 0.0, 500.0, -200.0  # the last two are spikes
+    ivar[[700, 2000, 3000]] = np.nan, np.inf, -1.0
+    spectrum = {"loglam": loglam, "flux": flux, "ivar": ivar, "rv": -87.5}
+    exec(snippet("raystellar/model/README.md", "onnxruntime"), names := dict(spectrum))
+    expected = raystellar.load(folder).label(spectrum)
+    for name, tolerance in (("teff", 0.1), ("feh", 1e-4), ("logg", 1e-4)):  # as the page states
+        assert names[name] == pytest.approx(expected[name], abs=tolerance)
+
+
+def test_the_snippet_labels_a_spectrum_with_an_exported_model(tmp_path, monkeypatch, capsys):
     for name in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(name, reason=f"{name} is not installed; pip install 'raystellar[onnx]'")
     monkeypatch.chdir(tmp_path)
-    assert main(["export", str(model), "--out", "model.onnx"]) == 0
-    flux = np.random.default_rng(0).normal(size=(5, 4000)).astype(np.float32)
-    exec(snippet("raystellar/model/README.md", "onnxruntime"), names := {"flux": flux})
-    assert names["teff"].shape == (5,)
+    save_bundle("model", untrained())
+    assert main(["export", "model", "--out", "model.onnx"]) == 0
+    check_the_snippet("model")
     assert "standard deviation" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("passes", ["one", "two"])
+@pytest.mark.parametrize("repair", [True, False])
+def test_the_snippet_follows_the_settings_of_a_model(passes, repair, tmp_path, monkeypatch):
+    bundle = untrained(passes=passes, repair_bad_pixels=repair)
+    save_bundle(tmp_path / "model", bundle)
+    meta = SimpleNamespace(custom_metadata_map={"raystellar": json.dumps(describe(bundle))})
+    session = SimpleNamespace(get_modelmeta=lambda: meta, run=lambda outputs, inputs: [bundle.predict(inputs["flux"])])
+    runtime = SimpleNamespace(InferenceSession=lambda path: session)
+    monkeypatch.setitem(sys.modules, "onnxruntime", runtime)  # an export takes seconds
+    check_the_snippet(tmp_path / "model")
 
 
 def test_pandas_reads_a_catalogue_and_a_dataset_by_their_folders(labelled, model):
