@@ -38,7 +38,7 @@ from raystellar.errors import ConfigError, LabelTableError
 from raystellar.files import places
 from raystellar.labels.columns import SPELLINGS, fold
 from raystellar.labels.identity import field_names
-from raystellar.labels.keys import NAMELESS, name_key, pack_key, unpack_key
+from raystellar.labels.keys import BOSS_PLATE, NAMELESS, name_key, pack_key, unpack_key
 from raystellar.labels.readers import column_names, read_columns
 from raystellar.labels.table import LabelsConfig, LabelTable, read_labels
 from raystellar.targets import TARGET_NAMES
@@ -52,9 +52,6 @@ CLUSTER_PLATES = (1960, 1961, 1962, 1963, 2078, 2079, 2174, 2185, 2247, 2255, 22
 
 SEGUE2_MJD = 54663
 """First date of SEGUE-2 (RUN2D 104): the day after the end of SDSS-II."""
-
-BOSS_PLATE = 3510
-"""First plate of the BOSS spectrograph. The last plate of the SDSS spectrograph is 3480."""
 
 RUN2D_COLUMNS = {"plate": SPELLINGS["plate"], "mjd": SPELLINGS["mjd"], "run2d": ("run2d",)}
 """Accepted names of the columns that give the RUN2D of each plate."""

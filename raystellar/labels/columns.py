@@ -49,6 +49,7 @@ SPELLINGS: Mapping[str, tuple[str, ...]] = {
     "specobjid": ("specObjID",),
     "fieldid": ("fieldid", "field"),
     "catalogid": ("catalogid",),
+    "sdss_id": ("sdss_id",),
     "obsid": ("obsid",),
     "lmjd": ("lmjd",),
     "planid": ("planid",),
@@ -63,8 +64,11 @@ KEPT = ("teff", "logg", "feh", "e_teff", "e_logg", "e_feh", "n_teff", "n_logg", 
         "dec", "flag")  # fmt: skip
 """Quantities that are kept of each row; the others make up its name."""
 
-TEXTS = ("flag", "specobjid", "catalogid", "obsid", "planid", "targetid", "spec_id", "file")
-"""Quantities that are read as text: names, and integers of 64 bits, which float64 cannot hold."""
+INTEGERS = ("specobjid", "catalogid", "sdss_id", "obsid", "targetid")
+"""Quantities that are integers of 64 bits, which float64 cannot hold."""
+
+TEXTS = (*INTEGERS, "flag", "planid", "spec_id", "file")
+"""Quantities that are read as text."""
 
 UNITS: Mapping[str, str] = {
     **{"teff": "K", "e_teff": "K", "rv": "km/s", "e_rv": "km/s", "ra": "deg", "dec": "deg"},

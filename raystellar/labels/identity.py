@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from raystellar.labels.keys import name_key, pack_key, packed, spec_id_key
+from raystellar.labels.keys import BOSS_PLATE, MAX_FIBRE, name_key, pack_key, packed, spec_id_key
 
 Columns = Mapping[str, NDArray[Any]]
 """Values of some rows by the name of the quantity, as ``labels.readers.read_columns`` yields them."""
@@ -28,7 +28,6 @@ _INTEGER = re.compile(rb"[+-]?\d{1,20}")
 _NUMBER = re.compile(rb"[+-]?\d+\.?\d*(?:[eE][+-]?\d+)?")
 _SPEC_STEM = re.compile(r"spec-(\d+-\d{5}-\d+)", re.ASCII)
 _LAMOST_STEM = re.compile(r"spec-(\d+)-(.+)_sp(\d+)-(\d+)", re.ASCII)
-_SUFFIX = re.compile(r"(?i)(?:\.fits?)?(?:\.gz|\.bz2)?$")
 
 
 class Observed(Protocol):
@@ -113,7 +112,11 @@ def keys_shown(path: str) -> dict[str, int]:
 
 def file_stem(path: str) -> str:
     """Return the name of a file without its folders and without .fits, .gz and .bz2."""
-    return _SUFFIX.sub("", re.split(r"[/\\]", path)[-1])
+    name = path.replace("\\", "/").rpartition("/")[2]
+    for suffixes in (".gz", ".bz2"), (".fits", ".fit"):
+        if name.lower().endswith(suffixes):
+            name = name.rpartition(".")[0]
+    return name
 
 
 def file_key(path: str) -> int:
@@ -155,8 +158,10 @@ def specobjid_keys(numbers: Sequence[int | None]) -> NDArray[np.int64]:
     def bits(first: int, count: int) -> NDArray[np.int64]:
         return ((unsigned >> np.uint64(first)) & np.uint64((1 << count) - 1)).astype(np.int64)
 
-    key = pack_key(bits(50, 14), bits(24, 14) + 50000, bits(38, 12))
-    return np.where((bits(0, 10) == 0) & (bits(10, 14) > 0) & (bits(38, 12) > 0), key, -1)
+    plate, fiberid = bits(50, 14), bits(38, 12)
+    most = np.where(plate < BOSS_PLATE, MAX_FIBRE["sdss"], MAX_FIBRE["boss"])
+    valid = (bits(0, 10) == 0) & (bits(10, 14) > 0) & (fiberid > 0) & (fiberid <= most)
+    return np.where(valid, pack_key(plate, bits(24, 14) + 50000, fiberid), -1)
 
 
 def field_names(columns: Columns) -> list[str]:
@@ -284,6 +289,7 @@ IDENTITIES = (
     Identity(PLATE, ("plate", "mjd", "fiberid"), "SDSS-I to SDSS-IV", _by_plate, _plate_of),
     Identity("specObjID", ("specobjid",), "SDSS since DR8, without SDSS-V", _by_specobjid, _specobjid_of),
     Identity(FIELD, ("fieldid", "mjd", "catalogid"), "SDSS-V", _by_field, _field_of),
+    Identity("sdss_id", ("sdss_id",), "mwmStar files of SDSS-V", _by_number("sdss_id", "mwmStar"), _spec_id_of),
     Identity("obsid", ("obsid",), "LAMOST", _by_number("obsid", "lamost"), _lamost_obsid_of),
     Identity(LAMOST_FIBRE, ("lmjd", "planid", "spid", "fiberid"), "LAMOST", _by_lamost_fibre, _lamost_fibre_of),
     Identity("targetid", ("targetid",), "DESI", _by_number("targetid", "desi"), _target_of),

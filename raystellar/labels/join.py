@@ -157,5 +157,5 @@ def check_files(table: LabelTable, paths: pa.ChunkedArray, counts: pa.ChunkedArr
         twice = np.flatnonzero(named & (keys == values[count > 1][0]))
         raise LabelTableError(
             f"the label table names a file without its folder, and several files have that name: "
-            f"{listed([str(paths[int(index)]) for index in twice], EXAMPLES)}; leave out all but one"
+            f"{', '.join(str(paths[int(index)]) for index in twice[:EXAMPLES])}; leave out all but one"
         )

@@ -26,6 +26,12 @@ PLATES_PER_KEY = 10**6
 NAMELESS = 1 << 62
 """Smallest key of spectra that have no plate, mjd and fiberid. All packed keys are smaller."""
 
+BOSS_PLATE = 3510
+"""First plate of the BOSS spectrograph. The last plate of the SDSS spectrograph is 3480."""
+
+MAX_FIBRE = {"sdss": 640, "boss": 1000}
+"""Largest fibre numbers of the two spectrographs."""
+
 _THREE_NUMBERS = re.compile(r"(\d{1,18})-(\d{1,18})-(\d{1,18})", re.ASCII)
 
 

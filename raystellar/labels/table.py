@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from raystellar.errors import LabelTableError
 from raystellar.labels.cells import Columns
-from raystellar.labels.columns import KEPT, SPELLINGS, TEXTS, choose, listed, unused
+from raystellar.labels.columns import INTEGERS, KEPT, SPELLINGS, TEXTS, choose, listed, unused
 from raystellar.labels.identity import FILE, IDENTITIES, POSITION, is_inexact, key_rows
 from raystellar.labels.keys import name_key
 from raystellar.labels.readers import column_names, read_columns
@@ -274,7 +274,7 @@ def _load(path: str, required: Sequence[str], by_position: bool) -> tuple[Column
             raise LabelTableError(f"label table {path}: not all of its files have a column for {odd}")
         present = set(piece)
         key, code = _position_keys(piece) if by_position else key_rows(piece)
-        for part in ("specobjid", "catalogid", "obsid", "targetid"):
+        for part in INTEGERS:
             if part in piece and (key < 0).any():
                 inexact[SPELLINGS[part][0]] += int(is_inexact(piece[part][key < 0]).sum())
         pieces.append(_compact(piece, key, code))
@@ -344,12 +344,12 @@ def _refuse_conflicts(columns: Columns, path: str) -> None:
         rows = order[np.isin(columns["key"][order], keys[:EXAMPLES])]
         at = sorted({f"{columns['ra'][row]:.6f} {columns['dec'][row]:+.6f}" for row in rows})
         raise LabelTableError(
-            f"label table {path} has rows with different labels at one position, such as {listed(at)}; "
+            f"label table {path} has rows with different labels at one position, such as {', '.join(at)}; "
             f"keep one row of each star, or join by names"
         )
     raise LabelTableError(
         f"label table {path} has rows with different labels under one file name, such as "
-        f"{listed(_file_names(path, keys))}; give names that differ without their folders, or keep one row of each"
+        f"{', '.join(_file_names(path, keys))}; give names that differ without their folders, or keep one row of each"
     )
 
 
@@ -371,7 +371,7 @@ def _refuse_neighbours(columns: Columns, radius_arcsec: float, path: str) -> Non
     at = [" and ".join(f"{columns['ra'][row]:.6f} {columns['dec'][row]:+.6f}" for row in pair) for pair in pairs]
     raise LabelTableError(
         f"label table {path} has {len(left)} pairs of rows within {radius_arcsec:g} arcsec of each other, such as "
-        f"{listed(at)}; keep one row of each star, choose a smaller radius, or join by names"
+        f"{', '.join(at)}; keep one row of each star, choose a smaller radius, or join by names"
     )
 
 
