@@ -66,6 +66,7 @@ _BEGIN = 10
 """Number of bytes of a card before its value."""
 
 _END_BEGIN = b"END".ljust(_BEGIN)
+_TELESCOPE = b"TELESCOP= '"
 _PLAIN_BEGIN = re.compile(rb"[A-Z0-9_-]+ *= ")
 _WORD = re.compile(rb"[A-Z0-9_-]+")
 _IMAGE_DTYPE: dict[object, np.dtype] = {
@@ -138,11 +139,12 @@ def count_axes(head: bytes) -> int:
 
 
 def has_sdss_telescope(head: bytes) -> bool:
-    """Return whether a file that begins with ``head`` comes from the telescope of the SDSS, as nearly all files do.
+    """Return whether a file that begins with ``head`` comes from a telescope of the SDSS, as nearly all files do.
 
     The formats without such a card search the whole head for other signs, which takes longer than this.
     """
-    return head.find(b"TELESCOP= 'SDSS", 0, FITS_BLOCK) >= 0
+    at = head.find(_TELESCOPE, 0, FITS_BLOCK)
+    return at >= 0 and head.startswith((b"SDSS", b"LCO"), at + len(_TELESCOPE))
 
 
 def find_cards(header: bytes, keys: tuple[str, ...]) -> dict[str, Value]:

@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import IO, Any, NamedTuple
@@ -77,6 +78,7 @@ _SCALARS = (
     "xcsao_v_rad",
     "xcsao_e_v_rad",
 )
+_TABLE = re.compile(rb"EXTNAME *= '(?:BOSS|APOGEE)/(?:APO|LCO)")
 _REALS = {"E": ">f4", "D": ">f8"}
 _ROWS_AT = 4 * FITS_CARD  # NAXIS2; the standard fixes the order of the first cards
 _NO_ROWS = b"NAXIS2  =                    0".ljust(FITS_CARD)
@@ -100,7 +102,9 @@ def _claims(head: bytes, name: str) -> bool:
     """Claim files with an empty primary HDU and tables of BOSS or APOGEE, or with cards or the name of such files."""
     if count_axes(head) != 0 or has_sdss_telescope(head):
         return False
-    if b"BOSS/" in head or b"APOGEE/" in head or (b"V_ASTRA " in head and b"SDSS_ID " in head):
+    if (b"BOSS/" in head or b"APOGEE/" in head) and _TABLE.search(head):
+        return True
+    if b"V_ASTRA " in head and b"SDSS_ID " in head:
         return True
     return os.path.basename(name).startswith(("mwmStar-", "mwmVisit-"))
 

@@ -59,6 +59,9 @@ from raystellar.spectra.values import integer, number, real, string
 MAX_ASTROPY_BYTES = 1 << 22
 """Largest number of bytes passed to astropy, so that a damaged header cannot keep it busy for seconds."""
 
+LONG_HEAD_BYTES = 1 << 19
+"""Number of bytes read of a file whose head is not enough. SDSS-V needs 230 kB, and full files have several MB."""
+
 _COADD = {
     "flux": np.dtype(np.float32),
     "loglam": np.dtype(np.float32),
@@ -143,10 +146,21 @@ def _read(content: Content) -> Spectrum:
         try:
             parts = _parts(data, whole=content.whole or content.packed)
         except _Unfinished:
-            parts = _parts(content.raw(), whole=True)
+            parts = _parts_of_more(content)
     except SpectrumError as error:
         raise foreign.refusal(data, content.path, error) from error.__cause__
     return _spectrum(content.path, parts)
+
+
+def _parts_of_more(content: Content) -> _Parts:
+    """Return the contents of a file whose head is not enough, from a longer head or else from the whole file."""
+    data = content.raw(LONG_HEAD_BYTES)
+    if len(data) < LONG_HEAD_BYTES:
+        return _parts(data, whole=True)
+    try:
+        return _parts(data, whole=False)
+    except _Unfinished:
+        return _parts(content.raw(), whole=True)
 
 
 def _read_all(content: Content, first: int) -> Iterator[Spectrum]:

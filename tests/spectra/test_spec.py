@@ -217,6 +217,19 @@ def test_only_the_needed_part_of_a_long_file_is_read(tmp_path, monkeypatch):
     assert sizes == [content.HEAD_BYTES]
 
 
+@pytest.mark.parametrize(("head_bytes", "read"), [(4000, 1 << 19), (1 << 16, 1 << 19)])
+def test_a_longer_head_is_read_where_the_first_is_not_enough(tmp_path, monkeypatch, head_bytes, read):
+    path = tmp_path / "spec-full.fits"
+    path.write_bytes(spec_file(coadd(4648), exposures=100))
+    assert path.stat().st_size > read
+    sizes = []
+    raw = content.Content.raw
+    monkeypatch.setattr(content.Content, "raw", lambda self, *most: sizes.append(most) or raw(self, *most))
+    item = spec._read(content.Content(str(path), head_bytes=head_bytes))
+    assert_same(item, read_by_astropy(path.read_bytes()))
+    assert sizes == [(read,)]
+
+
 # Refusals
 
 

@@ -145,6 +145,12 @@ def test_a_plate_survives_an_empty_catalogid():
     assert (spectrum.spec_id, spectrum.fieldid, spectrum.catalogid) == ("266-51602-31", -1, -1)
 
 
+def test_files_of_both_telescopes_are_spec_files():
+    for telescope in ("SDSS 2.5-M", "LCO Du Pont", "another"):
+        cards = {"TELESCOP": telescope, "PLATETYP": "BOSS/APOGEE", "OBSMODE": "'LAMOST'"}
+        assert_as_astropy(sdss_v(DR19, primary=cards), 112360)
+
+
 def test_sky_fibres_are_known():
     for row in ({"OBJTYPE": ("16A", "SKY")}, {"ZWARNING": ("K", 1)}):
         assert read_spectrum("spec.fits", sdss_v(DR19, row=row)).is_sky
