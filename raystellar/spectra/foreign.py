@@ -52,6 +52,7 @@ _FORMATS = (
     ),
     _Format("MaNGA spectra", re.compile(r"ma(?:nga|star)-"), re.compile(rb"PLATEIFU=|MANGAID *=|VERSDRP3=")),
     _Format("template library", re.compile(r"spEigen|kurucz"), re.compile(rb"NAME0   = '")),
+    _Format("line table (spZline)", re.compile(r"sp(?:Zline|AllLine)"), None, ("linename", "linewave")),
     _Format(
         "redshift table (spZbest, spAll)", re.compile(r"sp(?:Zbest|Zall|All|ecObj)"), None, ("class", "z", "zwarning")
     ),
@@ -62,7 +63,6 @@ _FORMATS = (
         ("targetid", "expid", "night"),
     ),
     _Format("redshift table (redrock)", re.compile(r"redrock-|zcatalog-|zall-"), None, ("spectype", "z", "zwarn")),
-    _Format("line table (spZline)", re.compile(r"sp(?:Zline|AllLine)"), None, ("linename", "linewave")),
     _Format(
         "list of plates (platelist)", re.compile(r"(?:plate|field)list|plates-"), None, ("plate", "mjd", "platequality")
     ),

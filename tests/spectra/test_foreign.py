@@ -89,6 +89,7 @@ def test_the_content_names_a_format(data, expected):
         ("spEigenGal-56436.fits", "template library"),
         ("spZbest-0266-51602.fits", REDSHIFTS),
         ("spAll-v5_13_2.fits", REDSHIFTS),
+        ("spAllLine-v6_1_3.fits", "line table (spZline)"),
         ("platelist.fits", LIST),
         ("ssppOut-dr12.fits", "table of stellar parameters"),
         ("spectra-main-dark-10016.fits", "single exposures of DESI (spectra)"),
