@@ -68,7 +68,9 @@ class Values:
         try:
             unit = units.Unit(unit) if unit else None
         except (ValueError, TypeError):
-            raise InputError(f"astropy does not know the unit {unit!r}; give another name of it") from None
+            unit = units.UnrecognizedUnit(str(unit))
+        if isinstance(unit, units.UnrecognizedUnit):
+            raise InputError(f"astropy does not know the unit {str(unit)!r}; give another name of it")
         try:
             return cls(np.asarray(values), bad, unit)
         except ValueError:
@@ -91,9 +93,11 @@ class Values:
         SpectrumError : they are no numbers
         """
         try:
-            return np.asarray(self.data, dtype=float)
+            if self.data.dtype.kind in "biufO":
+                return np.asarray(self.data, dtype=float)
         except (TypeError, ValueError):
-            raise SpectrumError("read", f"{name} is not numeric", repr(self.data)[:100]) from None
+            pass
+        raise SpectrumError("read", f"{name} is not numeric", f"values of type {self.data.dtype}")
 
     def single(self, name: str) -> Any:
         """Return a value that is one, or many that are all the same; None where it is missing, NaN or masked.
@@ -104,7 +108,7 @@ class Values:
         """
         if self.bad is not None and self.bad.any():
             return None
-        known = [value for value in self.data.ravel().tolist() if value is not None and (value != value) is not True]
+        known = [value for value in self.data.ravel().tolist() if not _is_missing(value)]
         if any(value != known[0] for value in known):
             cure = "give one, or a flux with a row for each spectrum"
             raise InputError(f"{name} has several values for one spectrum; {cure}")
@@ -158,6 +162,11 @@ class Values:
 
 MISSING = Values(np.array(math.nan), None, None)
 """A value that was left out."""
+
+
+def _is_missing(value: Any) -> bool:
+    """Return whether a value is None, NaN, or the missing value of pandas, which cannot be compared."""
+    return value is None or type(value).__name__ == "NAType" or bool(value != value)
 
 
 def noise_of(uncertainty: Any) -> tuple[str, Values]:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from astropy import units as u
 from astropy.nddata import InverseVariance, StdDevUncertainty, UnknownUncertainty, VarianceUncertainty
+from astropy.table import Column
 from astropy.utils.masked import Masked
 
 from raystellar.errors import InputError, SpectrumError
@@ -16,6 +17,7 @@ LOGLAM = (np.arange(35800, 36100) * 1e-4).astype(np.float32)
 WAVELENGTH = 10.0 ** LOGLAM.astype(float)
 FLUX = np.linspace(20.0, 60.0, LOGLAM.size)
 SIGMA = np.linspace(1.0, 2.0, LOGLAM.size)
+UNKNOWN = Column(FLUX, unit=u.UnrecognizedUnit("erg/Ang"))
 PLAIN = {"wavelength": WAVELENGTH, "flux": FLUX, "ivar": SIGMA**-2, "rv": 12.5, "spec_id": "a", "ra": 1.0, "dec": 2.0}
 
 
@@ -176,6 +178,7 @@ def test_a_unit_that_is_no_flux_density_is_refused(unit):
         ({"sigma": SIGMA * FLAM}, "sigma has the unit .* and flux has none; give both their units, or neither"),
         ({"flux": FLUX * u.Jy, "sigma": SIGMA * u.K}, "sigma has the unit K, which cannot be converted to"),
         ({"flux": FLUX * u.Jy, "ivar": SIGMA / u.Jy}, "ivar has the unit 1 / Jy, which cannot be converted to"),
+        ({"flux": UNKNOWN}, "astropy does not know the unit 'erg/Ang'; give another name of it"),
         ({"rv": 3 * u.K}, "rv has the unit K, which cannot be converted to km / s"),
         ({"ra": 3 * u.m}, "ra has the unit m, which cannot be converted to deg"),
     ],
@@ -237,6 +240,9 @@ def test_names_and_shapes_that_do_not_fit_are_refused(changes, message):
         ({"flux": 3.0}, "arrays do not have one length"),
         ({"mask": FLUX}, "mask is not of booleans"),
         ({"flux": ["a"] * FLUX.size}, "flux is not numeric"),
+        ({"flux": FLUX + 0j}, "flux is not numeric"),
+        ({"flux": np.full(FLUX.size, "2020-01-01", dtype="M8[D]")}, "flux is not numeric"),
+        ({"flux": {"a": 1}}, "flux is not numeric"),
         ({"rv": "fast"}, "rv is not numeric"),
         ({"catalogid": 2.0**60}, "catalogid is no whole number"),
         ({"obs_id": 1.5}, "obs_id is no whole number"),

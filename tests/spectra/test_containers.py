@@ -159,6 +159,8 @@ def test_missing_cells_of_a_data_frame():
     first, second = records(frame(rv=pandas.array([None, -30.0], dtype="Float64"), spec_id=[None, pandas.NA]))
     assert math.isnan(first.rv)
     assert (first.spec_id, second.spec_id, second.rv) == ("0", "0", -30.0)
+    (record,) = records(plain(0, rv=pandas.NA, spec_id=pandas.NA))
+    assert math.isnan(record.rv)
     first, second = records(frame(flux=[None, FLUXES[1]]))
     assert first.reason == "arrays do not have one length"
     assert second.spec_id == "b"
