@@ -60,7 +60,7 @@ def converter(quantity: str, unit: str, column: str, path: str) -> Converter | N
 def _parse(text: str) -> Any:
     """Return a unit, in any case of letters; None where it is not known."""
     text = text.strip()
-    for spelling in (text, text.lower(), text.lower().removesuffix("s")):
+    for spelling in (text, text.lower(), text.lower().removesuffix("s"), text.capitalize()):
         try:
             return units.Unit(spelling)
         except (TypeError, ValueError):

@@ -216,3 +216,125 @@ def test_null_is_nan_as_a_number_and_empty_as_text(tmp_path):
         read = whole(tmp_path / f"t.{suffix}", {"a": ("a",), "b": ("b",)}, text=("b",))
         np.testing.assert_array_equal(read["a"], [np.nan, 1.0])
         assert read["b"].tolist() == [b"", text]
+
+
+def written(table, path, **options):
+    """Write a table with astropy, in the format that the suffix of the path stands for, and return the path."""
+    formats = {"fits": "fits", "ecsv": "ascii.ecsv", "vot": "votable", "csv": "ascii.csv"}
+    table.write(path, format=formats[path.name.rsplit(".", 1)[1]], **options)
+    return path
+
+
+def test_one_table_is_read_alike_in_all_formats(tmp_path):
+    """With identifiers that have lost digits beside plate, mjd and fiberid, text, and masked values."""
+    table = Table({CAS.get(name, name): values for name, values in rows().items()}, masked=True)
+    table["specObjID"] = np.linspace(2.9e17, 1.1e19, len(table))
+    table["TEFFADOP"].mask[3:9] = True
+    table["comment"] = ["a, b", 'say "c"'] * 100
+    paths = [written(table, tmp_path / f"t.{suffix}") for suffix in ("ecsv", "vot", "csv")]
+    filled = table.copy()
+    filled["TEFFADOP"] = table["TEFFADOP"].filled(np.nan)
+    written(filled, tmp_path / "t.fits")
+    written(table, tmp_path / "binary.vot", tabledata_format="binary2")
+    written(table, tmp_path / "commas.ecsv", delimiter=",")
+    (tmp_path / "comments.csv").write_text(f"# query: a, b, c\n# rows, 9\n#\n{paths[2].read_text()}# the end\n")
+    (tmp_path / "packed.dat").write_bytes(gzip.compress(paths[0].read_bytes()))
+    first = read_labels(str(paths[0]), CONFIG)
+    assert first.usable.any()
+    assert np.isnan(first.teff).sum() > 6
+    for path in tmp_path.iterdir():
+        assert same(first, read_labels(str(path), CONFIG)), path.name
+
+
+@pytest.mark.parametrize("suffix", ["ecsv", "vot"])
+def test_integers_of_64_bits_are_exact_as_text_in_tables_that_astropy_reads(suffix, tmp_path):
+    signed = np.array([0, -(2**63), 2**63 - 1])
+    table = Table({"a": signed, "b": ["", "x y", "ü"]}, masked=True)
+    table["a"].mask[0] = True
+    path = written(table, tmp_path / f"t.{suffix}")
+    columns = whole(path, {"a": ("a",), "b": ("b",)}, text=("a", "b"))
+    assert columns["a"].tolist() == [b"", b"-9223372036854775808", b"9223372036854775807"]
+    assert [text.decode() for text in columns["b"].tolist()] == ["", "x y", "ü"]
+
+
+def test_the_line_of_names_may_be_a_comment_or_below_comments(tmp_path):
+    body = "266,51602,28,6000,4.0,-1.0\n"
+    names = "plate,mjd,fiberid,teff,logg,feh\n"
+    expected = None
+    for head in (
+        names,
+        f"#{names}",
+        f"# made by hand, today\n# {names}",
+        f"# a,b,c,d,e,f\n{names}",
+        f"#Table1\n\n{names}",
+    ):
+        path = tmp_path / "t.csv"
+        path.write_text(head + body)
+        table = read_labels(str(path), CONFIG)
+        expected = expected or table
+        assert same(table, expected), head
+    assert expected.teff.tolist() == [6000.0]
+
+
+def test_comments_between_rows_are_skipped_and_short_rows_are_not(tmp_path):
+    names, row = "plate,mjd,fiberid,teff,logg,feh\n", "266,51602,{},6000,4.0,-1.0\n"
+    path = tmp_path / "t.csv"
+    path.write_text(names + row.format(1) + "# night 2\n" + row.format(2) + "# end, of, table\n")
+    assert len(read_labels(str(path), CONFIG)) == 2
+    path.write_text(names + row.format(1) + "266,51602,3\n")
+    with pytest.raises(LabelTableError, match=r"cannot be read: .*columns"):
+        read_labels(str(path), CONFIG)
+
+
+@pytest.mark.parametrize("suffix", ["ecsv", "vot"])
+def test_tables_that_are_read_as_a_whole_have_a_largest_size(suffix, tmp_path, monkeypatch):
+    path = written(Table(one_row()), tmp_path / f"t.{suffix}")
+    monkeypatch.setattr("raystellar.labels.whole_table.MAX_BYTES", 100)
+    with pytest.raises(LabelTableError, match=r"file of more than 0 MB, too large .* write it as FITS or Parquet"):
+        read_labels(str(path), CONFIG)
+
+
+@pytest.mark.parametrize(
+    "content", [b"# %ECSV 1.0\n# ---\nnot yaml: [\n", b"<?xml version='1.0'?>\n<VOTABLE><RESOURCE>"]
+)
+def test_damaged_tables_that_astropy_reads_are_refused_in_one_sentence(content, tmp_path):
+    (tmp_path / "t.dat").write_bytes(content)
+    with pytest.raises(LabelTableError, match="cannot be read: ") as caught:
+        read_labels(f"{tmp_path}/t.dat", CONFIG)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", ["ecsv", "vot", "fits"])
+def test_a_column_of_vectors_is_refused(suffix, tmp_path):
+    table = Table(one_row())
+    table["teff"] = np.zeros((1, 3))
+    with pytest.raises(LabelTableError, match="in column teff, which must hold one number"):
+        read_labels(str(written(table, tmp_path / f"t.{suffix}")), CONFIG)
+
+
+@pytest.mark.parametrize("zero", [9223372036854775808, 9.223372036854775808e18])
+def test_unsigned_integers_of_fits_are_exact_however_tzero_is_written(zero, tmp_path):
+    numbers = np.array([0, 2**63, 2**64 - 1], dtype="u8")
+    save({"id": numbers}, tmp_path / "t.fits", {})
+    data = (tmp_path / "t.fits").read_bytes()
+    card = next(data[at : at + 80] for at in range(0, len(data), 80) if data[at : at + 6] == b"TZERO1")
+    (tmp_path / "u.fits").write_bytes(data.replace(card, b"TZERO1  = %-70s" % str(zero).encode()))
+    assert whole(tmp_path / "u.fits", {"id": ("id",)}, text=("id",))["id"].tolist() == [
+        str(n).encode() for n in numbers.tolist()
+    ]
+
+
+@pytest.mark.realdata
+def test_the_cases_are_read_as_they_should_be(real_data):
+    folder = real_data.parent / "cases" / "labels"
+    if not folder.is_dir():
+        pytest.skip(f"no cases in {folder}")
+    tables = {path.name: read_labels(str(path), CONFIG) for path in sorted(folder.iterdir())}
+    alike = [tables[name] for name in ("t.fits", "t.ecsv", "t.vot", "comments.csv")]
+    assert all(same(alike[0], table) for table in alike)
+    assert alike[0].teff.tolist() == [5000.0 + 100 * i for i in range(9)]
+    assert tables["only_specobjid.csv"].digest() == alike[0].digest()
+    assert tables["only_specobjid.csv"].identities == {"specObjID": 9}
+    odd = tables["lamost_style_err.csv"]
+    assert (odd.e_teff == 80).all()
+    assert np.isnan(odd.rv).all()
