@@ -123,7 +123,7 @@ class _Redshifts(NamedTuple):
 
 def _claims(head: bytes, name: str) -> bool:
     """Claim files that were made of DESI spectra files, or that have the name of a coadd file."""
-    if count_axes(head) != 0 or has_sdss_telescope(head):
+    if has_sdss_telescope(head) or count_axes(head) != 0:
         return False
     return b"INFIL000" in head or _NAME.match(os.path.basename(name)) is not None
 

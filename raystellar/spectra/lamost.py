@@ -73,8 +73,9 @@ _VECTOR_DTYPE = {"E": ">f4", "D": ">f8", "J": ">i4", "I": ">i2", "K": ">i8"}
 
 def _claims(head: bytes, name: str) -> bool:
     """Claim FITS files of the telescope LAMOST, with an image or a table."""
-    fits = count_axes(head) >= 0 and not has_sdss_telescope(head)
-    return fits and b"LAMOST" in head and _TELESCOPE.search(head) is not None
+    if has_sdss_telescope(head) or count_axes(head) < 0:
+        return False
+    return b"LAMOST" in head and _TELESCOPE.search(head) is not None
 
 
 def _read(content: Content, first: int) -> Iterator[Spectrum]:

@@ -100,7 +100,7 @@ class _Spectra(NamedTuple):
 
 def _claims(head: bytes, name: str) -> bool:
     """Claim files with an empty primary HDU and tables of BOSS or APOGEE, or with cards or the name of such files."""
-    if count_axes(head) != 0 or has_sdss_telescope(head):
+    if has_sdss_telescope(head) or count_axes(head) != 0:
         return False
     if (b"BOSS/" in head or b"APOGEE/" in head) and _TABLE.search(head):
         return True

@@ -40,7 +40,7 @@ Quirks of the survey:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -84,6 +84,7 @@ _ROW = (
     "objtype",
     "catalogid",
 )
+_SDSS_V_ROW = ("field", "camcol")
 _IN_PRIMARY = {
     "plate": ("PLATEID",),
     "mjd": ("MJD",),
@@ -218,7 +219,9 @@ def _decode(data: bytes) -> _Parts:
     table = read_table(data, coadd.end, 1)
     if table.rows != 1:
         raise SpectrumError("read", "no object table", "it has no row")
-    row = _row(lambda name: table.first(data, name))
+    row = {name: table.first(data, name) for name in _ROW}
+    if row["catalogid"] is not None:
+        row |= {name: table.first(data, name) for name in _SDSS_V_ROW}
     _complete(row, data[:coadd_at])
     return _Parts(columns, row)
 
@@ -241,17 +244,10 @@ def _check_names(names: Collection[str]) -> None:
         raise SpectrumError("read", f"missing column {missing[0]}", f"needed: {', '.join(_COADD)}")
 
 
-def _row(first: Callable[[str], Any]) -> dict[str, Any]:
-    """Return the values of the object table, by lower-case name; ``first`` returns the value of a column."""
-    row = {name: first(name) for name in _ROW}
-    row["field"] = None
-    if row["catalogid"] is not None and first("camcol") is None:  # otherwise FIELD is a field of the imaging survey
-        row["field"] = first("field")
-    return row
-
-
 def _complete(row: dict[str, Any], primary: bytes) -> None:
     """Fill in values that the object table lacks from the primary header."""
+    if row.get("camcol") is not None:
+        row["field"] = None  # of the imaging survey
     for name in _BY_PLATE if row["catalogid"] is None else _BY_FIELD:
         if row[name] is None or row[name] == "":
             break
@@ -259,7 +255,7 @@ def _complete(row: dict[str, Any], primary: bytes) -> None:
         return
     cards = find_cards(primary, _PRIMARY_KEYS)
     for name, keywords in _IN_PRIMARY.items():
-        if row[name] in (None, ""):
+        if row.get(name) in (None, ""):
             row[name] = next((cards[key] for key in keywords if cards.get(key) not in (None, "")), None)
 
 
@@ -272,7 +268,7 @@ def _decode_with_astropy(data: bytes) -> _Parts:
         _check_names({name.lower() for name in coadd.columns.names})
         columns = {name: fits_astropy.column(coadd, name, dtype) for name, dtype in _COADD.items()}
         table = fits_astropy.table_at(hdus, 2, 1, "no object table")
-        row = _row(lambda name: fits_astropy.first(table, name))
+        row = {name: fits_astropy.first(table, name) for name in (*_ROW, *_SDSS_V_ROW)}
     _complete(row, data[: header_end(data, 0)])
     return _Parts(columns, row)
 
