@@ -49,8 +49,8 @@ from raystellar.spectra.content import Content
 from raystellar.spectra.record import MAX_PIXELS, SPEED_OF_LIGHT_KM_S, Spectrum, check_loglam, median_sn
 from raystellar.spectra.source import Item, Source
 from raystellar.spectra.table_columns import VECTORS, Leaf, choose, is_text, leaves_of
-from raystellar.spectra.table_values import Identity, Lists, identify, name_of, scalars, whole
-from raystellar.spectra.table_wavelengths import Wavelengths, find_wavelengths, to_loglam
+from raystellar.spectra.table_values import Identity, Lists, identify, name_of, pixels_of, scalars, whole
+from raystellar.spectra.table_wavelengths import Wavelengths, find_wavelengths
 
 DECODED_ROWS = 128
 """Largest number of rows decoded at a time, about 6 MB."""
@@ -86,9 +86,20 @@ class _Table(NamedTuple):
     """What the metadata tells of the wavelengths; None where ``raystellar preprocess`` wrote the file."""
 
     def batches(self, rows: int, groups: Sequence[int]) -> Iterator[pa.RecordBatch]:
-        """Yield the rows of row groups in batches; with ``rows`` = 0 only raise the errors of their metadata."""
+        """Yield the rows of row groups in batches of at most ``rows`` rows."""
+        schema = self.file.metadata.schema
+        paths = [schema.column(leaf.number).path for leaf in self.leaves.values()]
+        batches: Iterator[pa.RecordBatch] = self.file.iter_batches(rows, columns=paths, row_groups=groups)
+        return batches
+
+    def check(self, group: int) -> None:
+        """Raise an error of pyarrow where the metadata of a row group is damaged; nothing is read or decoded.
+
+        ``RowGroupMetaData.column`` ends the process on such metadata. Batches of 0 rows, which ``iter_batches`` of the
+        file refuses, let pyarrow look at the metadata where it can catch its errors.
+        """
         numbers = [leaf.number for leaf in self.leaves.values()]
-        return iter(self.file.reader.iter_batches(rows, row_groups=groups, column_indices=numbers))
+        next(iter(self.file.reader.iter_batches(0, row_groups=[group], column_indices=numbers)), None)
 
 
 def _claims(head: bytes, name: str) -> bool:
@@ -176,7 +187,7 @@ def _batches(table: _Table, first: int) -> Iterator[pa.RecordBatch | SpectrumErr
 def _rows_at_a_time(table: _Table, group: int) -> int:
     """Return the number of rows of a row group to decode at a time; 0 where it claims unreasonably many values."""
     try:
-        next(table.batches(0, [group]), None)  # raises on damaged metadata, where ``column`` would end the process
+        table.check(group)
     except Exception:  # a library on damaged bytes may raise anything
         return 1  # the error is raised again when the rows are decoded
     metadata = table.file.metadata.row_group(group)
@@ -244,7 +255,7 @@ def _rows(
         try:
             identity = identify(values, spec_id)
             spec_id = identity.spec_id
-            yield _spectrum(path, identity, values, _pixels(vectors, wavelengths, values, row))
+            yield _spectrum(path, identity, values, pixels_of(vectors, wavelengths, values, row))
         except SpectrumError as error:
             error.spec_id = spec_id
             yield error
@@ -257,60 +268,6 @@ def _file_name(path: str) -> str:
     while first and "=" in parts[first - 1]:
         first -= 1
     return "/".join(parts[first:])
-
-
-def _pixels(
-    vectors: Mapping[str, Lists], wavelengths: Wavelengths, values: Mapping[str, Any], row: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return loglam, flux and ivar of a row; a masked pixel has ivar = 0, and padding is left out."""
-    lists = {key: column.row(row) for key, column in vectors.items()}
-    pixels = len(lists["flux"])
-    if any(len(array) != pixels for array in lists.values()):
-        lengths = ", ".join(f"{key} {len(array)}" for key, array in lists.items())
-        raise SpectrumError("read", "columns of unequal length", lengths)
-    if pixels > MAX_PIXELS:
-        raise SpectrumError("read", "unreasonable size", f"{pixels} pixels")
-    flux = _float32(lists["flux"])
-    ivar = _float32(lists["ivar"]) if "ivar" in lists else _from_error(lists["error"])
-    if "mask" in lists:
-        ivar[_masked(lists["mask"])] = 0
-    given = lists.get("loglam", lists.get("wavelength"))
-    if given is None:
-        return wavelengths.loglam(values, pixels), flux, ivar
-    end = _without_padding(given, ivar)
-    loglam = _float32(given[:end]) if "loglam" in lists else to_loglam(given[:end], wavelengths.unit)
-    return loglam, flux[:end], ivar[:end]
-
-
-def _float32(array: np.ndarray) -> np.ndarray:
-    """Return a copy in float32; a number that is too large becomes infinite."""
-    if array.dtype == np.float32:
-        return array.copy()
-    with np.errstate(all="ignore"):
-        return array.astype(np.float32)
-
-
-def _from_error(error: np.ndarray) -> np.ndarray:
-    """Return the inverse variance (n,) float32 of errors (n,); 0 where an error is not a positive number."""
-    with np.errstate(all="ignore"):
-        ivar = (error.astype(np.float64) ** -2).astype(np.float32)
-    ivar[~((error > 0) & np.isfinite(ivar))] = 0
-    return ivar
-
-
-def _masked(mask: np.ndarray) -> np.ndarray:
-    """Return which pixels a mask (n,) marks as bad; none where the mask holds bits, that is, any value but 0 and 1."""
-    if ((mask < 0) | (mask > 1)).any():
-        return np.zeros(len(mask), dtype=bool)
-    return np.asarray(mask != 0)  # NaN is unknown, and as such bad
-
-
-def _without_padding(wavelength: np.ndarray, ivar: np.ndarray) -> int:
-    """Return the number of pixels without those at the end that have neither a wavelength nor a positive ivar."""
-    if len(wavelength) and wavelength[-1] > 0:
-        return len(wavelength)
-    end = int(np.max(np.flatnonzero(wavelength > 0), initial=-1)) + 1
-    return len(wavelength) if (ivar[end:] > 0).any() else end
 
 
 def _spectrum(path: str, identity: Identity, values: dict[str, Any], pixels: tuple[np.ndarray, ...]) -> Spectrum:

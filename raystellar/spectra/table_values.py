@@ -13,7 +13,9 @@ import pyarrow as pa
 
 from raystellar.errors import SpectrumError
 from raystellar.spectra.bitmasks import ZWARNING_SMALL_DELTA_CHI2
+from raystellar.spectra.record import MAX_PIXELS
 from raystellar.spectra.table_columns import IDENTIFIERS, TEXTS, Leaf, is_text
+from raystellar.spectra.table_wavelengths import Wavelengths, to_loglam
 from raystellar.spectra.values import DOUBLE_END, INT32_END, number
 
 MISSING_NUMBER = -9990.0
@@ -64,6 +66,72 @@ class Lists:
         """Return the list in one row as it is stored, not to be changed; null is NaN."""
         end = self._ends[row]
         return self._values[end - self._lengths[row] : end]
+
+
+def pixels_of(
+    vectors: Mapping[str, Lists], wavelengths: Wavelengths, values: Mapping[str, Any], row: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return loglam, flux and ivar of a row, as in ``Spectrum``; padding is left out.
+
+    Parameters
+    ----------
+    vectors : columns of lists, by quantity
+    wavelengths : what the metadata of the file tells of the wavelengths
+    values : values of the row, by quantity
+    row : number of the row in the columns
+
+    Raises
+    ------
+    SpectrumError : the lists differ in length or are too long, or the wavelengths are not known
+    """
+    lists = {key: column.row(row) for key, column in vectors.items()}
+    pixels = len(lists["flux"])
+    if any(len(array) != pixels for array in lists.values()):
+        lengths = ", ".join(f"{key} {len(array)}" for key, array in lists.items())
+        raise SpectrumError("read", "columns of unequal length", lengths)
+    if pixels > MAX_PIXELS:
+        raise SpectrumError("read", "unreasonable size", f"{pixels} pixels")
+    flux = _float32(lists["flux"])
+    ivar = _float32(lists["ivar"]) if "ivar" in lists else _from_error(lists["error"])
+    if "mask" in lists:
+        ivar[_masked(lists["mask"])] = 0
+    given = lists.get("loglam", lists.get("wavelength"))
+    if given is None:
+        return wavelengths.loglam(values, pixels), flux, ivar
+    end = _without_padding(given, ivar)
+    loglam = _float32(given[:end]) if "loglam" in lists else to_loglam(given[:end], wavelengths.unit)
+    return loglam, flux[:end], ivar[:end]
+
+
+def _float32(array: np.ndarray) -> np.ndarray:
+    """Return a copy in float32; a number that is too large becomes infinite."""
+    if array.dtype == np.float32:
+        return array.copy()
+    with np.errstate(all="ignore"):
+        return array.astype(np.float32)
+
+
+def _from_error(error: np.ndarray) -> np.ndarray:
+    """Return the inverse variance (n,) float32 of errors (n,); 0 where an error is not a positive number."""
+    with np.errstate(all="ignore"):
+        ivar = (error.astype(np.float64) ** -2).astype(np.float32)
+    ivar[~((error > 0) & np.isfinite(ivar))] = 0
+    return ivar
+
+
+def _masked(mask: np.ndarray) -> np.ndarray:
+    """Return which pixels a mask (n,) marks as bad; none where the mask holds bits, that is, any value but 0 and 1."""
+    if ((mask < 0) | (mask > 1)).any():
+        return np.zeros(len(mask), dtype=bool)
+    return np.asarray(mask != 0)  # NaN is unknown, and as such bad
+
+
+def _without_padding(wavelength: np.ndarray, ivar: np.ndarray) -> int:
+    """Return the number of pixels without those at the end that have neither a wavelength nor a positive ivar."""
+    if len(wavelength) and wavelength[-1] > 0:
+        return len(wavelength)
+    end = int(np.max(np.flatnonzero(wavelength > 0), initial=-1)) + 1
+    return len(wavelength) if (ivar[end:] > 0).any() else end
 
 
 def scalars(key: str, column: Any) -> list[Any]:
