@@ -23,7 +23,7 @@ from raystellar.api import Labels, Model
 from raystellar.bench.sky import air_to_vacuum
 from raystellar.errors import InputError
 from raystellar.fit.metrics import NORMAL_MAD
-from raystellar.labels.join import Join, Names
+from raystellar.labels.join import Join
 from raystellar.labels.table import LabelsConfig, read_labels
 from raystellar.targets import TARGET_NAMES
 
@@ -169,7 +169,7 @@ def _agreement(group: str, label: str, ours: np.ndarray, theirs: np.ndarray, err
 
 def labels_of(stars: Table, join: Join) -> np.ndarray:
     """Return the labels (n, 3) of stars in a label table, usable or not; NaN where a label is missing."""
-    row = join.rows({name: stars[name] for name in Names.__dataclass_fields__ if name in stars.colnames})
+    row = join.rows({name: stars[name] for name in join.needed if name in stars.colnames})
     labels = np.stack([getattr(join.table, name)[row] for name in TARGET_NAMES], axis=1).astype(float)
     labels[row < 0] = np.nan
     return labels

@@ -6,7 +6,6 @@ of stars that were observed more than once. The result does not depend on the or
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raystellar.labels.keys import NAMELESS, pack_key
+from raystellar.labels.keys import name_key, pack_key
 from raystellar.labels.stars import group_rows
 from raystellar.schema import REPEATS
 from raystellar.targets import TARGET_NAMES, TARGETS
@@ -136,8 +135,7 @@ class _Keys:
         if not path or not spec_id or "--" in f"{spec_id}-":  # spectra from arrays are numbered from 0 in every call
             self._seen[path, spec_id] += 1
             text = f"{path}\0{spec_id}\0{self._seen[path, spec_id]}"
-        digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
-        return NAMELESS | (int.from_bytes(digest, "little") & (NAMELESS - 1))
+        return name_key(text)
 
 
 def _first(values: np.ndarray) -> np.ndarray:

@@ -15,11 +15,14 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from raystellar.errors import LabelTableError, SpectrumError
-from raystellar.labels.columns import listed
+from raystellar.labels.columns import KEY, listed
 from raystellar.labels.identity import FILE, PLATE, Observed, file_key, keys_of
 from raystellar.labels.keys import pack_key
 from raystellar.labels.stars import chord, unit_vectors
 from raystellar.labels.table import EXAMPLES, LabelTable
+
+POSITION_NEEDS = ("ra", "dec")
+"""Fields of ``Names`` by which spectra are joined by position."""
 
 SEVERAL = "several rows of the label table match"
 """Reason of the reject of a spectrum that has several rows."""
@@ -76,12 +79,15 @@ class Join:
 
         Parameters
         ----------
-        columns : values (n,) of fields of ``Names``; None, NaN and masked values are missing. A path that several
-            spectra have names none of them
+        columns : values (n,) of the fields ``needed``, as far as they are known; None, NaN and masked values are
+            missing. A path that several spectra have names none of them
         """
-        if self._by_plate_alone:
-            return self.table.find(pack_key(*(np.ma.filled(columns[name], 0) for name in ("plate", "mjd", "fiberid"))))
-        matches = [self._rows(names) for names in names_of(columns)]
+        if self.needed == KEY:
+            return self.table.find(pack_key(*(np.ma.filled(columns[name], 0) for name in KEY)))
+        if self.needed == POSITION_NEEDS:
+            matches = self._near(*(np.ma.filled(np.ma.asarray(columns[name], float), np.nan) for name in self.needed))
+        else:
+            matches = [self._rows(names) for names in names_of(columns)]
         return np.array([rows[0] if len(rows) == 1 else -1 for rows in matches], np.int64)
 
     def missing(self, spectrum: Observed) -> SpectrumError:
@@ -93,21 +99,27 @@ class Join:
         return SpectrumError("labels", MISSING, detail)
 
     @property
-    def _by_plate_alone(self) -> bool:
-        return set(self.table.identities) == {PLATE}
+    def needed(self) -> tuple[str, ...]:
+        """Names of the fields of ``Names`` by which spectra are joined."""
+        if self.table.match_radius_arcsec:
+            return POSITION_NEEDS
+        return KEY if set(self.table.identities) == {PLATE} else tuple(Names.__dataclass_fields__)
 
     def _rows(self, spectrum: Observed) -> list[int]:
         """Return all rows that match a spectrum."""
         if self.table.match_radius_arcsec:
-            return self._near(spectrum.ra, spectrum.dec)
+            return self._near(np.array([spectrum.ra]), np.array([spectrum.dec]))[0]
         rows = self.table.find(np.array(sorted(keys_of(spectrum, self.table.identities)), np.int64))
         return [int(row) for row in rows if row >= 0]
 
-    def _near(self, ra: float, dec: float) -> list[int]:
-        if not (math.isfinite(ra) and abs(dec) <= 90):
-            return []
-        position = unit_vectors(np.array([ra]), np.array([dec]))[0]
-        return sorted(self._sky.query_ball_point(position, chord(self.table.match_radius_arcsec)))
+    def _near(self, ra: NDArray[np.float64], dec: NDArray[np.float64]) -> list[list[int]]:
+        """Return the rows within the radius of each position (n,); none for an unknown position."""
+        known = np.flatnonzero(np.isfinite(ra) & (np.abs(dec) <= 90))
+        rows: list[list[int]] = [[] for _ in ra]
+        near = self._sky.query_ball_point(unit_vectors(ra[known], dec[known]), chord(self.table.match_radius_arcsec))
+        for index, matches in zip(known.tolist(), near, strict=True):
+            rows[index] = sorted(matches)
+        return rows
 
     @cached_property
     def _sky(self) -> cKDTree:

@@ -53,8 +53,8 @@ class DatasetSummary:
     joined: int
     """Number of spectra with a row of the label table."""
 
-    used: int
-    """Number of rows of the label table with a spectrum in the dataset."""
+    stars: tuple[int, int]
+    """Numbers of stars in the dataset, and of stars with usable labels in the label table."""
 
     seconds: dict[str, float]
     """Time of each part of the job [s]."""
@@ -117,7 +117,8 @@ def preprocess(
     with watch.part("preprocess"):
         job = run_job("preprocess", output, flow, resources)
     joined = count_joined(job.accounting)
-    return DatasetSummary(out, job, count_splits(output), table.summary(), joined, count_used(output), watch.seconds)
+    stars = count_stars(output), len(np.unique(table.star_id[table.usable]))
+    return DatasetSummary(out, job, count_splits(output), table.summary(), joined, stars, watch.seconds)
 
 
 @dataclass(frozen=True)
@@ -189,10 +190,9 @@ def count_joined(accounting: Accounting) -> int:
     )
 
 
-def count_used(output: ShardedOutput) -> int:
-    """Return the number of different spectra in a finished dataset."""
-    names = pa.chunked_array(list(output.column("spec_id")), type=pa.string())
-    return int(pc.count_distinct(names).as_py())
+def count_stars(output: ShardedOutput) -> int:
+    """Return the number of stars in a finished dataset."""
+    return int(pc.count_distinct(pa.chunked_array(list(output.column("star_id")), type=pa.int64())).as_py())
 
 
 def count_splits(output: ShardedOutput) -> dict[str, int]:

@@ -48,7 +48,7 @@ def test_labels_of_lamost_join_by_file_name(lamost, tmp_path):
         known = {row["file"]: row for row in csv.DictReader(stream) if row["teff"]}
     summary = preprocess([str(lamost)], lamost / "labels.csv", tmp_path / "d", splits=SPLITS, resources=LOCAL)
     assert summary.labels["by_identity"] == {"file name": 28}
-    assert (summary.job.accounting.rows_in, summary.joined, summary.used) == (28, 28, 22)
+    assert (summary.job.accounting.rows_in, summary.joined, *summary.stars) == (28, 28, 22, 22)
     assert dict(summary.job.accounting.rejected) == {"labels: missing teff": 6}
     dataset = rows(tmp_path / "d").drop_columns(["flux", "ivar"]).to_pylist()
     assert len(dataset) == len(known) == 22
@@ -74,7 +74,7 @@ def test_stars_of_lamost_are_labelled_by_a_model_of_the_other_stars_of_lamost(la
         if number:
             unseen.remove_columns(["rv", "rv_err"])
         unseen.write(folder / "unseen.ecsv")
-        assert fit_to(folder, [lamost], folder / "seen.csv").used == len(seen)
+        assert fit_to(folder, [lamost], folder / "seen.csv").stars == (len(seen), len(seen))
         files = [str(lamost / name) for name in unseen["file"]]
         summary = label(files, folder / "model", folder / "c", labels=folder / "unseen.ecsv", resources=LOCAL)
         catalog = rows(folder / "c")
@@ -160,7 +160,7 @@ def test_a_wrong_table_ends_in_one_sentence(text, message, survey, tmp_path, cap
 def test_spectra_that_the_table_does_not_have_say_by_what_they_were_looked_for(survey, tmp_path):
     (tmp_path / "labels.csv").write_text("obsid,teff,logg,feh\n101001,5000,4,-1\n")
     summary = preprocess([f"{survey}/spectra"], tmp_path / "labels.csv", tmp_path / "d", resources=LOCAL)
-    assert (summary.joined, summary.used) == (0, 0)
+    assert (summary.joined, *summary.stars) == (0, 0, 1)
     rejects = pq.read_table(tmp_path / "d" / "_rejects").to_pylist()
     details = {row["detail"] for row in rejects if row["reason"] == "not in the label table"}
     assert details == {"its rows are named by obsid"}

@@ -40,8 +40,8 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
     say_labels(summary.labels)
     say_job(summary.job)
     say(
-        f"joined: {summary.joined} spectra have a row of the label table; "
-        f"{summary.used} of its {summary.labels['usable']} usable rows are in the dataset"
+        f"{summary.joined} of {summary.job.accounting.rows_in} spectra have a row of the label table; "
+        f"{summary.stars[0]} of {summary.stars[1]} stars with usable labels are in the dataset"
     )
     say("splits: " + ", ".join(f"{name} {count}" for name, count in summary.splits.items()))
     say_end(summary.out, summary.seconds)

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from raystellar.errors import LabelTableError
-from raystellar.labels.join import Join, Names
+from raystellar.labels.join import Join
 from raystellar.labels.table import LabelsConfig, read_labels
 from raystellar.targets import TARGET_NAMES
 
@@ -26,7 +26,7 @@ class Truth:
 
     def __call__(self, rows: pa.Table) -> tuple[np.ndarray, np.ndarray]:
         """Return the reference labels (n, 3) of the rows of a catalogue and their errors (n, 3); NaN where missing."""
-        names = {name: rows[name].to_pylist() for name in Names.__dataclass_fields__ if name in rows.column_names}
+        names = {name: rows[name].to_pylist() for name in self.join.needed if name in rows.column_names}
         row, table = self.join.rows(names), self.join.table
         known = (row >= 0) & table.usable[row]
         columns = [getattr(table, name) for name in (*TARGET_NAMES, *(f"e_{name}" for name in TARGET_NAMES))]
