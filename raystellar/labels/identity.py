@@ -286,9 +286,10 @@ POSITION = "position"
 """Name of the join by position, which uses no names."""
 
 IDENTITIES = (
+    # tables of SDSS-V may have a plate, too, which does not name their spectra
+    Identity(FIELD, ("fieldid", "mjd", "catalogid"), "SDSS-V", _by_field, _field_of),
     Identity(PLATE, ("plate", "mjd", "fiberid"), "SDSS-I to SDSS-IV", _by_plate, _plate_of),
     Identity("specObjID", ("specobjid",), "SDSS since DR8, without SDSS-V", _by_specobjid, _specobjid_of),
-    Identity(FIELD, ("fieldid", "mjd", "catalogid"), "SDSS-V", _by_field, _field_of),
     Identity("sdss_id", ("sdss_id",), "mwmStar files of SDSS-V", _by_number("sdss_id", "mwmStar"), _spec_id_of),
     Identity("obsid", ("obsid",), "LAMOST", _by_number("obsid", "lamost"), _lamost_obsid_of),
     Identity(LAMOST_FIBRE, ("lmjd", "planid", "spid", "fiberid"), "LAMOST", _by_lamost_fibre, _lamost_fibre_of),

@@ -269,10 +269,10 @@ def _load(path: str, required: Sequence[str], by_position: bool) -> tuple[Column
     for piece in read_columns(path, SPELLINGS, required=needed, text=TEXTS):
         count = len(next(iter(piece.values())))
         rows += count
-        if present and present != set(piece):
-            odd = ", ".join(sorted(present ^ set(piece)))
+        had, present = present, set(KEPT) & set(piece)
+        if had and had != present:
+            odd = ", ".join(sorted(had ^ present))
             raise LabelTableError(f"label table {path}: not all of its files have a column for {odd}")
-        present = set(piece)
         key, code = _position_keys(piece) if by_position else key_rows(piece)
         for part in INTEGERS:
             if part in piece and (key < 0).any():

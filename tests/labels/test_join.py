@@ -101,7 +101,7 @@ def teff_of(join, spectrum):
 
 
 def test_all_identities_are_tested():
-    assert [identity.name for identity in IDENTITIES] == list(COLUMNS)
+    assert {identity.name for identity in IDENTITIES} == set(COLUMNS)
 
 
 @pytest.mark.parametrize("suffix", ["csv", "fits", "parquet"])
@@ -147,6 +147,15 @@ def test_the_identity_of_a_row_is_the_first_that_it_has(tmp_path):
     assert teff_of(join, Names(spec_id="lamost-101001", obs_id=101001)) == 6000.0
     assert teff_of(join, Names(spec_id="lamost-101002")) == 7000.0
     assert teff_of(join, Names(spec_id="lamost-101003", obs_id=101003)) is None
+
+
+def test_the_plate_of_a_table_of_sdss_v_does_not_name_its_spectra(tmp_path):
+    table = one_row(plate=15170, mjd=59292, fieldid=15170, catalogid=4570401475)
+    join = Join(read_labels(save(table, tmp_path / "t.fits", {}), CONFIG))
+    assert join.table.identities == {"fieldid-mjd-catalogid": 1}
+    assert join.row(Names(spec_id="15170-59292-4570401475")) == 0
+    table |= {"catalogid": np.array([-999])}
+    assert read_labels(save(table, tmp_path / "u.csv", {}), CONFIG).identities == {"plate-mjd-fiberid": 1}
 
 
 def test_a_spectrum_with_several_rows_is_a_reject(tmp_path):

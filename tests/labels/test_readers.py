@@ -164,6 +164,8 @@ def test_a_folder_or_glob_of_parquet_files_is_one_table(tmp_path):
     pq.write_table(whole.append_column("sn", pa.array([30.0] * 3)), tmp_path / "parts" / "c.parquet")
     with pytest.raises(LabelTableError, match="not all of its files have a column for sn"):
         read_labels(str(tmp_path / "parts"), config)
+    pq.write_table(whole.append_column("spec_id", pa.array(["a", "b", "c"])), tmp_path / "parts" / "c.parquet")
+    assert read_labels(str(tmp_path / "parts"), config).digest() == expected
     with pytest.raises(LabelTableError, match=r"no Parquet files|no spectra|nothing matches"):
         read_labels(str(tmp_path / "*.csv"), config)
 
