@@ -29,7 +29,7 @@ HEAD = 1 << 16
 FORMATS = {
     "FITS": "first binary table of the file; .gz too",
     "text": "separated by commas, tabs, semicolons, bars or blanks, with a line of names; lines with # are comments",
-    "Parquet": "a file, or the files in a folder or glob",
+    "Parquet": "a file, or all files in a folder",
     "ECSV": "at most 64 MB",
     "VOTable": "first table of the file, at most 64 MB",
 }
@@ -46,7 +46,7 @@ def read_columns(
 
     Parameters
     ----------
-    path : a file or URL, compressed by gzip or not; or a folder or a glob, which stands for the Parquet files in it
+    path : a file or URL, compressed by gzip or not; or a folder, which stands for the Parquet files in it, or a glob
     spellings : accepted column names of each quantity, the preferred one first; only letters and digits are compared
     required : quantities that the table must have
     text : quantities that are returned as bytes, without the blanks that FITS pads text with; all others are numbers
@@ -85,18 +85,18 @@ def column_names(path: str) -> list[str]:
 
 
 def _files(path: str) -> list[str]:
-    """Return the files that ``path`` stands for."""
-    if not any(sign in path for sign in "*?[") and not (
-        places.is_local(path) and os.path.isdir(places.local_path(path))
-    ):
+    """Return the files that ``path`` stands for; of a folder, and of a glob that matches any, the Parquet files."""
+    is_glob = any(sign in path for sign in "*?[")
+    if not is_glob and not (places.is_local(path) and os.path.isdir(places.local_path(path))):
         return [path]
     try:
-        files = sorted(name for name, _ in listing.expand([path]) if name.endswith(".parquet"))
+        files = sorted(name for name, _ in listing.expand([path]))
     except InputError as error:
         raise LabelTableError(f"label table: {error}") from None
-    if not files:
+    parquet = [name for name in files if name.endswith(".parquet")]
+    if not parquet and not is_glob:
         raise LabelTableError(f"label table {path}: no Parquet files there; name a file")
-    return files
+    return parquet or files
 
 
 @contextmanager

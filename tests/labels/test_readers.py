@@ -168,6 +168,9 @@ def test_a_folder_or_glob_of_parquet_files_is_one_table(tmp_path):
     assert read_labels(str(tmp_path / "parts"), config).digest() == expected
     with pytest.raises(LabelTableError, match=r"no Parquet files|no spectra|nothing matches"):
         read_labels(str(tmp_path / "*.csv"), config)
+    for number in range(3):
+        Table({name: values[number : number + 1] for name, values in rows.items()}).write(tmp_path / f"{number}.csv")
+    assert read_labels(str(tmp_path / "*.csv"), config).digest() == expected
 
 
 def whole(path, spellings, **options):
