@@ -1,6 +1,6 @@
 """Files on servers, requested before their reader needs them.
 
-Only the first 220 KiB of a spec file are read, while full files have up to 3.2 MB. Therefore the first request asks for
+Only the first 240 KiB of a spec file are read, while full files have up to 3.2 MB. Therefore the first request asks for
 the head of a file, and further requests are made only for a reader that needs more. Requests run ahead of the reader,
 several at a time.
 
@@ -84,7 +84,7 @@ class FetchConfig:
     timeout_s: float = 60.0
     """Longest time of one request of at most 8 MiB, from the connection to the last byte [s]."""
 
-    head_bytes: int = 220 << 10
+    head_bytes: int = 240 << 10
     """Size of the first request for a file [bytes]: all of a lite file, and the 211 kB of a full file that are read."""
 
     give_up_after: int = 100

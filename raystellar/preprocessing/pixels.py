@@ -126,6 +126,7 @@ class Preprocessor:
         self._lattice_table = spline.factorise(self._lattice)
         self._grid_table = spline.factorise(self._grid)
         self._scratch = np.empty((4, BUFFER_PIXELS))
+        self._known = np.empty(BUFFER_PIXELS + 2 * SPIKE_REACH, dtype=np.float32)
         self._good = np.empty((2, BUFFER_PIXELS), dtype=bool)
         self._factors = np.empty((BUFFER_PIXELS, 5))
         self._check_arithmetic()
@@ -155,7 +156,7 @@ class Preprocessor:
         status, good, bad = _preprocess(
             loglam, flux, ivar, doppler_shift(rv), self.config.passes == "one", self.config.repair_bad_pixels,
             self.config.min_coverage, self._grid, self._grid_table, self._lattice, self._lattice_table,
-            self._factors, self._scratch, self._good, out, out_ivar,
+            self._factors, self._scratch, self._good, self._known, out, out_ivar,
         )  # fmt: skip
         if status:
             raise SpectrumError("preprocess", REASONS[status], f"{bad} of {loglam.size} pixels are bad")
@@ -196,30 +197,58 @@ def _judge(flux: np.ndarray, ivar: np.ndarray, good: np.ndarray) -> int:
 
 
 @numba.njit(cache=True, nogil=True)
-def _mark_spikes(flux: np.ndarray, ivar: np.ndarray, good: np.ndarray, marked: np.ndarray) -> int:
-    """Copy ``good`` to ``marked`` without the spikes; return the number of spikes."""
-    n = flux.size
+def _mark_spikes(flux: np.ndarray, ivar: np.ndarray, good: np.ndarray, marked: np.ndarray, known: np.ndarray) -> int:
+    """Copy ``good`` to ``marked`` without the spikes; return the number of spikes.
+
+    ``known`` (at least n + 10,) float32 is overwritten.
+    """
+    _find_peaks(flux, ivar, good, marked, known)
     spikes = 0
-    threshold = SPIKE_SIGMA * SPIKE_SIGMA
-    for i in range(n):
-        marked[i] = good[i]
-        if not good[i]:
-            continue
-        if flux[i] < 0.0:
-            is_spike = flux[i] * flux[i] * ivar[i] > threshold
+    for i in range(flux.size):
+        if marked[i]:
+            is_spike = _stands_out(flux, ivar[i], good, i)
+            marked[i] = not is_spike
+            spikes += is_spike
         else:
-            # a pixel that does not stand out from both of these neighbours needs no closer look
-            low = min(flux[max(i - 3, 0)], flux[min(i + 3, n - 1)])
-            is_spike = not (flux[i] - low) ** 2 * ivar[i] <= threshold and _stands_out(flux, ivar[i], good, i)
-        if is_spike:
-            marked[i] = False
-            spikes += 1
+            marked[i] = good[i]
     return spikes
 
 
 @numba.njit(cache=True, nogil=True)
+def _find_peaks(flux: np.ndarray, ivar: np.ndarray, good: np.ndarray, peak: np.ndarray, known: np.ndarray) -> None:
+    """Write to ``peak`` which good pixels need a closer look, in a loop without branches.
+
+    A pixel that is above more than half of its neighbours is above both of two that are equally far away. Few pixels of
+    a spectrum are above them by as much as a spike. A bad neighbour counts as minus infinity.
+    """
+    n = flux.size
+    least = np.float32(-np.inf)
+    threshold = np.float32(0.99 * SPIKE_SIGMA * SPIKE_SIGMA)  # with a margin, as the closer look rounds in another way
+    known[:SPIKE_REACH] = known[n + SPIKE_REACH : n + 2 * SPIKE_REACH] = least
+    for i in range(n):
+        known[i + SPIKE_REACH] = flux[i] if good[i] else least
+    for i in range(n):
+        j = i + SPIKE_REACH
+        low = _greater(known[j - 1], known[j + 1])
+        for k in range(2, SPIKE_REACH + 1):
+            pair = _greater(known[j - k], known[j + k])
+            low = pair if pair < low else low
+        base = low if flux[i] > 0.0 else np.float32(0.0)
+        height = flux[i] - base
+        up = (height > 0.0) == (flux[i] > 0.0)
+        peak[i] = good[i] & up & (height * height * ivar[i] > threshold)
+
+
+@numba.njit(inline="always")
+def _greater(a: float, b: float) -> float:
+    return a if a > b else b
+
+
+@numba.njit(cache=True, nogil=True)
 def _stands_out(flux: np.ndarray, ivar: float, good: np.ndarray, i: int) -> bool:
-    """Return whether pixel ``i``, with the inverse variance ``ivar``, is a spike above its neighbours."""
+    """Return whether pixel ``i``, with the inverse variance ``ivar``, is a spike."""
+    if flux[i] < 0.0:
+        return flux[i] * flux[i] * ivar > SPIKE_SIGMA * SPIKE_SIGMA
     limit = min(flux[i] - SPIKE_SIGMA / np.sqrt(ivar), flux[i] / SPIKE_RATIO)
     known, below = 0, 0
     for j in range(max(i - SPIKE_REACH, 0), min(i + SPIKE_REACH + 1, flux.size)):
@@ -236,18 +265,23 @@ def _bridge(y: np.ndarray, flux: np.ndarray, good: np.ndarray, repair: bool) -> 
     Without ``repair`` only the values are replaced that are not finite or beyond ``MOST_VALUE``.
     """
     n = flux.size
-    last = -1
-    for i in range(n):
-        if not (good[i] or (not repair and abs(flux[i]) < MOST_VALUE)):
+    first = 0
+    while first < n:
+        if good[first] or (not repair and abs(flux[first]) < MOST_VALUE):
+            first += 1
             continue
-        if last < 0:
-            y[:i] = y[i]
-        for j in range(last + 1, i):
-            if last >= 0:
-                y[j] = y[last] + (y[i] - y[last]) * (j - last) / (i - last)
-        last = i
-    if last >= 0:
-        y[last + 1 : n] = y[last]
+        end = first + 1
+        while end < n and not (good[end] or (not repair and abs(flux[end]) < MOST_VALUE)):
+            end += 1
+        left, right = y[max(first - 1, 0)], y[min(end, n - 1)]
+        for j in range(first, end):
+            if first == 0:
+                y[j] = right
+            elif end == n:
+                y[j] = left
+            else:
+                y[j] = left + (right - left) * (j - first + 1) / (end - first + 1)
+        first = end
 
 
 @numba.njit(cache=True, nogil=True)
@@ -369,6 +403,7 @@ def _preprocess(
     factors: np.ndarray,
     scratch: np.ndarray,
     masks: np.ndarray,
+    known: np.ndarray,
     out: np.ndarray,
     out_ivar: np.ndarray,
 ) -> tuple[int, float, int]:
@@ -385,7 +420,7 @@ def _preprocess(
     if _coverage(x, n, grid, shift) < min_coverage:
         return 3, 0.0, bad
     if repair:
-        bad += _mark_spikes(flux, ivar, good, masks[1, :n])
+        bad += _mark_spikes(flux, ivar, good, masks[1, :n], known)
         good = masks[1, :n]
     if bad:
         _bridge(y, flux, good, repair)
