@@ -82,9 +82,7 @@ def header_values(header: bytes, keys: Collection[str]) -> dict[str, Value]:
         cards = fits.Header.fromstring(text)
         values = {key: cards[key] for key in keys if key in cards}
     for key, value in values.items():
-        if isinstance(value, fits.card.Undefined):
-            values[key] = None
-        elif isinstance(value, str) and "?" in value and not header.isascii():
+        if isinstance(value, str) and "?" in value and not header.isascii():
             raise SpectrumError("read", "damaged header", f"{key} = {value!r}, with a byte that is not ASCII")
     return values
 
@@ -148,15 +146,17 @@ def first(hdu: Any, name: str) -> int | float | str | None:
 
     Raises
     ------
-    SpectrumError : a row holds several values
+    SpectrumError : a row holds several values, or a text that is not ASCII
     """
     values = values_of(hdu, name)
     if values is None:
         return None
     if values.size != 1:
         raise SpectrumError("read", f"bad column {name}", "not one value a row")
-    value: int | float | str = values.reshape(-1)[0].item()
-    return value.rstrip("\0").strip(" ") if isinstance(value, str) else value
+    value: int | float | str | bytes = values.reshape(-1)[0].item()
+    if isinstance(value, bytes):
+        raise SpectrumError("read", f"bad column {name}", f"{value!r} is not ASCII")
+    return value.strip("\0 ") if isinstance(value, str) else value
 
 
 def values_of(hdu: Any, name: str) -> np.ndarray | None:

@@ -126,7 +126,8 @@ def _spectrum(path: str, cards: dict[str, Any], rows: np.ndarray) -> Spectrum:
 
 def mask_bits(values: np.ndarray) -> np.ndarray:
     """Return a mask that is stored as floating point numbers as (n,) int32; 0 where a number is no mask."""
-    whole = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    with np.errstate(all="ignore"):  # a signalling NaN warns where it is cast
+        whole = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
     return np.where(np.abs(whole) < 2.0**32, whole, 0.0).astype(np.int64).astype(np.int32)
 
 

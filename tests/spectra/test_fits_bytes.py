@@ -115,6 +115,8 @@ def test_header_ends_at_a_block():
     [
         (card("A       = 1") * 36, "truncated"),
         (card("END"), "truncated"),
+        (card("A       = 1") * 36 + b"END" + b" " * 30, "truncated"),
+        (card("A       = 1") * 36 + bytes(2880), "damaged header"),
         (b" " + card("END").ljust(2880), "truncated"),
         (card("END x").ljust(2880), "damaged header"),
         (b"SIMPLE" + b"END" * fits_bytes.MAX_HEADER_BYTES, "damaged header"),

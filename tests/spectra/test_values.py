@@ -7,7 +7,7 @@ import math
 import pytest
 
 from raystellar.errors import SpectrumError
-from raystellar.spectra.values import INT32_END, integer, real, string
+from raystellar.spectra.values import INT32_END, identifier, integer, real, string
 
 
 @pytest.mark.parametrize(
@@ -41,3 +41,11 @@ def test_numbers_and_texts_may_be_missing():
 def test_values_of_another_type_are_refused(read, value):
     with pytest.raises(SpectrumError, match="bad value Z"):
         read({"Z": value}, "Z")
+
+
+def test_identifiers_are_texts_and_integers():
+    assert (identifier({"SPID": 6}, "SPID"), identifier({"PLANID": "B6212"}, "PLANID")) == ("6", "B6212")
+    assert identifier({"SPID": None}, "SPID") == identifier({}, "SPID") == ""
+    for value in (6.5, True):
+        with pytest.raises(SpectrumError, match="bad value SPID"):
+            identifier({"SPID": value}, "SPID")
