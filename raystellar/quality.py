@@ -81,8 +81,8 @@ class QualityConfig:
     """Share of good grid pixels below which BAD_PIXELS is set, which forbids use."""
 
     max_ood_score: float = 1.0
-    """``ood_score`` above which OOD is set; about one ordinary star in a hundred is above 1. OOD is also set where there is
-    no score."""
+    """``ood_score`` above which OOD is set; about one ordinary star in a hundred is above 1. A row without a score has
+    the flag, too."""
 
     max_rv_error: float = 30.0
     """Error of a velocity [km/s] above which RV_UNCERTAIN is set: half a pixel of the spectrograph."""

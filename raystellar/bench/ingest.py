@@ -113,11 +113,11 @@ Read = Callable[[str], tuple[np.ndarray, np.ndarray, np.ndarray, float]]
 
 def _plain(name: str, paths: list[str], read: Read) -> tuple[np.ndarray, Timing]:
     """Run the plain loop over ``paths``; return the standardised flux (n, P) and the time."""
-    grid = PreprocessConfig().grid()
+    config = PreprocessConfig()
     clock = [time.perf_counter()]
     raw = [read(path) for path in paths]
     clock.append(time.perf_counter())
-    flux = np.array([plain_resample(x, y, rv, grid) for x, y, _, rv in raw], dtype=np.float32)
+    flux = np.array([plain_resample(*star, config) for star in raw], dtype=np.float32)
     clock.append(time.perf_counter())
     with tempfile.TemporaryDirectory() as folder:
         table = pa.table({"path": paths, "rv": [row[3] for row in raw], "flux": matrix_column(flux)})

@@ -1,8 +1,8 @@
 """Benchmark one process against the plain program that a user would write with astropy, SciPy and torch.
 
-Both programs do the same work on the same files in one run: read flux, wavelengths, ivar, class and redshift;
-interpolate twice and standardise; predict. Their results are compared before their times. Times are per spectrum and
-core.
+Both programs do the same work on the same files in one run: read flux, wavelengths, ivar, class and redshift; replace
+bad pixels, interpolate twice and standardise; predict. Their results are compared before their times. Times are per
+spectrum and core.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from astropy.io import fits
+from numpy.lib.stride_tricks import sliding_window_view
 from scipy.interpolate import CubicSpline
 
 from raystellar.errors import InputError, SpectrumError
@@ -21,10 +22,18 @@ from raystellar.model.bundle_files import load_bundle
 from raystellar.model.plain import predict_one
 from raystellar.model.threads import threads
 from raystellar.preprocessing.ingest import Admitted, choose_rv, ingest
-from raystellar.preprocessing.pixels import PreprocessConfig, Preprocessor, doppler_shift
+from raystellar.preprocessing.pixels import (
+    SPIKE_RATIO,
+    SPIKE_REACH,
+    SPIKE_SIGMA,
+    PreprocessConfig,
+    Preprocessor,
+    doppler_shift,
+)
+from raystellar.schema import N_NOISE, N_PIXELS
 from raystellar.spectra import Slice, Spectrum, read_spectrum
 from raystellar.spectra.inputs import make_manifest
-from raystellar.spectra.record import SPEED_OF_LIGHT_KM_S
+from raystellar.spectra.record import SPEED_OF_LIGHT_KM_S, good_pixels
 
 FLUX_TOLERANCE = 2e-6
 """Largest difference of standardised flux between the two programs: float32 rounding of values up to 20."""
@@ -38,12 +47,30 @@ def plain_read(path: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
         return loglam, flux, ivar, SPEED_OF_LIGHT_KM_S * float(hdus[2].data["Z"][0])
 
 
-def plain_resample(loglam: np.ndarray, flux: np.ndarray, rv: float, grid: np.ndarray) -> np.ndarray:
-    """Resample one spectrum to ``grid`` at rest and standardise it, with SciPy; return (P,). Source: Sec. 3."""
-    observed = CubicSpline(loglam, flux)(np.clip(grid, loglam[0], loglam[-1]))
-    rest_axis = grid - doppler_shift(rv)
-    rest = CubicSpline(rest_axis, observed)(np.clip(grid, rest_axis[0], rest_axis[-1]))
+def plain_resample(
+    loglam: np.ndarray, flux: np.ndarray, ivar: np.ndarray, rv: float, config: PreprocessConfig
+) -> np.ndarray:
+    """Resample one spectrum to the grid at rest and standardise it, with SciPy; return (P,). Source: Sec. 3."""
+    grid, shift = config.grid(), doppler_shift(rv)
+    if config.repair_bad_pixels:
+        good = plain_good(flux, ivar)
+        flux = np.interp(np.arange(flux.size), np.flatnonzero(good), flux[good])
+    if config.passes == "two":
+        flux = CubicSpline(loglam, flux)(np.clip(grid, loglam[0], loglam[-1]))
+        loglam = grid
+    rest = CubicSpline(loglam - shift, flux)(np.clip(grid, loglam[0] - shift, loglam[-1] - shift))
     return (rest - rest.mean()) / rest.std()
+
+
+def plain_good(flux: np.ndarray, ivar: np.ndarray) -> np.ndarray:
+    """Return which pixels (n,) are good, as ``record.good_pixels`` and ``pixels.SPIKE_SIGMA`` say."""
+    good = good_pixels(flux, ivar)
+    near = sliding_window_view(np.pad(np.where(good, flux, np.nan), SPIKE_REACH, constant_values=np.nan), 11)
+    middle = np.isfinite(near).sum(axis=1) // 2
+    median = np.sort(near, axis=1)[np.arange(flux.size), middle]  # NaN comes last
+    sigma = 1.0 / np.sqrt(np.where(good, ivar, 1.0))
+    above = (flux > SPIKE_RATIO * median) & (flux > median + SPIKE_SIGMA * sigma)
+    return good & ~np.where(flux < 0.0, flux < -SPIKE_SIGMA * sigma, above)
 
 
 def kernel_table(spectra: list[str], model: str | None, count: int = 400) -> list[tuple[str, float, float]]:
@@ -61,14 +88,14 @@ def kernel_table(spectra: list[str], model: str | None, count: int = 400) -> lis
     """
     bundle = load_bundle(model) if model else None
     config = bundle.preprocess if bundle else PreprocessConfig()
-    preprocessor, grid = Preprocessor(config), config.grid()
+    preprocessor = Preprocessor(config)
     paths = usable(make_manifest(spectra)["path"].to_pylist(), preprocessor, count)
     plain_raw, plain_read_ms = timed(lambda: [plain_read(path) for path in paths], len(paths))
     raw, read_ms = timed(lambda: [read_spectrum(path) for path in paths], len(paths))
     plain_flux, plain_resample_ms = timed(
-        lambda: np.array([plain_resample(x, y, rv, grid) for x, y, _, rv in plain_raw], dtype=np.float32), len(paths)
+        lambda: np.array([plain_resample(*star, config) for star in plain_raw], dtype=np.float32), len(paths)
     )
-    out, noise = np.empty((len(paths), grid.size), np.float32), np.empty((len(paths), 500), np.float32)
+    out, noise = np.empty((len(paths), N_PIXELS), np.float32), np.empty((len(paths), N_NOISE), np.float32)
 
     def resample() -> np.ndarray:
         for k, spectrum in enumerate(raw):

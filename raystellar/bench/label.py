@@ -96,13 +96,12 @@ def predict_ratio(model: str) -> tuple[float, float]:
 
 def _plain(paths: list[str], bundle: Bundle) -> tuple[np.ndarray, Timing]:
     """Run the plain loop over ``paths``; return the labels (n, 3) and the time."""
-    grid = bundle.preprocess.grid()
     took, labels = dict.fromkeys(("read", "resample", "label", "write"), 0.0), []
     for path in paths:
         clock = [time.perf_counter()]
-        loglam, flux, _, rv = plain_read(path)
+        star = plain_read(path)
         clock.append(time.perf_counter())
-        spectrum = plain_resample(loglam, flux, rv, grid).astype(np.float32)
+        spectrum = plain_resample(*star, bundle.preprocess).astype(np.float32)
         clock.append(time.perf_counter())
         labels.append(predict_one(bundle, spectrum))
         clock.append(time.perf_counter())

@@ -132,7 +132,8 @@ class _Keys:
     def _key(self, path: str, spec_id: str) -> int:
         """Return a hash of the spectrum name; of path, name and count if the name does not identify one spectrum."""
         text = spec_id
-        if not path or not spec_id or "--" in f"{spec_id}-":  # spectra from arrays are numbered from 0 in every call
+        # arrays are numbered from 0 in every call, and rows of a table without names are called FILE#ROW
+        if not path or not spec_id or "--" in f"{spec_id}-" or "#" in spec_id:
             self._seen[path, spec_id] += 1
             text = f"{path}\0{spec_id}\0{self._seen[path, spec_id]}"
         return name_key(text)

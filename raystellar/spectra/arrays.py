@@ -23,7 +23,7 @@ from astropy import units
 from raystellar.config import nearest
 from raystellar.errors import InputError, SpectrumError
 from raystellar.spectra.quantities import MISSING, Values, f_lambda, factor, noise_of, unit_needed
-from raystellar.spectra.record import Spectrum, check_loglam, median_sn
+from raystellar.spectra.record import Spectrum, check_loglam, median_sn, near_one
 
 WAVELENGTHS = ("wavelength", "loglam")
 """Names of the wavelengths, of which a spectrum has one."""
@@ -166,7 +166,7 @@ def _flux_and_ivar(values: Mapping[str, Values], wavelength: np.ndarray) -> tupl
         ivar = ivar / scale**2
     elif noise_unit is not None and noise_unit != units.dimensionless_unscaled:
         raise InputError(f"{noise} has the unit {noise_unit} and flux has none; give both their units, or neither")
-    return _near_one(flux, np.where(_masked(values), 0.0, ivar))
+    return near_one(flux, np.where(_masked(values), 0.0, ivar))
 
 
 def _masked(values: Mapping[str, Values]) -> np.ndarray | np.bool_:
@@ -177,17 +177,6 @@ def _masked(values: Mapping[str, Values]) -> np.ndarray | np.bool_:
             raise SpectrumError("read", "mask is not of booleans", str(values["mask"].data.dtype))
         masks.append(values["mask"].data != 0)
     return np.logical_or.reduce(masks) if masks else np.False_
-
-
-def _near_one(flux: np.ndarray, ivar: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Multiply the flux by a power of 2 that brings its median near 1, and ivar accordingly.
-
-    Labels do not depend on the unit of the flux, but a flux of 1e-17 has squares that 32 bits cannot hold. A power of 2
-    changes no digit of a number.
-    """
-    size = np.abs(flux[(flux != 0.0) & np.isfinite(flux) & (ivar > 0.0)])
-    exponent = int(np.frexp(np.median(size))[1]) if size.size else 0
-    return np.ldexp(flux, -exponent), np.ldexp(ivar, 2 * exponent)
 
 
 def _inverse(values: np.ndarray) -> np.ndarray:

@@ -132,6 +132,19 @@ def good_pixels(flux: np.ndarray, ivar: np.ndarray) -> np.ndarray:
     return np.asarray(known & ((size > LEAST_VALUE) | (size == 0.0)))
 
 
+def near_one(flux: np.ndarray, ivar: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return flux and ivar (n,) multiplied by powers of 2 that bring the median flux near 1, where that is needed.
+
+    Labels do not depend on the unit of the flux. A flux of 1e-17, in units of erg/s/cm2/angstrom, has squares that 32
+    bits cannot hold. A power of 2 changes no digit of a number. A median between 1e-6 and 1e6 stays as it is.
+    """
+    if 2.0**-40 < np.max(ivar, initial=0.0) < 2.0**40:
+        return flux, ivar
+    size = np.abs(flux[(flux != 0.0) & np.isfinite(flux) & (ivar > 0.0)])
+    exponent = int(np.frexp(np.median(size))[1]) if size.size else 0
+    return (flux, ivar) if abs(exponent) <= 20 else (np.ldexp(flux, -exponent), np.ldexp(ivar, 2 * exponent))
+
+
 def median_sn(loglam: np.ndarray, flux: np.ndarray, ivar: np.ndarray) -> float:
     """Return the median of flux * sqrt(ivar), as BOSS computes SN_MEDIAN_ALL; NaN where no pixel is good.
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from raystellar.errors import SpectrumError
 from raystellar.spectra.bitmasks import ZWARNING_SMALL_DELTA_CHI2
-from raystellar.spectra.record import MAX_PIXELS
+from raystellar.spectra.record import MAX_PIXELS, near_one
 from raystellar.spectra.table_columns import IDENTIFIERS, TEXTS, Leaf, is_text
 from raystellar.spectra.table_wavelengths import Wavelengths, to_loglam
 from raystellar.spectra.values import DOUBLE_END, INT32_END, number
@@ -91,8 +91,8 @@ def pixels_of(
         raise SpectrumError("read", "columns of unequal length", lengths)
     if pixels > MAX_PIXELS:
         raise SpectrumError("read", "unreasonable size", f"{pixels} pixels")
-    flux = _float32(lists["flux"])
-    ivar = _float32(lists["ivar"]) if "ivar" in lists else _from_error(lists["error"])
+    ivar = lists["ivar"] if "ivar" in lists else _from_error(lists["error"])
+    flux, ivar = (_float32(array) for array in near_one(lists["flux"], ivar))
     if "mask" in lists:
         ivar[_masked(lists["mask"])] = 0
     given = lists.get("loglam", lists.get("wavelength"))
@@ -112,9 +112,9 @@ def _float32(array: np.ndarray) -> np.ndarray:
 
 
 def _from_error(error: np.ndarray) -> np.ndarray:
-    """Return the inverse variance (n,) float32 of errors (n,); 0 where an error is not a positive number."""
+    """Return the inverse variance (n,) float64 of errors (n,); 0 where an error is not a positive number."""
     with np.errstate(all="ignore"):
-        ivar = (error.astype(np.float64) ** -2).astype(np.float32)
+        ivar = error.astype(np.float64) ** -2
     ivar[~((error > 0) & np.isfinite(ivar))] = 0
     return ivar
 

@@ -347,3 +347,13 @@ def test_only_primary_rows_are_exported(whole, tmp_path, capsys):
     (tmp_path / "open" / SUMMARY_NAME).unlink()
     assert main(["export", str(tmp_path / "open"), "--out", str(tmp_path / "d.csv")]) == 1
     assert "the primary row of each star is not chosen" in capsys.readouterr().err
+
+
+def test_rows_of_tables_without_names_are_stars_of_their_own():
+    values = {name: [0, 0] for name in ("plate", "mjd", "fiberid")} | {name: [1.0, 2.0] for name in ("ra", "dec", "sn")}
+    table = pa.table(values | {
+        "path": ["a/stars.parquet", "b/stars.parquet"], "spec_id": ["stars.parquet#0"] * 2,
+        "flag_bad": [False] * 2, "flag_warn": [False] * 2,
+        **{name: [1.0, 2.0] for one in ("teff", "feh", "logg") for name in (one, f"e_{one}")},
+    })  # fmt: skip
+    assert find(table).is_primary.tolist() == [True, True]

@@ -18,7 +18,7 @@ from raystellar.engine.session import Resources
 from raystellar.errors import ConfigError, InputError
 from raystellar.files import places
 from raystellar.model.bundle_files import load_bundle
-from raystellar.quality import MEANINGS, Flag
+from raystellar.quality import BAD, MEANINGS, Flag
 from raystellar.report import assessment
 from raystellar.report import model as model_page
 from raystellar.report import write as pages
@@ -95,7 +95,7 @@ def test_the_page_of_a_catalogue_has_every_section_and_its_numbers(labelled, cat
     }
     assert found == {
         flag.name: (
-            "bad" if flag in (Flag.SKY, Flag.NOT_STAR, Flag.NO_RV, Flag.OOD) else "warn",
+            "bad" if flag in BAD else "warn",
             ((flags & flag) != 0).sum(),
         )
         for flag in Flag

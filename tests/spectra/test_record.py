@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 
 from raystellar.errors import SpectrumError
-from raystellar.spectra.record import MAX_LOGLAM, MIN_LOGLAM, MIN_PIXELS, check_loglam, lattice, median_sn
+from raystellar.spectra.record import (
+    MAX_LOGLAM,
+    MIN_LOGLAM,
+    MIN_PIXELS,
+    check_loglam,
+    good_pixels,
+    lattice,
+    median_sn,
+    near_one,
+)
 
 
 def sn(wavelengths, flux, ivar=1.0):
@@ -80,3 +89,22 @@ def test_wavelengths_that_are_no_grid_are_refused(loglam, reason):
     with pytest.raises(SpectrumError) as caught:
         check_loglam(loglam)
     assert caught.value.reason == reason
+
+
+@pytest.mark.parametrize("unit", [1e-30, 1e-17, 1e-7, 1.0, 1e5, 1e12])
+def test_a_flux_in_any_unit_comes_near_one_without_rounding(unit):
+    rng = np.random.default_rng(0)
+    flux, ivar = unit * rng.normal(3.0, 1.0, 500), rng.uniform(50.0, 200.0, 500) / unit**2
+    near, noise = near_one(flux, ivar)
+    assert 2.0**-21 < np.median(np.abs(near)) < 2.0**21
+    scale = near[0] / flux[0]
+    assert np.frexp(scale)[0] == 0.5  # a power of 2
+    np.testing.assert_array_equal(near, flux * scale)
+    np.testing.assert_allclose(noise, ivar / scale**2, rtol=1e-15)
+    assert good_pixels(*near_one(flux.astype(np.float32), ivar)).all()
+
+
+def test_ordinary_units_stay_as_they_are():
+    flux, ivar = np.float32([1, 2, np.nan]), np.float32([1, 0, 3e38])
+    for noise in (ivar, np.float32([1, 0, np.nan]), np.zeros(3, np.float32), np.ones(3, np.float32)):
+        assert near_one(flux, noise) == (flux, noise)
