@@ -154,13 +154,7 @@ def find_cards(header: bytes, keys: tuple[str, ...]) -> dict[str, Value]:
     ------
     SpectrumError : a card of a key cannot be read
     """
-    arrangement = _arrangement(_begins(header), keys)
-    if not _mentioned(header, arrangement, keys):
-        try:
-            return {key: read_card(_card(header, number))[1] for key, number in arrangement.first.items()}
-        except NotStandard:
-            pass
-    return fits_astropy.header_values(header, keys)
+    return _values(header, _arrangement(_begins(header), keys), keys)
 
 
 def hdus(stream: IO[bytes], most: int = MAX_PLATE_BYTES) -> Iterator[Hdu]:
@@ -288,7 +282,7 @@ def _structure(header: bytes, at: int) -> dict[str, Value]:
     arrangement = _arrangement(_begins(header), _STRUCTURE)
     if arrangement.repeated or _mentioned(header, arrangement, _STRUCTURE):
         raise SpectrumError("read", "damaged header", f"repeated or misplaced cards in the header at byte {at}")
-    cards = find_cards(header, _STRUCTURE)
+    cards = _values(header, arrangement, _STRUCTURE)
     if cards.get("SIMPLE", True) is not True:
         raise SpectrumError("read", "damaged header", f"SIMPLE is {cards['SIMPLE']!r}")
     return cards
@@ -332,6 +326,16 @@ def _arrangement(begins: bytes, keys: tuple[str, ...]) -> _Arrangement:
         elif not begin.startswith(COMMENTARY):
             odd.append(number)
     return _Arrangement(first, repeated, tuple(odd))
+
+
+def _values(header: bytes, arrangement: _Arrangement, keys: tuple[str, ...]) -> dict[str, Value]:
+    """Return the values of the ``keys`` that a header has, as ``find_cards`` does."""
+    if not _mentioned(header, arrangement, keys):
+        try:
+            return {key: read_card(_card(header, number))[1] for key, number in arrangement.first.items()}
+        except NotStandard:
+            pass
+    return fits_astropy.header_values(header, keys)
 
 
 def _mentioned(header: bytes, arrangement: _Arrangement, keys: Collection[str]) -> bool:
