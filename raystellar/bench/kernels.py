@@ -93,7 +93,7 @@ def kernel_table(spectra: list[str], model: str | None, count: int = 400) -> lis
     plain_raw, plain_read_ms = timed(lambda: [plain_read(path) for path in paths], len(paths))
     raw, read_ms = timed(lambda: [read_spectrum(path) for path in paths], len(paths))
     plain_flux, plain_resample_ms = timed(
-        lambda: np.array([plain_resample(x, y, w, rv, config) for x, y, w, rv in plain_raw], dtype=np.float32),
+        lambda: np.float32([plain_resample(x, y, w, rv, config) for x, y, w, rv in plain_raw]),
         len(paths),
     )
     out, noise = np.empty((len(paths), N_PIXELS), np.float32), np.empty((len(paths), N_NOISE), np.float32)
