@@ -24,7 +24,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raystellar.bench.kernels import FLUX_TOLERANCE, admit_by_pipeline, plain_read, plain_resample, timed, usable
+from raystellar.bench.kernels import FLUX_TOLERANCE, admit_by_pipeline, plain_read, plain_resample_all, timed, usable
 from raystellar.engine.session import Resources, session
 from raystellar.engine.shards import Flow, run_shards
 from raystellar.errors import InputError
@@ -113,11 +113,10 @@ Read = Callable[[str], tuple[np.ndarray, np.ndarray, np.ndarray, float]]
 
 def _plain(name: str, paths: list[str], read: Read) -> tuple[np.ndarray, Timing]:
     """Run the plain loop over ``paths``; return the standardised flux (n, P) and the time."""
-    config = PreprocessConfig()
     clock = [time.perf_counter()]
     raw = [read(path) for path in paths]
     clock.append(time.perf_counter())
-    flux = np.array([plain_resample(*star, config) for star in raw], dtype=np.float32)
+    flux = plain_resample_all(raw, PreprocessConfig())
     clock.append(time.perf_counter())
     with tempfile.TemporaryDirectory() as folder:
         table = pa.table({"path": paths, "rv": [row[3] for row in raw], "flux": matrix_column(flux)})

@@ -8,7 +8,7 @@ spectrum and core.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -62,6 +62,13 @@ def plain_resample(
     return (rest - rest.mean()) / rest.std()
 
 
+def plain_resample_all(
+    stars: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray, float]], config: PreprocessConfig
+) -> np.ndarray:
+    """Resample spectra, each as ``plain_read`` returns it; return (n, P) float32."""
+    return np.array([plain_resample(x, y, ivar, rv, config) for x, y, ivar, rv in stars], dtype=np.float32)
+
+
 def plain_good(flux: np.ndarray, ivar: np.ndarray) -> np.ndarray:
     """Return which pixels (n,) are good, as ``record.good_pixels`` and ``pixels.SPIKE_SIGMA`` say."""
     good = good_pixels(flux, ivar)
@@ -93,7 +100,7 @@ def kernel_table(spectra: list[str], model: str | None, count: int = 400) -> lis
     plain_raw, plain_read_ms = timed(lambda: [plain_read(path) for path in paths], len(paths))
     raw, read_ms = timed(lambda: [read_spectrum(path) for path in paths], len(paths))
     plain_flux, plain_resample_ms = timed(
-        lambda: np.float32([plain_resample(x, y, w, rv, config) for x, y, w, rv in plain_raw]),
+        lambda: plain_resample_all(plain_raw, config),
         len(paths),
     )
     out, noise = np.empty((len(paths), N_PIXELS), np.float32), np.empty((len(paths), N_NOISE), np.float32)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from raystellar.bench import ingest, kernels, label
+from raystellar.bench import kernels, label
 from raystellar.bench.ingest import ingest_table, read_floor
 from raystellar.bench.kernels import kernel_table, plain_read, plain_resample, usable
 from raystellar.bench.label import label_table, predict_ratio
@@ -67,7 +67,7 @@ def test_programs_that_disagree_are_refused(shift, spectra, model, monkeypatch):
     def other(*arguments):
         return plain_resample(*arguments) + shift
 
-    for module in (kernels, ingest, label):
+    for module in (kernels, label):  # the loop of all spectra is in kernels
         monkeypatch.setattr(module, "plain_resample", other)
     with pytest.raises(InputError, match="disagree"):
         kernel_table(spectra, str(model), count=4)
