@@ -29,6 +29,7 @@ _EMPTY_PRIMARY = b"".join(
         b"END",
     )
 ).ljust(FITS_BLOCK)
+_MANY_AXES = re.compile(rb"NAXIS[^\w=]*=[^\w']*0*[1-9]\d{3}", re.IGNORECASE)
 _STRUCTURE = re.compile(r"XTENSION|BITPIX|NAXIS\d*|[PG]COUNT|TFIELDS|THEAP|T(TYPE|FORM|SCAL|ZERO|NULL|DIM)\d+")
 
 
@@ -47,9 +48,16 @@ def _guarded(reason: str) -> Iterator[None]:
 
 @contextmanager
 def opened(data: bytes) -> Iterator[Any]:
-    """Open a FITS file in memory; the context suppresses warnings and turns exceptions into ``SpectrumError``."""
+    """Open a FITS file in memory; the context suppresses warnings and turns exceptions into ``SpectrumError``.
+
+    Raises
+    ------
+    SpectrumError : the file cannot be read, or claims more than 999 axes, through which astropy would count
+    """
     from astropy.io import fits  # takes half a second to import, and most workers never need it
 
+    if axes := _MANY_AXES.search(data):
+        raise SpectrumError("read", "damaged header", f"{axes[0]!r} at byte {axes.start()}")
     with _guarded("unreadable FITS"):
         yield fits.HDUList.fromstring(data)  # not closed, for to close it would read all HDUs first
 

@@ -48,7 +48,7 @@ _PRINTABLE = re.compile(rb"[ -~]*")
 _KEYWORD = re.compile(rb"[A-Z0-9_-]+ *")
 _VALUE = re.compile(  # texts with a quote or with "name: number" in them have other meanings to different readers
     rb" *(?:'(?P<text>(?:[^':]|:(?! +[-+.\d]))*)'|(?P<logical>[TF])|(?P<integer>[+-]?\d{1,19})"
-    rb"|(?P<real>[+-]?(?:\d+\.?\d*|\.\d+)(?:[ED][+-]?\d{1,3})?))? *(?:/.*)?"
+    rb"|(?P<real>(?=[+-]?\d*[.ED])[+-]?(?:\d+\.?\d*|\.\d+)(?:[ED][+-]?\d{1,3})?))? *(?:/.*)?"
 )
 _MANDATORY = ("XTENSION", "BITPIX", "NAXIS", "NAXIS1", "NAXIS2", "PCOUNT", "GCOUNT", "TFIELDS")
 _FIXED = {"XTENSION": "BINTABLE", "BITPIX": 8, "NAXIS": 2, "PCOUNT": 0, "GCOUNT": 1}

@@ -93,6 +93,7 @@ def test_card_values(text, value):
     "text",
     ["KEY", "KEY     = 1 2", "key     = 1", "KEY     = 'open", "KEY     = 1,5", "KEY     = (1, 2)", "KEY =     1",
      "CONTINUE  'more'", "KEY     = 'it''s'", "KEY     = 'a''/ b'", "KEY     = 'AXIS.1: 2'", "KEY     = 1.0e3",
+     "KEY     = 99999999999999999999",
      "HIERARCH LONG KEY = 1", "KEY     = 1\t", "KEY     = NaN", "KEY     = 1_0", "K Y     = 1"],
 )  # fmt: skip
 def test_odd_cards_are_left_to_astropy(text):

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 from astropy.io import fits
-from mutations import mutated, parts_of
+from mutations import mutated, parts_of, rendered
 from source_files import lamost_image, lamost_table, plate_file, spspec_file, zbest_file
 from spec_files import spec_file
 
@@ -334,7 +334,19 @@ def test_files_as_they_are(kind, folder):
         assert outcome(kind, data, data, OTHER.get(kind, b""), folder) == ("equal", [])
 
 
-@pytest.mark.timeout(0)
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize(
+    "card", ["HIERARCH NAXIS = 9999999999", "NAXIS   = 9999999999", " NAXIS  = + 99999", "naxis = 1000"]
+)
+def test_a_number_of_axes_does_not_keep_the_reader_busy(kind, card, folder):
+    parts = parts_of(FORMATS[kind].made[0], FORMATS[kind].parts)
+    for i, part in enumerate(parts):
+        cards = [part.cards[0], card.encode().ljust(80), *part.cards[1:]]
+        data = rendered([*parts[:i], part._replace(cards=cards), *parts[i + 1 :]])
+        assert outcome(kind, data, FORMATS[kind].made[0], OTHER.get(kind, b""), folder)[0] != "different"
+
+
+@pytest.mark.timeout(7200 if "RAYSTELLAR_MUTATIONS" in os.environ else 30)
 @pytest.mark.parametrize("kind", FORMATS)
 def test_mutated_files_give_what_astropy_reads_or_a_reason(kind, folder, request):
     many = "RAYSTELLAR_MUTATIONS" in os.environ
