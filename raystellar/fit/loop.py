@@ -170,7 +170,7 @@ class _Fit:
         self.task_weights = torch.tensor(1.0 / scaled.var(axis=0), dtype=torch.float32, device=workers.device)
         self.scaled = scaled.astype(np.float32)
         self.items = items
-        self.network = StellarNet(network, seed=config.seed).to(workers.device)
+        self.network = StellarNet(network, seed=config.seed, stem_scale=config.stem_scale).to(workers.device)
         self.parameters = flatten(self.network)
         self.optimizer = torch.optim.AdamW(
             [self.parameters], weight_decay=config.weight_decay, eps=ADAM_EPSILON, fused=True

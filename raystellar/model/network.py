@@ -111,6 +111,7 @@ class StellarNet(nn.Module):
     Arguments:
         config: widths, dropout rates and ablations
         seed: seed of the initial weights
+        stem_scale: factor of the initial weights of the first layer; 1 in the paper
 
     Example:
         >>> network = StellarNet(NetworkConfig()).eval()
@@ -118,7 +119,7 @@ class StellarNet(nn.Module):
         torch.Size([2, 3])
     """
 
-    def __init__(self, config: NetworkConfig, seed: int = 0) -> None:
+    def __init__(self, config: NetworkConfig, seed: int = 0, stem_scale: float = 1.0) -> None:
         super().__init__()
         self.config = config
         trunks = 1 if config.multitask else len(TARGET_NAMES)
@@ -129,15 +130,18 @@ class StellarNet(nn.Module):
         self._dropouts = tuple(module for module in self.modules() if isinstance(module, KeyedDropout))
         for layer, dropout in enumerate(self._dropouts):
             dropout.layer = layer
-        self.reset(seed)
+        self.reset(seed, stem_scale)
 
-    def reset(self, seed: int) -> None:
-        """Draw the initial weights as a function of ``seed`` alone."""
+    def reset(self, seed: int, stem_scale: float = 1.0) -> None:
+        """Draw the initial weights as a function of ``seed``; ``stem_scale`` multiplies those of the first layers."""
         generator = torch.Generator().manual_seed(seed)
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight, generator=generator)
                 nn.init.zeros_(module.bias)
+        with torch.no_grad():
+            for first, _ in self.paths():
+                first.weight *= stem_scale
 
     def forward(self, flux: Tensor) -> Tensor:
         """Map standardised flux (B, P) to scaled targets (B, 3) in the order of ``targets.TARGETS``."""

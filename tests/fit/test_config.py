@@ -20,7 +20,7 @@ from raystellar.fit.config import FitConfig
         {"huber_delta": float("nan")},
         {"warmup_fraction": 1.5},
         {"averaging": -0.1},
-        {"noise_min": 0.1},
+        {"noise_min": 0.2},
     ],
 )
 def test_values_out_of_bounds_are_refused_by_name(values):

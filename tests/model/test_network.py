@@ -1,5 +1,8 @@
 """The residual multitask network."""
 
+import dataclasses
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +10,9 @@ import torch
 from raystellar.model.architecture import NetworkConfig
 from raystellar.model.network import DropoutKey, KeyedDropout, StellarNet, predict
 
-SMALL = NetworkConfig(n_pixels=40, stem=16, blocks=(8, 8), head_teff=(6, 4), head_feh=(3,), head_logg=())
+SMALL = NetworkConfig(
+    n_pixels=40, stem=16, blocks=(8, 8), trunk_dropout=0.4, head_teff=(6, 4), head_feh=(3,), head_logg=()
+)
 
 
 def parameters(config):
@@ -43,6 +48,14 @@ def test_initial_weights_are_a_function_of_the_seed_alone():
     again, other = StellarNet(SMALL, seed=3).state_dict(), StellarNet(SMALL, seed=4).state_dict()
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["trunks.0.0.weight"], other["trunks.0.0.weight"])
+
+
+def test_the_first_layers_begin_smaller_by_the_scale_and_nothing_else_changes():
+    for config in (SMALL, dataclasses.replace(SMALL, multitask=False)):
+        usual, small = (StellarNet(config, seed=3, stem_scale=scale).state_dict() for scale in (1.0, 0.1))
+        for name, weights in usual.items():
+            factor = 0.1 if re.fullmatch(r"trunks\.\d\.0\.weight", name) else 1.0
+            torch.testing.assert_close(small[name], factor * weights)
 
 
 def test_without_dropout_training_is_evaluation():
