@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
+from raystellar.cli.settings import compose
 from raystellar.errors import ConfigError
 from raystellar.fit.config import FitConfig
 from raystellar.model.architecture import NetworkConfig
@@ -93,8 +94,9 @@ def test_the_configuration_of_the_paper_is_in_the_space():
 
     assert SPACE.choice(SPACE.drawn(PAPER)) == PAPER
     network, fit = SPACE.meaning(PAPER)
-    assert network == NetworkConfig()
-    assert fit == FitConfig()
+    paper = compose(preset="paper")
+    assert network == paper.network
+    assert (fit.learning_rate, fit.weight_decay) == (paper.fit.learning_rate, paper.fit.weight_decay)
     assert sum(weights.numel() for weights in StellarNet(network).parameters()) == 542_771
 
 
