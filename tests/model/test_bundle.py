@@ -44,7 +44,7 @@ def test_a_bundle_without_ood_score_scores_nan():
 def test_the_model_id_changes_with_everything_that_decides_predictions():
     bundle = make()
     noisier = dataclasses.replace(ERRORS, low=(1.1, *ERRORS.low[1:]))
-    preprocess = dataclasses.replace(bundle.preprocess, passes="two")
+    preprocess = dataclasses.replace(bundle.preprocess, passes="one")
     scores = [ooddata.make(seed, pixels=NETWORK.n_pixels) for seed in (0, 1)]
     others = [make(seed=1), make(scale=(901.0, 0.8, 0.6)), make(preprocess=preprocess), make(errors=noisier)]
     others += [make(ood=score) for score in scores]
