@@ -9,7 +9,7 @@ from dataclasses import dataclass
 class FitConfig:
     """Settings of the fit of a network.
 
-    The defaults are the paper's, except ``members``, ``averaging`` and ``stem_scale``.
+    The defaults are the paper's, except ``members`` and ``averaging``.
     """
 
     epochs: int = 30
@@ -30,9 +30,9 @@ class FitConfig:
     final_fraction: float = 0.05
     """Last learning rate as a share of the peak. Source: Sec. 5."""
 
-    stem_scale: float = 0.1
-    """Factor of the initial weights of the first layer; 1 in the paper. Adam does not forget large initial weights, and
-    they react to the noise of a spectrum."""
+    stem_scale: float = 1.0
+    """Factor of the initial weights of the first layer. Adam does not forget large initial weights, which react to the
+    noise of a spectrum. With 0.1 a single network is 2 to 8 % more accurate; a mean of networks gains less."""
 
     averaging: float = 0.5
     """Time scale of the exponential average of the weights [epochs]. The average is validated and kept (Polyak and

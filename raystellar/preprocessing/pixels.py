@@ -67,7 +67,7 @@ class PreprocessConfig:
     loglam_stop: float = 3.9670
     """Last point of the grid, included, log10 of vacuum wavelength [angstrom]. Source: Sec. 3."""
 
-    passes: Literal["two", "one"] = "one"
+    passes: Literal["two", "one"] = "two"
     """Number of interpolations: ``two`` as in the paper (to the grid, then to the rest frame), or ``one`` for both."""
 
     repair_bad_pixels: bool = True

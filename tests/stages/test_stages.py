@@ -143,7 +143,7 @@ def test_preprocessed_spectra_are_labelled_as_the_files_they_came_from(survey, d
 
 
 def test_spectra_preprocessed_otherwise_or_twice_are_rejects(survey, dataset, model, tmp_path):
-    once = PreprocessConfig(passes="two")
+    once = PreprocessConfig(passes="one")
     places = [f"{survey}/spectra"], f"{survey}/ssppOut.fits"
     preprocess(*places, str(tmp_path / "once"), config=once, resources=LOCAL)
     label([str(tmp_path / "once")], str(model), str(tmp_path / "c"), resources=LOCAL)
@@ -168,7 +168,7 @@ def test_another_configuration_is_refused(survey, dataset):
     with pytest.raises(OutputError, match="different: preprocess"):
         preprocess(
             [f"{survey}/spectra"], f"{survey}/ssppOut.fits", str(dataset[0]),
-            config=PreprocessConfig(passes="two"), resources=LOCAL,
+            config=PreprocessConfig(passes="one"), resources=LOCAL,
         )  # fmt: skip
 
 
@@ -240,7 +240,7 @@ def test_every_real_file_has_one_row_or_one_reject(real_data, model, tmp_path):
 def test_a_changed_bundle_is_refused(survey, model, tmp_path):
     shutil.copytree(model, tmp_path / "m")
     description = json.loads((tmp_path / "m" / "bundle.json").read_text())
-    description["preprocess"]["passes"] = "two"
+    description["preprocess"]["passes"] = "one"
     (tmp_path / "m" / "bundle.json").write_text(json.dumps(description))
     with pytest.raises(BundleError, match="changed after it was written"):
         label([f"{survey}/spectra"], str(tmp_path / "m"), str(tmp_path / "c"), resources=LOCAL)
