@@ -6,6 +6,7 @@
     spplate        spPlate files: all spectra of one SDSS plate
     mwm            SDSS-V mwmStar and mwmVisit files: the optical spectra of one star
     desi           DESI coadd files: all spectra in one pixel of the sky
+    redrock        redrock files: classes and redshifts beside DESI coadd files
     lamost         LAMOST low-resolution files: one spectrum a file
     table          Parquet tables: one spectrum a row
     table_columns  names and types of the columns of such tables
@@ -21,7 +22,8 @@
     values         single values of a header or a table row, checked for their type
     content        the bytes of one file: its head at once, the rest on demand
     fits_bytes     FITS tables decoded from bytes, for speed
-    fits_image     FITS images and tables read by seeking
+    fits_image     FITS headers and images read by seeking
+    fits_tables    columns of FITS tables read by seeking
     fits_astropy   FITS tables read with astropy, for files that ``fits_bytes`` does not decode
     inputs         the list of input files, with their numbers of spectra
 

@@ -15,8 +15,6 @@ Quirks of the survey:
 * The grid is finer than that of SDSS, so that S/N per pixel is lower: by a quarter at 6000 angstrom.
 * A target is known by TARGETID, which several files of one survey may share. It is negative where the positioner had no
   target. OBJTYPE is TGT, SKY, or another text where nothing can be learnt from the fibre.
-* redrock gives redshifts to targets only, so that its rows are found by TARGETID. Its SPECTYPE is a class as in SDSS.
-  The low bits of ZWARN have the meanings of ZWARNING.
 * A mask is stored as integers without a sign, in a plain image or in a compressed one.
 """
 
@@ -36,7 +34,6 @@ from raystellar.spectra import fits_astropy
 from raystellar.spectra.bitmasks import ZWARNING_SKY
 from raystellar.spectra.content import MAX_PLATE_BYTES, Content
 from raystellar.spectra.fits_image import (
-    MAX_TABLE_BYTES,
     Hdu,
     Image,
     count_axes,
@@ -45,9 +42,10 @@ from raystellar.spectra.fits_image import (
     hdus,
     image,
     read_at,
-    table_columns,
 )
+from raystellar.spectra.fits_tables import MAX_TABLE_BYTES, table_columns, typed
 from raystellar.spectra.record import MAX_PIXELS, Spectrum, check_loglam, good_pixels, median_sn
+from raystellar.spectra.redrock import REDROCK_BYTES, Redshifts, read_redshifts, redrock_paths
 from raystellar.spectra.source import Item, Source
 from raystellar.spectra.values import INT32_END
 
@@ -66,14 +64,8 @@ MAX_HDU_BYTES = 1 << 32
 STRIDE = 32
 """Number of targets read at a time, about 3 MB of images."""
 
-REDROCK_BYTES = 1 << 20
-"""Number of bytes of the redrock file requested before its size is known."""
-
 _NEEDED = ("targetid", "target_ra", "target_dec", "objtype")
 _FIBERMAP = (*_NEEDED, "max_mjd")
-_REDSHIFTS = ("targetid", "z", "zerr", "zwarn", "spectype", "subtype")
-_TEXTS = ("objtype", "spectype", "subtype")
-_INTEGERS = ("targetid", "zwarn")
 _TARGET, _SKY = "TGT", "SKY"
 _NAME = re.compile(r"coadd-(?:(?:cmx|main|special|sv\d)-[a-z\d]+|\d-\d+)-\w+\.fits")
 _PRODUCTION = re.compile(rb"DEPNAM(\d\d)= 'SPECPROD *'")
@@ -112,15 +104,6 @@ class _Coadds(NamedTuple):
         return self.arms[0].flux.rows
 
 
-class _Redshifts(NamedTuple):
-    """The rows of the redrock file."""
-
-    rows: dict[int, dict[str, Any]]
-    """Values of each target, by TARGETID."""
-    note: str
-    """Reason why class and redshift are unknown of a target without a row."""
-
-
 def _claims(head: bytes, name: str) -> bool:
     """Claim files that were made of DESI spectra files, or that have the name of a coadd file."""
     if has_sdss_telescope(head) or count_axes(head) != 0:
@@ -134,11 +117,11 @@ def _count(content: Content) -> int:
 
 
 def _read(content: Content, first: int) -> Iterator[Item]:
-    paths = _redrock_paths(content.path)
+    paths = redrock_paths(content.path)
     redrock = content.beside(paths, REDROCK_BYTES) if paths else None
     with content.opened(MAX_PLATE_BYTES) as stream:
         coadds = _coadds(stream, content.path)
-        redshifts = _redshifts(redrock() if redrock else None)
+        redshifts = read_redshifts(redrock() if redrock else None, MAX_TARGETS)
         for start in range(first, coadds.rows, STRIDE):
             yield from _stride(content.path, stream, coadds, redshifts, start)
 
@@ -164,7 +147,8 @@ def _coadds(stream: IO[bytes], path: str) -> _Coadds:
     waves = [_wavelengths(stream, named[f"{name}_WAVELENGTH"]) for name in names]
     firsts, loglam = _join(waves)
     arms = [_arm(named, name, first, len(wave)) for name, first, wave in zip(names, firsts, waves, strict=True)]
-    fibermap = _typed(table_columns(stream, named["FIBERMAP"], _FIBERMAP, MAX_TARGETS))
+    fibermap = table_columns(stream, named["FIBERMAP"], _FIBERMAP, MAX_TARGETS)
+    fibermap = typed(fibermap, texts=("objtype",), whole=(), long=("targetid",))
     absent = [name for name in _NEEDED if name not in fibermap]
     if absent:
         raise SpectrumError("read", f"missing column {absent[0]}", f"FIBERMAP needs: {', '.join(_NEEDED)}")
@@ -255,68 +239,6 @@ def _compressed_mask(hdu: Hdu, stream: IO[bytes], first: int, count: int) -> np.
         return np.asarray(pixels.section[first : first + count]) != 0
 
 
-def _typed(columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return texts as str and numbers unchanged; raise SpectrumError where a column has the wrong type."""
-    for name, values in columns.items():
-        kinds = "S" if name in _TEXTS else "iu" if name in _INTEGERS else "iuf"
-        if values.dtype.kind not in kinds:
-            raise SpectrumError("read", f"bad column {name}", f"of type {values.dtype}")
-    return {
-        name: np.char.decode(values, "ascii", "replace") if name in _TEXTS else values
-        for name, values in columns.items()
-    }
-
-
-def _redrock_paths(path: str) -> list[str]:
-    """Return the paths at which the redrock file may be; none where the file is not named as coadd files are."""
-    folder, name = os.path.split(path)
-    if not name.startswith("coadd-"):
-        return []
-    name = name.replace("coadd-", "redrock-", 1)
-    plain = re.sub(r"\.(?:gz|bz2)$", "", name)
-    return [os.path.join(folder, other) for other in dict.fromkeys((plain, f"{plain}.gz", name))]
-
-
-def _redshifts(content: Content | None) -> _Redshifts:
-    """Return the rows of the redrock file; none, and the reason in the note, where it cannot be used.
-
-    Raises
-    ------
-    SpectrumError : stage fetch, where the file exists but cannot be read now
-    """
-    if content is None:
-        return _Redshifts({}, "no redrock file beside the coadd file: class and redshift are unknown")
-    name = os.path.basename(content.path)
-    try:
-        columns = _read_redrock(content)
-    except SpectrumError as error:
-        if error.stage == "fetch":
-            raise
-        return _Redshifts({}, f"{name} cannot be used ({error.reason}): class and redshift are unknown")
-    lists = {key: values.tolist() for key, values in columns.items()}
-    rows = (dict(zip(lists, values, strict=True)) for values in zip(*lists.values(), strict=True))
-    return _Redshifts(
-        {row["targetid"]: row for row in rows}, f"the target is not in {name}: class and redshift are unknown"
-    )
-
-
-def _read_redrock(content: Content) -> dict[str, np.ndarray]:
-    """Return columns of the redrock file, by lower-case name."""
-    with content.opened() as stream:
-        every = hdus(stream)
-        next(every)
-        table = next(every, None)
-        if table is None:
-            raise SpectrumError("read", "no table", "the file ends after the primary header")
-        columns = _typed(table_columns(stream, table, _REDSHIFTS, MAX_TARGETS))
-    missing = [name for name in _REDSHIFTS if name not in columns]
-    if missing:
-        raise SpectrumError("read", f"missing column {missing[0]}", f"needed: {', '.join(_REDSHIFTS)}")
-    if not (np.abs(columns["zwarn"].astype(np.float64)) < INT32_END).all():
-        raise SpectrumError("read", "bad column zwarn", "more than 32 bits")
-    return columns
-
-
 def _run2d(header: bytes, path: str) -> str:
     """Return the production, such as ``iron``, from the primary header or else from a path of the archive."""
     match = _PRODUCTION.search(header)
@@ -327,7 +249,7 @@ def _run2d(header: bytes, path: str) -> str:
     return folder[1] if folder else ""
 
 
-def _stride(path: str, stream: IO[bytes], coadds: _Coadds, redshifts: _Redshifts, first: int) -> Iterator[Item]:
+def _stride(path: str, stream: IO[bytes], coadds: _Coadds, redshifts: Redshifts, first: int) -> Iterator[Item]:
     """Yield the items of a stride of targets, from row ``first`` on."""
     count = min(STRIDE, coadds.rows - first)
     columns = {name: values[first : first + count].tolist() for name, values in coadds.fibermap.items()}
@@ -392,7 +314,7 @@ def _spectrum(
     if objtype not in (_TARGET, _SKY):
         raise SpectrumError("read", "fibre not plugged", f"OBJTYPE is {objtype!r}")
     if not (ivar > 0).any():
-        raise SpectrumError("read", "no good pixel", "ivar is 0 or the mask is set everywhere")
+        raise SpectrumError("read", "no good pixels", "ivar is 0 or the mask is set everywhere")
     is_sky = objtype == _SKY
     return Spectrum(
         path=path,

@@ -1,4 +1,4 @@
-"""Read images and tables anywhere in a FITS file, by seeking, some rows at a time.
+"""Read headers and images anywhere in a FITS file, by seeking, some rows at a time.
 
 The formats that store spectra in images use this module. As in ``fits_bytes``, every size that a header claims is
 checked against the length of the file before anything is allocated. Here only the needed cards are parsed, so that odd
@@ -18,7 +18,7 @@ import os
 import re
 from collections.abc import Collection, Iterator
 from functools import lru_cache
-from typing import IO, Any, NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 
@@ -30,16 +30,11 @@ from raystellar.spectra.fits_bytes import (
     COMMENTARY,
     MAX_HEADER_BYTES,
     NotStandard,
-    Table,
     Value,
     header_end,
     padded,
     read_card,
-    read_table,
 )
-
-MAX_TABLE_BYTES = 1 << 24
-"""Size of the largest table that is read [bytes]; PLUGMAP and spZbest of 1000 fibres have less than 2 MB."""
 
 HEADER_BYTES = 16 * FITS_BLOCK
 """Number of bytes read at first where a header begins."""
@@ -199,38 +194,6 @@ def image(hdu: Hdu, reason: str) -> Image:
     return Image(dtype, rows, columns, hdu.start)
 
 
-def table_columns(stream: IO[bytes], hdu: Hdu, names: Collection[str], max_rows: int) -> dict[str, np.ndarray]:
-    """Return columns of a binary table, by lower-case name.
-
-    Columns that the table lacks, and columns of several values a row, are left out.
-
-    Parameters
-    ----------
-    stream : open file
-    hdu : header and position of the table
-    names : lower-case names of the columns
-    max_rows : largest number of rows to accept
-
-    Returns
-    -------
-    Arrays (rows,) in native byte order, of numbers or of bytes.
-
-    Raises
-    ------
-    SpectrumError : the HDU is not a binary table, or its header is damaged
-    """
-    if hdu.end - hdu.at > MAX_TABLE_BYTES:
-        raise SpectrumError("read", "unreasonable size", f"a table of {hdu.end - hdu.start} bytes")
-    data = read_at(stream, hdu.at, hdu.end - hdu.at)
-    try:
-        table = read_table(data, 0, max_rows)
-        columns = {name: _column(table, data, name) for name in names}
-    except NotStandard:
-        with fits_astropy.opened_table(data, max_rows) as astropy_table:
-            columns = {name: _astropy_column(astropy_table, name) for name in names}
-    return {name: values for name, values in columns.items() if values is not None}
-
-
 def read_at(stream: IO[bytes], at: int, size: int) -> bytes:
     """Return ``size`` bytes from byte ``at`` on.
 
@@ -374,27 +337,3 @@ def _size(cards: dict[str, Value], key: str, at: int, default: int | None = None
     if type(value) is not int or value < 0:
         raise SpectrumError("read", "damaged header", f"{key} of the header at byte {at} is {value!r}")
     return value
-
-
-def _column(table: Table, data: bytes, name: str) -> np.ndarray | None:
-    """Return a column in native byte order; None where it is missing or has several values a row."""
-    field = table.layout.field(name)
-    if field is None or (field.repeat != 1 and field.code != "A"):
-        return None
-    if field.code != "A":
-        values = table.column(data, name)
-        return None if values is None else values.astype(values.dtype.newbyteorder("="))
-    if not field.plain:
-        raise NotStandard(f"column {name}")
-    offset = table.start + field.offset if table.rows else 0
-    text = np.ndarray((table.rows,), f"S{max(field.repeat, 1)}", data, offset, (table.layout.row_bytes,))
-    return np.strings.strip(text, b" ")
-
-
-def _astropy_column(table: Any, name: str) -> np.ndarray | None:
-    """Return a column that astropy reads in native byte order; None where it is missing or has several values a row."""
-    values = fits_astropy.values_of(table, name)
-    if values is None or values.ndim != 1:
-        return None
-    text = values.dtype.kind in "US"
-    return np.strings.strip(values.astype("S"), b" ") if text else values.astype(values.dtype.newbyteorder("="))

@@ -42,7 +42,6 @@ from raystellar.spectra.bitmasks import ZWARNING_SKY, ZWARNING_SMALL_DELTA_CHI2
 from raystellar.spectra.content import Content
 from raystellar.spectra.fits_bytes import NotStandard, Table, read_table
 from raystellar.spectra.fits_image import (
-    MAX_TABLE_BYTES,
     Hdu,
     count_axes,
     find_cards,
@@ -50,6 +49,7 @@ from raystellar.spectra.fits_image import (
     hdus,
     read_at,
 )
+from raystellar.spectra.fits_tables import MAX_TABLE_BYTES
 from raystellar.spectra.foreign import APOGEE
 from raystellar.spectra.record import MAX_PIXELS, SPEED_OF_LIGHT_KM_S, Spectrum, check_loglam, median_sn
 from raystellar.spectra.source import Item, Source

@@ -38,10 +38,11 @@ from raystellar.schema import FITS_BLOCK
 from raystellar.spectra.bitmasks import NOPLUG, ZWARNING_SKY, ZWARNING_UNPLUGGED
 from raystellar.spectra.content import MAX_PLATE_BYTES, Content, expect
 from raystellar.spectra.fits_bytes import Value
-from raystellar.spectra.fits_image import HEADER_BYTES, Hdu, Image, count_axes, find_cards, hdus, image, table_columns
+from raystellar.spectra.fits_image import HEADER_BYTES, Hdu, Image, count_axes, find_cards, hdus, image
+from raystellar.spectra.fits_tables import first_table, table_columns, typed
 from raystellar.spectra.record import MAX_PIXELS, MIN_PIXELS, Spectrum, check_loglam, lattice, median_sn
 from raystellar.spectra.source import Item, Source
-from raystellar.spectra.values import INT32_END, integer, string
+from raystellar.spectra.values import integer, string
 
 MAX_FIBRES = 2000
 """Largest number of fibres; a plate has 640 or 1000."""
@@ -198,7 +199,7 @@ def _plate_file(stream: IO[bytes], every: Iterator[Hdu]) -> _PlateFile:
     if any(len(values) != flux.rows for values in plugmap.values()):
         raise SpectrumError("read", "not a spPlate file", f"the PLUGMAP does not have {flux.rows} fibres")
     plate, mjd = integer(cards, "PLATEID"), integer(cards, "MJD")
-    return _PlateFile(plate, mjd, loglam, flux, ivar, mask, _typed(plugmap))
+    return _PlateFile(plate, mjd, loglam, flux, ivar, mask, typed(plugmap, _TEXTS, _WHOLE))
 
 
 def _fibres(file: _PlateFile, run2d: str, content: Content | None) -> _Fibres:
@@ -254,13 +255,7 @@ def _read_zbest(content: Content, file: _PlateFile) -> dict[str, np.ndarray]:
     ------
     SpectrumError : spZbest is damaged, or that of another plate
     """
-    with content.opened() as stream:
-        every = hdus(stream)
-        next(every)
-        table = next(every, None)
-        if table is None:
-            raise SpectrumError("read", "no table", "the file ends after its primary header")
-        columns = _typed(table_columns(stream, table, _ZBEST, MAX_FIBRES))
+    columns = typed(first_table(content, _ZBEST, MAX_FIBRES), _TEXTS, _WHOLE)
     fibres = file.flux.rows
     fiberid = columns.get("fiberid", np.arange(1, fibres + 1))
     if len(fiberid) != fibres or (fiberid != np.arange(1, fibres + 1)).any():
@@ -271,18 +266,6 @@ def _read_zbest(content: Content, file: _PlateFile) -> dict[str, np.ndarray]:
     if missing:
         raise SpectrumError("read", f"missing column {missing[0]}", "needed: class, z, zwarning")
     return columns
-
-
-def _typed(columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return texts as str and numbers unchanged; raise SpectrumError where a column has the wrong type."""
-    for name, values in columns.items():
-        kinds = "S" if name in _TEXTS else "iu" if name in _WHOLE else "iuf"
-        if values.dtype.kind not in kinds or (kinds == "iu" and (np.abs(values.astype(np.float64)) >= INT32_END).any()):
-            raise SpectrumError("read", f"bad column {name}", f"of type {values.dtype}, or more than 32 bits")
-    return {
-        name: np.char.decode(values, "ascii", "replace") if name in _TEXTS else values
-        for name, values in columns.items()
-    }
 
 
 def _stride(path: str, stream: IO[bytes], fibres: _Fibres, first: int) -> Iterator[Item]:
@@ -314,7 +297,7 @@ def _no_good_pixel(stream: IO[bytes], fibres: _Fibres, fibre: int) -> SpectrumEr
     values = fibres.values(fibre)
     unplugged = values.get("objtype") == "NA" or int(values.get("zwarning", 0)) & ZWARNING_UNPLUGGED
     unplugged = unplugged or (fibres.file.mask.read(stream, fibre, 1) & NOPLUG).all()
-    reason = "fibre not plugged" if unplugged else "no good pixel"
+    reason = "fibre not plugged" if unplugged else "no good pixels"
     return SpectrumError("read", reason, "ivar is 0 everywhere", fibres.spec_id(fibre))
 
 

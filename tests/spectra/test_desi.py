@@ -128,7 +128,7 @@ def test_fibres_without_a_target_or_data_are_refused_and_sky_is_known(survey):
     refused = {row: item for row, item in enumerate(items) if isinstance(item, SpectrumError)}
     assert {row: item.reason for row, item in refused.items()} == {
         UNASSIGNED: "fibre not plugged",
-        NO_DATA: "no good pixel",
+        NO_DATA: "no good pixels",
     }
     assert refused[UNASSIGNED].spec_id == "desi--2713437"
     sky = items[SKY_TARGET]

@@ -93,18 +93,18 @@ def test_unplugged_fibres_have_a_reason_and_a_name(plate):
     ivar[7], ivar[8] = 0, 0
     ivar[8, 3:50] = 1
     items = list(read_spectra(plate(plate_file(images={"ivar": ivar, "mask": mask}))))
-    assert [items[7].reason, items[8].reason] == ["no good pixel", "too few pixels"]
+    assert [items[7].reason, items[8].reason] == ["no good pixels", "too few pixels"]
     assert isinstance(items[2], Spectrum)  # OBJTYPE NA alone does not make a fibre unplugged
 
 
 @pytest.mark.parametrize(
     ("objtype", "zwarning", "mask", "expected"),
     [
-        ("GALAXY", 0, 0, "no good pixel"),
+        ("GALAXY", 0, 0, "no good pixels"),
         ("NA", 0, 0, "fibre not plugged"),
         ("GALAXY", 128, 0, "fibre not plugged"),  # bit 7 of ZWARNING, UNPLUGGED
         ("GALAXY", 0, 1, "fibre not plugged"),  # bit 0 of SPPIXMASK, NOPLUG
-        ("GALAXY", 127, 254, "no good pixel"),
+        ("GALAXY", 127, 254, "no good pixels"),
     ],
 )
 def test_a_fibre_is_unplugged_by_any_of_three_signs(plate, objtype, zwarning, mask, expected):
