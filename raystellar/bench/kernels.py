@@ -21,15 +21,9 @@ from raystellar.model.bundle import Bundle
 from raystellar.model.bundle_files import load_bundle
 from raystellar.model.plain import predict_one
 from raystellar.model.threads import threads
+from raystellar.preprocessing.bad_pixels import SPIKE_RATIO, SPIKE_REACH, SPIKE_SIGMA
 from raystellar.preprocessing.ingest import Admitted, choose_rv, ingest
-from raystellar.preprocessing.pixels import (
-    SPIKE_RATIO,
-    SPIKE_REACH,
-    SPIKE_SIGMA,
-    PreprocessConfig,
-    Preprocessor,
-    doppler_shift,
-)
+from raystellar.preprocessing.pixels import PreprocessConfig, Preprocessor, doppler_shift
 from raystellar.schema import N_NOISE, N_PIXELS
 from raystellar.spectra import Slice, Spectrum, read_spectrum
 from raystellar.spectra.inputs import make_manifest
@@ -70,9 +64,11 @@ def plain_resample_all(
 
 
 def plain_good(flux: np.ndarray, ivar: np.ndarray) -> np.ndarray:
-    """Return which pixels (n,) are good, as ``record.good_pixels`` and ``pixels.SPIKE_SIGMA`` say."""
+    """Return which pixels (n,) are good, as ``record.good_pixels`` and ``bad_pixels.SPIKE_SIGMA`` say."""
     good = good_pixels(flux, ivar)
-    near = sliding_window_view(np.pad(np.where(good, flux, np.nan), SPIKE_REACH, constant_values=np.nan), 11)
+    near = sliding_window_view(
+        np.pad(np.where(good, flux, np.nan), SPIKE_REACH, constant_values=np.nan), 2 * SPIKE_REACH + 1
+    )
     middle = np.isfinite(near).sum(axis=1) // 2
     median = np.sort(near, axis=1)[np.arange(flux.size), middle]  # NaN comes last
     sigma = 1.0 / np.sqrt(np.where(good, ivar, 1.0))

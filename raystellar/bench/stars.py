@@ -23,8 +23,9 @@ from raystellar.api import Labels, Model
 from raystellar.bench.sky import air_to_vacuum
 from raystellar.errors import InputError
 from raystellar.fit.metrics import NORMAL_MAD
+from raystellar.labels.config import LabelsConfig
 from raystellar.labels.join import Join
-from raystellar.labels.table import LabelsConfig, read_labels
+from raystellar.labels.table import read_labels
 from raystellar.targets import TARGET_NAMES
 
 ELODIE = "elodie"

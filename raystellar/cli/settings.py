@@ -18,8 +18,8 @@ from raystellar.engine.trials import TuneResources
 from raystellar.errors import ConfigError
 from raystellar.files.fetcher import FetchConfig
 from raystellar.fit.config import FitConfig
+from raystellar.labels.config import LabelsConfig
 from raystellar.labels.splits import SplitConfig
-from raystellar.labels.table import LabelsConfig
 from raystellar.model.architecture import NetworkConfig
 from raystellar.preprocessing.pixels import PreprocessConfig
 from raystellar.quality import QualityConfig

@@ -37,10 +37,11 @@ from numpy.typing import NDArray
 from raystellar.errors import ConfigError, LabelTableError
 from raystellar.files import places
 from raystellar.labels.columns import SPELLINGS, fold
+from raystellar.labels.config import LabelsConfig
 from raystellar.labels.identity import field_names
 from raystellar.labels.keys import BOSS_PLATE, NAMELESS, name_key, pack_key, unpack_key
 from raystellar.labels.readers import column_names, read_columns
-from raystellar.labels.table import LabelsConfig, LabelTable, read_labels
+from raystellar.labels.table import LabelTable, read_labels
 from raystellar.targets import TARGET_NAMES
 
 BASE = "https://data.sdss.org/sas"

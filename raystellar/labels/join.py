@@ -156,7 +156,7 @@ def check_files(table: LabelTable, paths: pa.ChunkedArray, counts: pa.ChunkedArr
     """
     if FILE not in table.identities:
         return
-    keys = np.array([file_key(path) for path in paths.to_pylist()], np.int64)
+    keys = np.array([file_key(path) for chunk in paths.chunks for path in chunk.to_pylist()], np.int64)
     named = table.find(keys) >= 0
     many = np.flatnonzero(named & (counts.fill_null(1).to_numpy() > 1))
     if len(many):

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from raystellar.model.bundle import Bundle
-from raystellar.preprocessing.pixels import SPIKE_RATIO, SPIKE_REACH, SPIKE_SIGMA, PreprocessConfig
+from raystellar.preprocessing.bad_pixels import SPIKE_RATIO, SPIKE_REACH, SPIKE_SIGMA
+from raystellar.preprocessing.pixels import PreprocessConfig
 from raystellar.spectra.record import LEAST_VALUE, MIN_PIXELS, MOST_VALUE, SPEED_OF_LIGHT_KM_S
 from raystellar.targets import TARGETS
 

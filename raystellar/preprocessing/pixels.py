@@ -7,10 +7,7 @@ standardised to mean 0 and standard deviation 1.
 
 With ``passes = "one"`` a single interpolation goes from the pixels to the rest-frame grid, and smooths less.
 
-A bad pixel decides nothing. By default spikes count as bad pixels, and straight lines replace bad pixels before the
-interpolation. The paper leaves bad pixels as they are. With ``repair_bad_pixels = False`` straight lines replace only
-the bad pixels whose flux is not a number of reasonable size. ``spectra.record.good_pixels`` defines which pixels are
-good.
+A bad pixel decides nothing: ``bad_pixels`` replaces bad pixels before the interpolation.
 """
 
 from __future__ import annotations
@@ -24,19 +21,15 @@ import numpy as np
 
 from raystellar.errors import KernelError, SpectrumError
 from raystellar.preprocessing import spline
+from raystellar.preprocessing.bad_pixels import SPIKE_REACH, bridge, judge, mark_numbers, mark_spikes
 from raystellar.schema import N_NOISE, N_PIXELS, NOISE_BLOCK
-from raystellar.spectra.record import LATTICE_STEP, LEAST_VALUE, MIN_PIXELS, MOST_VALUE, SPEED_OF_LIGHT_KM_S
+from raystellar.spectra.record import LATTICE_STEP, MIN_PIXELS, SPEED_OF_LIGHT_KM_S
 
 LATTICE_FIRST, LATTICE_LAST = 34_000, 44_000
 """First and last k of the lattice loglam = k * 1e-4 with tabulated spline factors (2512 to 25119 angstrom)."""
 
 BUFFER_PIXELS = 16_384
 """Largest number of pixels of a spectrum that fits in the buffers of the kernel."""
-
-SPIKE_SIGMA, SPIKE_RATIO, SPIKE_REACH = 6.0, 1.5, 5
-"""A spike is above the median of the good pixels up to ``SPIKE_REACH`` pixels away, by more than ``SPIKE_SIGMA``
-standard errors, and above ``SPIKE_RATIO`` times this median. A pixel below zero by more than ``SPIKE_SIGMA`` standard
-errors is a spike, too. With a ratio of 1, the rule would take pixels between the lines of bright stars."""
 
 MOST_NOISE = 1e12
 """Largest inverse variance of the standardised flux, a signal-to-noise ratio of a million."""
@@ -185,106 +178,6 @@ class Preprocessor:
 
 
 @numba.njit(cache=True, nogil=True)
-def _judge(flux: np.ndarray, ivar: np.ndarray, good: np.ndarray) -> int:
-    """Write to ``good`` which pixels are good, by the rule of ``good_pixels``; return the number of bad pixels."""
-    bad = 0
-    for i in range(flux.size):
-        size = abs(flux[i])
-        known = LEAST_VALUE < ivar[i] < MOST_VALUE and size < MOST_VALUE
-        good[i] = known and (size > LEAST_VALUE or size == 0.0)
-        bad += not good[i]
-    return bad
-
-
-@numba.njit(cache=True, nogil=True)
-def _mark_spikes(flux: np.ndarray, ivar: np.ndarray, good: np.ndarray, marked: np.ndarray, known: np.ndarray) -> int:
-    """Copy ``good`` to ``marked`` without the spikes; return the number of spikes.
-
-    ``known`` (at least n + 10,) float32 is overwritten.
-    """
-    _find_peaks(flux, ivar, good, marked, known)
-    spikes = 0
-    for i in range(flux.size):
-        if marked[i]:
-            is_spike = _stands_out(flux, ivar[i], good, i)
-            marked[i] = not is_spike
-            spikes += is_spike
-        else:
-            marked[i] = good[i]
-    return spikes
-
-
-@numba.njit(cache=True, nogil=True)
-def _find_peaks(flux: np.ndarray, ivar: np.ndarray, good: np.ndarray, peak: np.ndarray, known: np.ndarray) -> None:
-    """Write to ``peak`` which good pixels need a closer look, in a loop without branches.
-
-    A pixel that is above more than half of its neighbours is above both of two that are equally far away. Few pixels of
-    a spectrum are above them by as much as a spike. A bad neighbour counts as minus infinity.
-    """
-    n = flux.size
-    least = np.float32(-np.inf)
-    threshold = np.float32(0.99 * SPIKE_SIGMA * SPIKE_SIGMA)  # with a margin, as the closer look rounds in another way
-    known[:SPIKE_REACH] = known[n + SPIKE_REACH : n + 2 * SPIKE_REACH] = least
-    for i in range(n):
-        known[i + SPIKE_REACH] = flux[i] if good[i] else least
-    for i in range(n):
-        j = i + SPIKE_REACH
-        low = _greater(known[j - 1], known[j + 1])
-        for k in range(2, SPIKE_REACH + 1):
-            pair = _greater(known[j - k], known[j + k])
-            low = pair if pair < low else low
-        base = low if flux[i] > 0.0 else np.float32(0.0)
-        height = flux[i] - base
-        up = (height > 0.0) == (flux[i] > 0.0)
-        peak[i] = good[i] & up & (height * height * ivar[i] > threshold)
-
-
-@numba.njit(inline="always")
-def _greater(a: float, b: float) -> float:
-    return a if a > b else b
-
-
-@numba.njit(cache=True, nogil=True)
-def _stands_out(flux: np.ndarray, ivar: float, good: np.ndarray, i: int) -> bool:
-    """Return whether pixel ``i``, with the inverse variance ``ivar``, is a spike."""
-    if flux[i] < 0.0:
-        return flux[i] * flux[i] * ivar > SPIKE_SIGMA * SPIKE_SIGMA
-    limit = min(flux[i] - SPIKE_SIGMA / np.sqrt(ivar), flux[i] / SPIKE_RATIO)
-    known, below = 0, 0
-    for j in range(max(i - SPIKE_REACH, 0), min(i + SPIKE_REACH + 1, flux.size)):
-        if good[j]:
-            known += 1
-            below += flux[j] < limit
-    return 2 * below > known
-
-
-@numba.njit(cache=True, nogil=True)
-def _bridge(y: np.ndarray, flux: np.ndarray, good: np.ndarray, repair: bool) -> None:
-    """Replace bad values of ``y`` by the straight line between their neighbours, in place.
-
-    Without ``repair`` only the values are replaced that are not finite or beyond ``MOST_VALUE``.
-    """
-    n = flux.size
-    first = 0
-    while first < n:
-        if good[first] or (not repair and abs(flux[first]) < MOST_VALUE):
-            first += 1
-            continue
-        end = first + 1
-        while end < n and not (good[end] or (not repair and abs(flux[end]) < MOST_VALUE)):
-            end += 1
-        left, right = y[max(first - 1, 0)], y[min(end, n - 1)]
-        for j in range(first, end):
-            if first == 0:
-                y[j] = right
-            elif end == n:
-                y[j] = left
-            else:
-                y[j] = left + (right - left) * (j - first + 1) / (end - first + 1)
-        first = end
-
-
-@numba.njit(cache=True, nogil=True)
 def _solve(
     x: np.ndarray,
     y: np.ndarray,
@@ -411,7 +304,7 @@ def _preprocess(
     n = loglam.size
     x, y, d, observed = scratch[0], scratch[1], scratch[2], scratch[3]
     good = masks[0, :n]
-    bad = _judge(flux, ivar, good)
+    bad = judge(flux, ivar, good)
     status = _load(loglam, flux, x, y)
     if status:
         return status, 0.0, bad
@@ -419,11 +312,14 @@ def _preprocess(
         return 1, 0.0, bad
     if _coverage(x, n, grid, shift) < min_coverage:
         return 3, 0.0, bad
+    kept = masks[1, :n]
     if repair:
-        bad += _mark_spikes(flux, ivar, good, masks[1, :n], known)
-        good = masks[1, :n]
+        bad += mark_spikes(flux, ivar, good, kept, known)
+        good = kept
+    elif bad:
+        mark_numbers(flux, kept)
     if bad:
-        _bridge(y, flux, good, repair)
+        bridge(y, kept)
     _solve(x, y, n, lattice, lattice_table, factors, d)
     values = observed[: grid.size]
     if one_pass:

@@ -16,7 +16,7 @@ from raystellar.files import places
 from raystellar.files.facts import read_facts, read_run
 from raystellar.files.fetcher import FetchConfig
 from raystellar.fit.data import read_dataset
-from raystellar.labels.table import LabelsConfig
+from raystellar.labels.config import LabelsConfig
 from raystellar.model.bundle import Bundle
 from raystellar.model.bundle_files import is_bundle, load_bundle
 from raystellar.preprocessing.pixels import PreprocessConfig

@@ -83,7 +83,7 @@ class _Table(NamedTuple):
     leaves: Mapping[str, Leaf]
     """Leaf of each quantity that is read."""
     wavelengths: Wavelengths | None
-    """What the metadata tells of the wavelengths; None where ``raystellar preprocess`` wrote the file."""
+    """Unit, grid or coefficients that the metadata gives; None where ``raystellar preprocess`` wrote the file."""
 
     def batches(self, rows: int, groups: Sequence[int]) -> Iterator[pa.RecordBatch]:
         """Yield the rows of row groups in batches of at most ``rows`` rows."""

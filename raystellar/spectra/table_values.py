@@ -76,7 +76,7 @@ def pixels_of(
     Parameters
     ----------
     vectors : columns of lists, by quantity
-    wavelengths : what the metadata of the file tells of the wavelengths
+    wavelengths : unit, grid or coefficients that the metadata of the file gives
     values : values of the row, by quantity
     row : number of the row in the columns
 

@@ -32,7 +32,7 @@ _AIR = re.compile(r"\bair\b", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Wavelengths:
-    """What the metadata of a file tells of the wavelengths of its spectra."""
+    """Facts about the wavelengths of all spectra of a file, which its metadata gives."""
 
     unit: float | None = None
     """Length of the unit of the column ``wavelength`` [angstrom]; None where the file does not tell the unit."""

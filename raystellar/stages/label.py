@@ -27,8 +27,9 @@ from raystellar.files import places
 from raystellar.files.facts import read_facts, write_facts
 from raystellar.files.fetcher import FetchConfig
 from raystellar.files.places import PathOrUrl, as_path
+from raystellar.labels.config import LabelsConfig
 from raystellar.labels.join import Join, check_files
-from raystellar.labels.table import LabelsConfig, LabelTable, read_labels
+from raystellar.labels.table import LabelTable, read_labels
 from raystellar.output.folder import ShardedOutput, ShardRows
 from raystellar.output.parts import map_ahead
 from raystellar.preprocessing.ingest import Admitted, Batch, Ingest, choose_rv, take_prepared

@@ -22,9 +22,10 @@ from raystellar.engine.shards import Flow, JobResult, run_job
 from raystellar.errors import SpectrumError
 from raystellar.files.fetcher import FetchConfig
 from raystellar.files.places import PathOrUrl, as_path
+from raystellar.labels.config import LabelsConfig
 from raystellar.labels.join import MISSING, SEVERAL, Join, check_files
 from raystellar.labels.splits import NOT_DRAWN, SplitConfig, draw_splits
-from raystellar.labels.table import LabelsConfig, LabelTable, read_labels
+from raystellar.labels.table import LabelTable, read_labels
 from raystellar.output.folder import Accounting, ShardedOutput, ShardRows
 from raystellar.preprocessing.ingest import Admitted, Batch, Ingest, choose_rv, matrix_column
 from raystellar.preprocessing.pixels import PreprocessConfig

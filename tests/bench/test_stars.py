@@ -13,8 +13,9 @@ import raystellar
 from raystellar.bench.stars import compare_stars, comparison, labels_of, read_elodie
 from raystellar.cli import main
 from raystellar.errors import InputError, LabelTableError
+from raystellar.labels.config import LabelsConfig
 from raystellar.labels.join import Join
-from raystellar.labels.table import LabelsConfig, read_labels
+from raystellar.labels.table import read_labels
 from raystellar.schema import BUNDLE_NAME
 
 RANGES = np.array([[4000.0, 9000.0], [-3.0, 0.5], [0.0, 5.0]])

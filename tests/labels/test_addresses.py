@@ -17,7 +17,8 @@ from raystellar.labels.addresses import (
     run2d_of_plate,
     write_addresses,
 )
-from raystellar.labels.table import LabelsConfig, read_labels
+from raystellar.labels.config import LabelsConfig
+from raystellar.labels.table import read_labels
 
 SURE = LabelsConfig(require_rv=False)
 

@@ -8,7 +8,8 @@ from labeltables import CAS, OWN, SSPP, one_row, save
 
 from raystellar.errors import LabelTableError
 from raystellar.labels.columns import SPELLINGS, choose, fold, unused
-from raystellar.labels.table import LabelsConfig, read_labels
+from raystellar.labels.config import LabelsConfig
+from raystellar.labels.table import read_labels
 from raystellar.labels.units import converter
 
 CONFIG = LabelsConfig(require_rv=False)

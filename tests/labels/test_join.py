@@ -15,11 +15,12 @@ from labeltables import one_row, save
 from source_files import lamost_image, lamost_table, the_one
 
 from raystellar.errors import LabelTableError, SpectrumError
+from raystellar.labels.config import LabelsConfig
 from raystellar.labels.identity import IDENTITIES, file_stem, keys_shown
 from raystellar.labels.join import SEVERAL, Join, Names, check_files
 from raystellar.labels.keys import pack_key
 from raystellar.labels.splits import SplitConfig, draw_splits
-from raystellar.labels.table import LabelsConfig, read_labels
+from raystellar.labels.table import read_labels
 
 CONFIG = LabelsConfig(require_rv=False)
 N = 60

@@ -10,8 +10,9 @@ from astropy.table import Table
 from labeltables import CAS, OWN, SSPP, one_row, rows, same, save
 
 from raystellar.errors import LabelTableError
+from raystellar.labels.config import LabelsConfig
 from raystellar.labels.readers import column_names, read_columns
-from raystellar.labels.table import LabelsConfig, read_labels
+from raystellar.labels.table import read_labels
 
 CONFIG = LabelsConfig()
 

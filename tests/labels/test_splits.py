@@ -7,9 +7,10 @@ from labeltables import one_row, save
 
 from raystellar.config import build
 from raystellar.errors import ConfigError, LabelTableError
+from raystellar.labels.config import LabelsConfig
 from raystellar.labels.keys import unpack_key
 from raystellar.labels.splits import SPLITMIX64_STEP, SplitConfig, assign_splits, draw_splits, seeded_hash, splitmix64
-from raystellar.labels.table import LabelsConfig, read_labels
+from raystellar.labels.table import read_labels
 from raystellar.schema import SPLITS
 
 stars = st.lists(st.integers(0, 60), min_size=1, max_size=120).map(lambda ids: np.array(ids) * 10**9 + 7)

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from raystellar.labels.config import LabelsConfig
 from raystellar.labels.sspp import flag_letters, flag_raised
-from raystellar.labels.table import LabelsConfig
 
 CONFIG = LabelsConfig()
 

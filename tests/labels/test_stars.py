@@ -3,8 +3,9 @@ import pytest
 from labeltables import one_row, save
 
 from raystellar.errors import LabelTableError
+from raystellar.labels.config import LabelsConfig
 from raystellar.labels.stars import group_stars
-from raystellar.labels.table import LabelsConfig, read_labels
+from raystellar.labels.table import read_labels
 
 CONFIG = LabelsConfig()
 

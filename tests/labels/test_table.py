@@ -7,8 +7,9 @@ from labeltables import one_row, rows, same, save
 
 from raystellar.config import build, to_plain
 from raystellar.errors import ConfigError, LabelTableError
+from raystellar.labels.config import LabelsConfig
 from raystellar.labels.keys import pack_key
-from raystellar.labels.table import LabelsConfig, read_labels
+from raystellar.labels.table import read_labels
 
 CONFIG = LabelsConfig()
 

@@ -2,14 +2,12 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis.strategies import floats
 from scipy.interpolate import CubicSpline
 
 from raystellar.errors import KernelError, SpectrumError
 from raystellar.preprocessing import pixels
 from raystellar.preprocessing.pixels import PreprocessConfig, Preprocessor, doppler_shift, lattice_knots
-from raystellar.spectra.record import SPEED_OF_LIGHT_KM_S, good_pixels
+from raystellar.spectra.record import SPEED_OF_LIGHT_KM_S
 
 CONFIG = PreprocessConfig(passes="two")
 GRID = CONFIG.grid()
@@ -151,32 +149,6 @@ def test_bad_pixels_at_an_end_have_the_nearest_good_flux(where):
     )
 
 
-def spikes_by_medians(flux, ivar, good):
-    """Return which pixels are spikes, from the medians of their good neighbours."""
-    found = np.zeros(flux.size, bool)
-    for i in np.flatnonzero(good):
-        near = slice(max(i - 5, 0), i + 6)
-        near = np.sort(flux[near][good[near]])
-        median = near[len(near) // 2]  # the upper one of two
-        sigma = 1 / np.sqrt(ivar[i])
-        above = flux[i] > 0 and flux[i] - 6 * sigma > median and flux[i] > 1.5 * median
-        found[i] = above or flux[i] < -6 * sigma
-    return found
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_spikes_are_those_of_running_medians(seed):
-    rng = np.random.default_rng(seed)
-    flux = (5 + 4 * np.sin(np.arange(3000) / 40) + rng.standard_normal(3000)).astype(np.float32)
-    at = rng.choice(3000, 90, replace=False)
-    flux[at] += rng.choice([-1, 1], 90) * 10 ** rng.uniform(0, 4, 90)
-    flux[at[:20] - 1] += 30  # spikes of two pixels
-    ivar, good, marked = np.ones(3000, np.float32), rng.random(3000) > 0.2, np.empty(3000, bool)
-    wanted = spikes_by_medians(flux.astype(float), ivar, good)
-    assert pixels._mark_spikes(flux, ivar, good, marked, np.empty(3010, np.float32)) == wanted.sum() > 40
-    np.testing.assert_array_equal(good & ~marked, wanted)
-
-
 def test_spikes_are_bridged_and_lines_are_kept():
     loglam = sdss_lattice(35500, 4700)
     flux = 100 - 90 * np.exp(-0.5 * ((loglam - 3.75) / 1.1e-4) ** 2)  # as narrow as the spectrograph allows
@@ -186,19 +158,6 @@ def test_spikes_are_bridged_and_lines_are_kept():
     clean = run(PREPROCESSOR, loglam, flux, ivar)[0]
     np.testing.assert_allclose(run(PREPROCESSOR, loglam, spoilt, ivar)[0], clean, atol=1e-4)
     np.testing.assert_array_equal(clean, run(AS_THE_PAPER, loglam, flux, ivar)[0])
-
-
-@given(flux=floats(width=32), ivar=floats(width=32))
-def test_the_compiled_rule_is_that_of_good_pixels(flux, ivar):
-    flux, ivar, good = np.float32([flux, 0.0]), np.float32([ivar, 1.0]), np.empty(2, bool)
-    bad = pixels._judge(flux, ivar, good)
-    assert good.tolist() == good_pixels(flux, ivar).tolist() == [not bad, True]
-
-
-def test_good_pixels_by_hand():
-    flux = np.float32([1, -1, 0, np.nan, np.inf, 1e20, 1e-20, 1, 1, 1, 1, 1, 1])
-    ivar = np.float32([1, 1, 1, 1, 1, 1, 1, 0, -1, np.nan, np.inf, 1e20, 1e-20])
-    assert good_pixels(flux, ivar).tolist() == [True] * 3 + [False] * 10
 
 
 @pytest.mark.parametrize("exponent", range(-45, 39, 3))

@@ -12,8 +12,8 @@ from raystellar.cli import main
 from raystellar.engine.session import Resources
 from raystellar.errors import LabelTableError
 from raystellar.fit.config import FitConfig
+from raystellar.labels.config import LabelsConfig
 from raystellar.labels.splits import SplitConfig
-from raystellar.labels.table import LabelsConfig
 from raystellar.model.architecture import NetworkConfig
 from raystellar.stages.label import label
 from raystellar.stages.preprocess import preprocess

@@ -8,8 +8,9 @@ import numpy as np
 import pyarrow as pa
 
 from raystellar.errors import LabelTableError
+from raystellar.labels.config import LabelsConfig
 from raystellar.labels.join import Join
-from raystellar.labels.table import LabelsConfig, read_labels
+from raystellar.labels.table import read_labels
 from raystellar.targets import TARGET_NAMES
 
 

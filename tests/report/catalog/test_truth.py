@@ -8,7 +8,7 @@ from astropy.table import Table
 from labeltables import save
 
 from raystellar.errors import LabelTableError
-from raystellar.labels.table import LabelsConfig
+from raystellar.labels.config import LabelsConfig
 from raystellar.report.catalog.truth import read_truth
 from raystellar.targets import TARGET_NAMES
 
