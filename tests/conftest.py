@@ -16,12 +16,17 @@ LONG_S = 600
 
 
 def pytest_collection_modifyitems(config, items):
-    """Give tests that wait for other processes minutes, and all tests more on a machine that is busy already."""
+    """Give tests that wait for other processes minutes, and all tests more on a machine that is busy already.
+
+    Files with tests of Ray come first: each takes minutes, most of which it waits, and two processes run the suite.
+    """
     busy = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1)) if hasattr(os, "getloadavg") else 1.0
     for item in items:
         waits = item.get_closest_marker("ray") or item.get_closest_marker("processes")
         limit = LONG_S if waits else float(config.getini("timeout"))
         item.add_marker(pytest.mark.timeout(busy * limit, func_only=True))
+    slow = {item.path for item in items if item.get_closest_marker("ray")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(autouse=True)

@@ -30,6 +30,10 @@ from raystellar.search.space import Space
 NAP_S = 0.3
 """Time that a worker without a task sleeps before it asks again [s]."""
 
+PAUSES_S = (2.0, 8.0, 30.0)
+"""Pauses before a lost worker is replaced for the first, the second and any later time [s]. Ray takes up to 30 s to
+notice that a node is gone, and until then would start each new worker on that node, in vain."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TuneResources:
@@ -165,6 +169,7 @@ def run_on_ray(
                 verbose=0,
                 checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
                 failure_config=tune.FailureConfig(max_failures=resources.max_failures),
+                callbacks=[_pause_after_losses()],
             ),
         )
         with threads(1):  # the sampler gp is nine times slower with two threads
@@ -242,6 +247,17 @@ def _searcher(conductor: Conductor, workers: int) -> Any:
         def restore(self, checkpoint_path: str) -> None: ...
 
     return Tasks()
+
+
+def _pause_after_losses() -> Any:
+    """Return the ``Callback`` of Ray Tune that waits before a lost worker is replaced, while the others go on."""
+    from ray import tune
+
+    class Pause(tune.Callback):
+        def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+            time.sleep(PAUSES_S[min(max(trial.num_failures, 1), len(PAUSES_S)) - 1])
+
+    return Pause()
 
 
 def _trainable() -> Any:

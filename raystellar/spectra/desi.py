@@ -68,7 +68,7 @@ _NEEDED = ("targetid", "target_ra", "target_dec", "objtype")
 _FIBERMAP = (*_NEEDED, "max_mjd")
 _TARGET, _SKY = "TGT", "SKY"
 _NAME = re.compile(r"coadd-(?:(?:cmx|main|special|sv\d)-[a-z\d]+|\d-\d+)-\w+\.fits")
-_PRODUCTION = re.compile(rb"DEPNAM(\d\d)= 'SPECPROD *'")
+_DEPENDENCIES = tuple(f"{key}{number:02d}" for number in range(100) for key in ("DEPNAM", "DEPVER"))
 _FOLDER = re.compile(r"/([a-z]\w*)/(?:healpix|tiles)/")
 _FLUX_TYPE, _MASK_TYPE = np.dtype(">f4"), np.dtype(">i4")
 _WAVELENGTH_TYPES: dict[object, np.dtype] = {-64: np.dtype(">f8"), -32: np.dtype(">f4")}
@@ -241,10 +241,10 @@ def _compressed_mask(hdu: Hdu, stream: IO[bytes], first: int, count: int) -> np.
 
 def _run2d(header: bytes, path: str) -> str:
     """Return the production, such as ``iron``, from the primary header or else from a path of the archive."""
-    match = _PRODUCTION.search(header)
-    if match:
-        key = f"DEPVER{match[1].decode()}"
-        return str(find_cards(header, (key,)).get(key) or "")
+    cards = find_cards(header, _DEPENDENCIES)
+    for key, value in cards.items():
+        if value == "SPECPROD":
+            return str(cards.get(key.replace("DEPNAM", "DEPVER")) or "")
     folder = _FOLDER.search(path)
     return folder[1] if folder else ""
 

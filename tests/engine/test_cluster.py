@@ -16,7 +16,7 @@ from raystellar.engine.session import Resources
 from raystellar.stages.preprocess import preprocess
 
 CLUSTER = """
-import sys, threading, time
+import atexit, sys, threading, time
 
 import ray
 from ray.cluster_utils import Cluster
@@ -24,6 +24,7 @@ from ray.cluster_utils import Cluster
 from raystellar.engine.session import Resources
 
 source, out = sys.argv[1:]
+atexit.register(lambda: cluster.shutdown())  # however this program ends
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
 nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
 ray.init(address=cluster.address, log_to_driver=False)
@@ -50,7 +51,6 @@ END = """
 killer.join()
 print("done when a node died:", died[0], flush=True)
 ray.shutdown()
-cluster.shutdown()
 """
 
 PREPROCESS = """

@@ -12,39 +12,11 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from source_files import assert_sound
-from spec_files import coadd, damage, spec_file
+from spec_files import CATALOGID, DR18, DR19, damage, sdss_v, spec_file
 
 from raystellar.errors import SpectrumError
 from raystellar.spectra import read_spectrum, spec
 from raystellar.spectra.fits_bytes import NotStandard
-
-CATALOGID = 27021598150202075
-"""A number of more than 53 bits, which a floating point number does not hold."""
-
-PIXELS = coadd(300, {"wresl": ("E", np.ones(300))})
-NO_PLATE = {"PLATE": None, "FIBERID": None, "THING_ID": None, "SOURCETYPE": None}
-DR18 = {
-    "row": NO_PLATE | {
-        "HOLETYPE": ("6A", ["BOSS"], {"dim": "(6,1)"}), "FIBERID": ("J", 271), "SOURCETYPE": ("3A", "NA"),
-        "RUN": ("K", 756), "CAMCOL": ("K", 4), "FIELD": ("K", 206), "CATALOGID": ("K", 4544940698), "MJD": ("J", 59292),
-        "RUN2D": ("6A", "v6_0_4"), "OBJTYPE": ("16A", "QSO"), "TCOLUMN": ("10J", [range(10)]),
-    },
-    "primary": {"PLATEID": "", "FIBERID": None, "FIELDID": "15170", "MJD": 59292, "PLUG_RA": 1.0, "PLUG_DEC": 2.0},
-}  # fmt: skip
-DR19 = {
-    "row": NO_PLATE | {
-        "FIELD": ("K", 112360), "CATALOGID": ("K", CATALOGID), "SDSS_ID": ("K", 77), "MJD": ("K", 60000),
-        "RUN2D": ("6A", "v6_1_3"), "FIBERID_LIST": ("31A", "17 17"), "SDSS5_TARGET_FLAGS": ("29L", [[True] * 29]),
-        "OBJTYPE": ("16A", "science"), "ZWARNING": ("K", 4), "RACAT": ("D", 5.0), "XCSAO_RV": ("E", -30.0),
-    },
-    "primary": {"PLATEID": "", "FIBERID": None, "FIELDID": "112360", "MJD": 60000, "PLUG_RA": 1.0, "PLUG_DEC": 2.0},
-}  # fmt: skip
-
-
-def sdss_v(release, **more):
-    """Return the bytes of a spec file of a release, with some columns and cards replaced."""
-    row, primary = release["row"] | more.pop("row", {}), release["primary"] | more.pop("primary", {})
-    return spec_file(PIXELS, row, primary, case=str.upper, **more)
 
 
 def assert_as_astropy(data, field, fiberid=0):

@@ -406,7 +406,7 @@ from searches import LONG_CONFIG, LONG_FIT, search, workers
 from raystellar.engine.session import Resources
 from raystellar.engine.trials import TuneResources
 
-ray.init(num_cpus=4, num_gpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+ray.init(address="local", num_cpus=4, num_gpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
 seen, over = [], threading.Event()
 
 
