@@ -63,7 +63,7 @@ REDSHIFTS, LIST = "redshift table (spZbest, spAll)", "list of plates (platelist)
         (b'[{"error": 404}]', WEB_PAGE),
         (b"\xef\xbb\xbf<html>", WEB_PAGE),
         (b"", "empty file"),
-        (gzip.compress(b""), "empty file"),
+        (gzip.compress(b"", mtime=0), "empty file"),
         (b"404 Not Found", "not a FITS file"),
         (rendered(fits.PrimaryHDU(IMAGE)), "not a spec file"),
         (rendered(fits.PrimaryHDU()), "no coadd table"),
