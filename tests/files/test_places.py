@@ -88,7 +88,7 @@ def test_urls_work_like_paths():
 
 
 @pytest.mark.parametrize("folder", ["disk", "memory://opened"])
-@pytest.mark.parametrize("content", [b"", b"x", b"SIMPLE  = spectrum", gzip.compress(b"SIMPLE  = spectrum")])
+@pytest.mark.parametrize("content", [b"", b"x", b"SIMPLE  = spectrum", gzip.compress(b"SIMPLE  = spectrum", mtime=0)])
 def test_a_file_is_opened_from_disk_and_server_and_unpacked(folder, content, tmp_path):
     path = f"{tmp_path if folder == 'disk' else folder}/file"
     places.write_bytes(path, content)
