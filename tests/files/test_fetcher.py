@@ -41,7 +41,7 @@ def test_a_server_that_hangs_is_left(archive, fault):
     start = time.monotonic()
     with Fetcher(FetchConfig(retries=1, backoff_s=0.01, timeout_s=0.3)) as fetcher:
         assert fetch_one(fetcher, url).reason == "timed out"
-    assert time.monotonic() - start < 3
+    assert time.monotonic() - start < 15  # before the server answers
 
 
 def test_the_rest_of_a_file_is_tried_again_too(archive, fetcher):
@@ -154,17 +154,13 @@ def test_the_cause_decides_whether_a_failure_may_pass(cause, local, remote):
             Fetcher(FetchConfig(give_up_after=0)).seen(path, seen)
 
 
-def test_latency_is_hidden(archive):
-    archive.delay_s = 0.02
-    urls = [archive.add(f"/{n}", LITE[:20_000]) for n in range(200)]  # small, so that little but latency is measured
-    seconds = []
+def test_many_requests_wait_at_a_time(archive):
+    """So that the latency of a server does not add up."""
+    archive.delay_s = 0.1
+    urls = [archive.add(f"/{n}", LITE[:20_000]) for n in range(200)]
     with Fetcher() as fetcher:
-        for _ in range(3):
-            start = time.monotonic()
-            assert all(isinstance(item, RemoteFile) for _, item in fetcher.stream(urls))
-            seconds.append(time.monotonic() - start)
-    assert min(seconds) < 0.4 * 200 * 0.02
-    assert archive.most_in_flight <= FetchConfig().concurrency
+        assert all(isinstance(item, RemoteFile) for _, item in fetcher.stream(urls))
+    assert FetchConfig().concurrency / 2 <= archive.most_in_flight <= FetchConfig().concurrency
 
 
 def test_no_more_is_fetched_ahead_than_was_asked_for(archive, fetcher):

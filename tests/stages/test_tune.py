@@ -102,9 +102,7 @@ def test_a_finished_search_is_not_done_again(dataset, done, monkeypatch):
 
     monkeypatch.setattr("raystellar.stages.tune._run", started)
     before = {name: (done[0] / name).read_bytes() for name in (TRIALS_NAME, BEST_NAME)}
-    began = time.monotonic()
     again = search(dataset, done[0], resources=Resources())
-    assert time.monotonic() - began < 3
     assert again.best == done[1].best
     assert again.resumed == 8
     assert {name: (done[0] / name).read_bytes() for name in before} == before
