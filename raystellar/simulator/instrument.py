@@ -212,8 +212,8 @@ def observe(
     sigma = line_spread(fiberid, conditions)
     clean = np.zeros(N_LATTICE)
     if rest is not None and star is not None:
-        clean = _star_light(loglam, rest, star, sigma)
-    clean *= 1.0 + _ripple_shapes() @ (conditions.ripple + FIBRE_RIPPLE * _ripple_amplitudes(rng))
+        clean = star_light(loglam, rest, star, sigma)
+    clean *= 1.0 + ripple_shapes() @ (conditions.ripple + FIBRE_RIPPLE * _ripple_amplitudes(rng))
     sky, residual, residual_variance = _sky_light(sigma, conditions, rng)
     first, last = trim(fiberid, conditions, rng)
     exposure = conditions.exposure
@@ -246,6 +246,34 @@ def observe(
     )
 
 
+def star_light(loglam: np.ndarray, rest: np.ndarray, star: Star, sigma: np.ndarray) -> np.ndarray:
+    """Return the spectrum of a star without noise and without errors of calibration.
+
+    The spectrum is shifted by the velocity of the star, blurred, reddened and scaled to the magnitude of the star.
+
+    Parameters
+    ----------
+    loglam : log10 of evenly spaced vacuum wavelengths [A] (m,)
+    rest : flux F_lambda at rest at these wavelengths (m,), on any scale
+    star : star that gives velocity, reddening and magnitude
+    sigma : sigma of the line spread function (N_LATTICE,) [pixels], greater than 0
+
+    Returns
+    -------
+    (N_LATTICE,) flux [1e-17 erg/s/cm2/A]
+    """
+    beta = star.rv / SPEED_OF_LIGHT_KM_S
+    log_doppler = 0.5 * math.log10((1.0 + beta) / (1.0 - beta))
+    step = (loglam[-1] - loglam[0]) / (len(loglam) - 1)
+    start = (SDSS_LOGLAM[0] - log_doppler - loglam[0]) / step
+    seen = shift_and_blur(np.asarray(rest, dtype=np.float64), float(start), float(1e-4 / step), sigma)
+    seen *= np.exp(-0.4 * math.log(10.0) * star.ebv * _extinction())
+    weight = _g_weight()
+    # the AB magnitude is that of the mean of F_nu over photons, with F_nu = F_lambda * wave^2 / c
+    wanted = 10.0 ** (-0.4 * (star.g + 48.6)) * (SPEED_OF_LIGHT_CM_S * 1e8) / 1e-17
+    return np.asarray(seen * (wanted / np.dot(weight, seen)))
+
+
 def line_spread(fiberid: int, conditions: Conditions) -> np.ndarray:
     """Return sigma of the line spread function of a fibre (N_LATTICE,) [pixels]; it grows to the ends of the slit."""
     middle, growth = _lsf(spectrograph(fiberid))
@@ -273,6 +301,20 @@ def trim(fiberid: int, conditions: Conditions, rng: np.random.Generator) -> tupl
     return first - K_FIRST, first - K_FIRST + count
 
 
+@functools.lru_cache(maxsize=1)
+def ripple_shapes() -> np.ndarray:
+    """Return the shapes of the errors of flux calibration: cosines (N_LATTICE, N_RIPPLES) of 1/2, 2/2, ... waves."""
+    return np.cos(np.pi * np.outer(np.linspace(0.0, 1.0, N_LATTICE), np.arange(1, N_RIPPLES + 1)))
+
+
+def ripple_scatter() -> np.ndarray:
+    """Return the standard deviations (N_RIPPLES,) of the amplitudes of the errors of flux calibration, as fractions.
+
+    They combine the errors of the plate and of the fibre.
+    """
+    return math.hypot(PLATE_RIPPLE, FIBRE_RIPPLE) * _smaller_on_short_scales(np.ones(N_RIPPLES))
+
+
 def noise_variance(flux: np.ndarray, sky: np.ndarray, exposure: float, conversion: np.ndarray) -> np.ndarray:
     """Return the variance of photons, read-out and flat field, c (flux + sky) / t + (20 c / t)^2 + (0.008 flux)^2.
 
@@ -284,20 +326,6 @@ def noise_variance(flux: np.ndarray, sky: np.ndarray, exposure: float, conversio
     """
     read = READ_NOISE_ELECTRONS * conversion / exposure
     return np.asarray(conversion * (np.maximum(flux, 0.0) + sky) / exposure + read * read + (FLUX_FLOOR * flux) ** 2)
-
-
-def _star_light(loglam: np.ndarray, rest: np.ndarray, star: Star, sigma: np.ndarray) -> np.ndarray:
-    """Return the spectrum of a star (N_LATTICE,), shifted, blurred, reddened and scaled to its magnitude."""
-    beta = star.rv / SPEED_OF_LIGHT_KM_S
-    log_doppler = 0.5 * math.log10((1.0 + beta) / (1.0 - beta))
-    step = (loglam[-1] - loglam[0]) / (len(loglam) - 1)
-    start = (SDSS_LOGLAM[0] - log_doppler - loglam[0]) / step
-    seen = shift_and_blur(np.asarray(rest, dtype=np.float64), float(start), float(1e-4 / step), sigma)
-    seen *= np.exp(-0.4 * math.log(10.0) * star.ebv * _extinction())
-    weight = _g_weight()
-    # the AB magnitude is that of the mean of F_nu over photons, with F_nu = F_lambda * wave^2 / c
-    wanted = 10.0 ** (-0.4 * (star.g + 48.6)) * (SPEED_OF_LIGHT_CM_S * 1e8) / 1e-17
-    return np.asarray(seen * (wanted / np.dot(weight, seen)))
 
 
 def _sky_light(
@@ -389,19 +417,18 @@ def _arm(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def _ripple_amplitudes(rng: np.random.Generator) -> np.ndarray:
     """Draw amplitudes (N_RIPPLES,) of the cosines, smaller on short scales, for a total scatter of one."""
+    return _smaller_on_short_scales(rng.standard_normal(N_RIPPLES))
+
+
+def _smaller_on_short_scales(amplitudes: np.ndarray) -> np.ndarray:
+    """Return amplitudes (N_RIPPLES,) of unit scatter, scaled as one over the number of waves."""
     scale = 1.0 / np.arange(1, N_RIPPLES + 1)
-    return np.asarray(rng.standard_normal(N_RIPPLES) * scale * math.sqrt(2.0 / np.sum(scale**2)))
+    return np.asarray(amplitudes * scale * math.sqrt(2.0 / np.sum(scale**2)))
 
 
 _SMOOTHING = np.exp(-0.5 * (np.arange(-6, 7) / 2.0) ** 2)
 _SMOOTHING /= _SMOOTHING.sum()
 """Gaussian with a sigma of 2 pixels, which smooths the flux without noise to the ``model``."""
-
-
-@functools.lru_cache(maxsize=1)
-def _ripple_shapes() -> np.ndarray:
-    """Return cosines (N_LATTICE, N_RIPPLES) of 1/2, 2/2, ... waves over the lattice."""
-    return np.cos(np.pi * np.outer(np.linspace(0.0, 1.0, N_LATTICE), np.arange(1, N_RIPPLES + 1)))
 
 
 @functools.lru_cache(maxsize=1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
@@ -130,6 +131,29 @@ def draw_sn(config: Population, rng: np.random.Generator) -> float:
     if below:
         return low + (sn - low) * (wanted - low) / (middle - low)
     return high - (high - sn) * (high - wanted) / (high - middle)
+
+
+def label_score(teff: np.ndarray, logg: np.ndarray, feh: np.ndarray) -> np.ndarray:
+    """Return the gradient of the logarithm of the density of the population at these labels.
+
+    The cuts of the density at the ends of the ranges of SSPP are left out.
+
+    Parameters
+    ----------
+    teff, logg, feh : labels of stars (n,) [K, dex, dex]
+
+    Returns
+    -------
+    (n, 3) derivatives with respect to teff [1/K], logg and feh [1/dex]
+    """
+    cumulative, means, factors = _mixture()
+    offsets = np.stack([np.log10(teff), logg, feh], axis=1)[:, None] - means
+    pulls = np.einsum("kij,nkj->nki", np.linalg.inv(factors @ factors.transpose(0, 2, 1)), offsets)
+    heights = np.diff(cumulative, prepend=0.0) / np.linalg.det(factors)
+    shares = heights * np.exp(-0.5 * np.sum(pulls * offsets, axis=2))
+    score = -np.einsum("nk,nki->ni", shares / shares.sum(axis=1, keepdims=True), pulls)
+    score[:, 0] = (score[:, 0] / math.log(10.0) - 1.0) / teff  # from log10 teff to teff
+    return np.asarray(score)
 
 
 @functools.lru_cache(maxsize=1)

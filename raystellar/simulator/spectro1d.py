@@ -18,8 +18,8 @@ from raystellar.spectra.record import SPEED_OF_LIGHT_KM_S
 VELOCITY_OFFSET_KM_S = -7.3
 """Offset of the velocities of the pipeline from the true ones. Source: Lee et al. 2008, AJ 136, 2022."""
 
-VELOCITY_ERROR_KM_S = 10.0
-"""Error of the redshift of a star at S/N 35, as a velocity."""
+VELOCITY_ERROR_KM_S, VELOCITY_ERROR_SN = 10.0, 35.0
+"""Error of the redshift of a star, as a velocity, and the S/N at which the redshift has this error."""
 
 SUBCLASSES = (
     (3900.0, "K7"),
@@ -120,13 +120,21 @@ def specobj_id(fibre: Fibre, with_fibre: bool = True) -> int:
     return (fibre.plate << 50) | (fiberid << 38) | ((fibre.mjd - 50000) << 24) | (26 << 10)
 
 
+def velocity_error(sn: float) -> float:
+    """Return the standard deviation of the velocity errors of the pipeline [km/s] at this S/N per pixel.
+
+    The pipeline itself states a smaller error, ``z_err``.
+    """
+    return VELOCITY_ERROR_KM_S * _growth(sn)
+
+
 def classify_star(star: Star, rng: np.random.Generator) -> dict[str, object]:
     """Return the results of the pipeline for a star, as fields of ``Fibre``."""
-    growth = math.sqrt(35.0 / star.sn)
+    growth = _growth(star.sn)
     guess = star.teff + 120.0 * growth * rng.standard_normal()
     subclass = [name for bound, name in SUBCLASSES if guess >= bound or name == "K7"][-1]
     velocity = star.rv + VELOCITY_OFFSET_KM_S
-    z = (velocity + VELOCITY_ERROR_KM_S * growth * rng.standard_normal()) / SPEED_OF_LIGHT_KM_S
+    z = (velocity + velocity_error(star.sn) * rng.standard_normal()) / SPEED_OF_LIGHT_KM_S
     unsure = star.sn < 12.0 and rng.random() < 0.03
     return {
         "object_class": "STAR",
@@ -155,6 +163,11 @@ def classify_sky(rng: np.random.Generator) -> dict[str, object]:
         "zwarning": warning,
         "elodie": Elodie("HD124425", 6361.0, 4.04, 0.15, float(rng.normal(0.0, 0.002)), 2.6e-4),
     }
+
+
+def _growth(sn: float) -> float:
+    """Return the ratio of errors at this S/N to errors at ``VELOCITY_ERROR_SN``."""
+    return math.sqrt(VELOCITY_ERROR_SN / sn)
 
 
 def _elodie(star: Star, velocity: float, growth: float, rng: np.random.Generator) -> Elodie:

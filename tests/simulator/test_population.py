@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,7 @@ from raystellar.simulator.population import (
     Population,
     draw_star,
     generator,
+    label_score,
 )
 
 
@@ -83,3 +86,25 @@ def test_the_median_of_sn_can_be_chosen(median):
 def test_a_median_out_of_bounds_is_refused():
     with pytest.raises(ValueError, match="sn_median = 5"):
         Population(sn_median=5.0)
+
+
+def test_the_score_of_the_labels_has_mean_zero_and_more_information_than_a_normal_population(stars):
+    labels = np.stack([values(stars, name) for name in ("teff", "logg", "feh")], axis=1)
+    score = label_score(*labels.T)
+    assert (np.abs(score.mean(axis=0)) < 4.0 * score.std(axis=0) / np.sqrt(len(score))).all()
+    # of any density, the information is at least that of a normal density of the same covariance (Stam 1959)
+    excess = score.T @ score / len(score) - np.linalg.inv(np.cov(labels, rowvar=False))
+    assert (np.linalg.eigvalsh(excess * labels.std(axis=0) * labels.std(axis=0)[:, None]) > 0.0).all()
+
+
+def test_the_score_is_the_gradient_of_a_function(stars):
+    labels = np.stack([values(stars, name) for name in ("teff", "logg", "feh")], axis=1)[:50]
+    unit = np.array([100.0, 0.1, 0.1])
+    uphill = labels + 1e-3 * unit * (unit * label_score(*labels.T))
+    aside = np.array([50.0, 0.0, 0.0])
+    closed = [labels, uphill, uphill + aside, labels + aside, labels]
+    work = 0.0
+    for start, end in itertools.pairwise(closed):
+        middles = [start + share * (end - start) for share in (np.arange(200) + 0.5) / 200]
+        work += sum(np.sum(label_score(*middle.T) * (end - start), axis=1) / 200 for middle in middles)
+    assert np.abs(work).max() < 1e-4  # a gradient does no work along a closed path

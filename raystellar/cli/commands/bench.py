@@ -56,6 +56,29 @@ def _run_errors(options: argparse.Namespace, settings: None) -> int:
     return 0 if all(line.as_wanted for line in table) else 1
 
 
+def _run_limit(options: argparse.Namespace, settings: None) -> int:
+    """Print the table of ``raystellar bench limit``."""
+    from raystellar.bench.limit import limit_table
+    from raystellar.targets import TARGETS
+
+    table = limit_table(options.survey, options.catalog, options.stars, every=options.all, cores=options.cores)
+    print(f"{table.chosen} of {table.available} stars; mean absolute errors; ratio = catalogue / Bayesian limit")
+    for number, catalog in enumerate(options.catalog, 1):
+        print(f"catalogue {number}: {catalog}")
+    titles = "".join(f"{f'catalogue {number}':>13s} {'ratio':>6s}" for number in range(1, len(options.catalog) + 1))
+    print(f"{'stars':36s} {'n':>5s}  {'label':9s} {'unbiased':>9s} {'Bayesian':>9s} {'label bias':>11s}{titles}")
+    for group in table.groups:
+        limits = ((group.unbiased, 9), (group.bayesian, 10), (group.label_bias, 12))
+        for t, target in enumerate(TARGETS):
+            digits = 1 if target.unit == "K" else 4
+            name = f"{group.name:36s} {group.stars:5d}" if t == 0 else " " * 42
+            figures = [f"{value[t]:{width}.{digits}f}" for value, width in limits]
+            for error, ratio in zip(group.errors[:, t], group.ratios[:, t], strict=True):
+                figures.append(f"{error:13.{digits}f} {ratio:6.2f}")
+            print(f"{name}  {f'{target.name} [{target.unit}]':9s} {''.join(figures)}")
+    return 0
+
+
 def _run_kernels(options: argparse.Namespace, settings: None) -> int:
     """Print the table of ``raystellar bench kernels``."""
     from raystellar.bench.kernels import kernel_table
@@ -147,6 +170,20 @@ def _options_of_errors(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("truth", metavar="TRUTH", help="Parquet file of true labels: truth.parquet of simulate")
 
 
+def _options_of_limit(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("survey", metavar="SURVEY", help="folder written by simulate")
+    parser.add_argument(
+        "--catalog",
+        action="append",
+        default=[],
+        metavar="CATALOG",
+        help="folder written by label for these spectra, to compare with the limit; may be repeated",
+    )
+    parser.add_argument("--stars", type=int, default=500, metavar="N", help="stars to take evenly (default: 500)")
+    parser.add_argument("--all", action="store_true", help="take stars with labels too, not only held-out stars")
+    parser.add_argument("--cores", type=int, default=1, metavar="N", help="threads (default: 1)")
+
+
 def _options_of_kernels(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("spectra", nargs="+", metavar="SPECTRA", help=SPECTRA_HELP)
     parser.add_argument("--model", metavar="BUNDLE", help="also predict, with this bundle")
@@ -196,6 +233,16 @@ BENCHES = (
         summary="are the errors of a catalogue true? its labels against true labels",
         add_options=_options_of_errors,
         run=_run_errors,
+    ),
+    Command(
+        name="limit",
+        summary="least errors that the noise of a simulated survey allows, and the errors of catalogues",
+        examples=(
+            "raystellar bench limit survey",
+            "raystellar bench limit survey --catalog catalog --stars 200 --cores 2",
+        ),
+        add_options=_options_of_limit,
+        run=_run_limit,
     ),
     Command(
         name="kernels",
