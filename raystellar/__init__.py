@@ -12,6 +12,7 @@ The stages are functions here, commands of the program ``raystellar``, and scrip
     tune         preprocessed spectra -> the best hyperparameters
     train        preprocessed spectra -> a model bundle
     label        survey files and a model bundle -> a catalogue
+    evaluate     catalogues, models and known labels -> statistics of their differences
 
 The folders are described in README.md beside this file.
 """
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from raystellar.api import Model, load
+    from raystellar.stages.evaluate import evaluate
     from raystellar.stages.label import label
     from raystellar.stages.preprocess import preprocess
     from raystellar.stages.simulate import simulate
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.2.0"
 
-__all__ = ["Model", "label", "load", "preprocess", "simulate", "train", "tune"]
+__all__ = ["Model", "evaluate", "label", "load", "preprocess", "simulate", "train", "tune"]
 
 _MODULES = {"Model": "api", "load": "api"} | {name: f"stages.{name}" for name in __all__[1:] if name != "load"}
 """Module of each public name. It is imported when the name is used, so that the program starts quickly."""

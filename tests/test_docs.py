@@ -178,7 +178,7 @@ def test_pandas_reads_a_catalogue_and_a_dataset_by_their_folders(labelled, model
 
 
 def test_the_public_names():
-    assert raystellar.__all__ == ["Model", "label", "load", "preprocess", "simulate", "train", "tune"]
+    assert raystellar.__all__ == ["Model", "evaluate", "label", "load", "preprocess", "simulate", "train", "tune"]
     for name in raystellar.__all__:
         assert callable(getattr(raystellar, name)), name
     with pytest.raises(AttributeError, match="no attribute 'labell'"):

@@ -22,6 +22,7 @@ FLOORS = (
     "model",
     "fit",
     "search catalog",
+    "evaluation",
     "report",
     "engine",
     "stages",

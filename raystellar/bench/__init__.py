@@ -2,7 +2,6 @@
 
     sky      lines of simulated stars against those of real stars
     stars    labels of real stars against the literature
-    errors   errors of a catalogue against the truth of simulated stars
     limit    least errors that the noise of a simulated survey allows, beside the errors of catalogues
     ood      share of galaxies, quasars, sky and other odd spectra that the OOD score flags
     kernels  time of reading, resampling and predicting in one process, against plain astropy, SciPy and torch

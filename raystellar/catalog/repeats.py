@@ -96,7 +96,7 @@ def find_stars(tables: Tables) -> Stars:
 
 def _read(tables: Tables) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return key, ra, dec, merit and S/N of all rows, each (n,); an unknown S/N is -inf."""
-    keys = _Keys()
+    keys = SpectrumKeys()
     parts = [
         (
             keys(table),
@@ -115,7 +115,7 @@ def _true(column: pa.ChunkedArray) -> np.ndarray:
     return column.fill_null(False).to_numpy()
 
 
-class _Keys:
+class SpectrumKeys:
     """Give each row the key of its spectrum. Tables must come in the order of their rows."""
 
     def __init__(self) -> None:

@@ -11,6 +11,7 @@ from raystellar.cli.command import Command
 from raystellar.cli.commands import (
     bench,
     demo,
+    evaluate,
     export,
     fetch_list,
     label,
@@ -32,6 +33,7 @@ COMMANDS: tuple[Command, ...] = (
     tune.COMMAND,
     train.COMMAND,
     label.COMMAND,
+    evaluate.COMMAND,
     report.COMMAND,
     export.COMMAND,
     fetch_list.COMMAND,

@@ -5,6 +5,7 @@ README.md lists the identities, columns and formats that are read.
 config       which rows are usable, and the radius of a join by position
 table        read a label table, and judge which rows can be learned from and why the others cannot
 join         join spectra and rows, by names or by position
+truth        the labels of a table for the rows of a catalogue
 identity     the names by which surveys know their spectra, and the keys that are made of them
 keys         pack plate, mjd and fiberid into one integer, or a hash of a name
 columns      names and units of columns

@@ -4,7 +4,7 @@ The full ``ssppOut`` has 239 columns, of which 18 are needed, and 1.8 GB. Tables
 read in pieces of a few megabytes, of which only the needed columns are kept.
 
 Every label table that raystellar reads goes through ``read_columns``: the labels (``table``), RUN2D of the spectra
-(``addresses``), the reference labels of a catalogue (``report.catalog.truth``) and those of ``bench.stars``.
+(``addresses``), the reference labels of a catalogue (``truth``) and those of ``bench.stars``.
 """
 
 from __future__ import annotations

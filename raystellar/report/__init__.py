@@ -5,6 +5,7 @@ A page is one HTML file that holds no script and fetches nothing.
     write             write the page of a catalogue or of a model
     model             the page of a model
     catalog/          the page of a catalogue
+    evaluation/       the page of an evaluation
     search/           the page of a search for hyperparameters, and its TensorBoard files
     figures           the picture of the demo
     page              building blocks of pages, from ``templates/``

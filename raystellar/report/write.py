@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from raystellar.catalog.finished import open_catalog
-from raystellar.config import to_plain
-from raystellar.errors import ConfigError, DatasetError, InputError, RaystellarError, first_line
+from raystellar.errors import ConfigError, InputError, RaystellarError, first_line
+from raystellar.evaluation.predictions import check_preprocessing
 from raystellar.files import places
 from raystellar.files.facts import read_facts, read_run
 from raystellar.files.fetcher import FetchConfig
 from raystellar.fit.data import read_dataset
 from raystellar.labels.config import LabelsConfig
+from raystellar.labels.truth import read_truth
 from raystellar.model.bundle import Bundle
 from raystellar.model.bundle_files import is_bundle, load_bundle
 from raystellar.preprocessing.pixels import PreprocessConfig
@@ -68,7 +69,7 @@ def write_page(
     ----------
     path : folder written by ``raystellar label`` or ``raystellar train``, a path or URL
     out : file to write; by default ``schema.REPORT_NAME`` in ``path``
-    truth : for a catalogue, table of reference labels; see ``report.catalog.truth``
+    truth : for a catalogue, table of reference labels; see ``labels.truth``
     model : for a catalogue, folder of its model; by default the folder noted when the rows were labelled
     dataset : for a model, dataset whose validation spectra are shown
     labels_config : rules by which rows of ``truth`` are compared
@@ -113,6 +114,8 @@ def what_is(path: str) -> str:
     """
     if is_bundle(path):
         return "model"
+    if not places.exists(path):
+        raise InputError(f"{path} does not exist; name a folder written by raystellar label or by raystellar train")
     run = read_run(path)
     if run and run.get("kind") == "catalog":
         return "catalog"
@@ -126,7 +129,6 @@ def catalog_page_of(
     """Return the page of a catalogue; see ``write_page``."""
     from raystellar.report.catalog.gallery import read_spectra_again
     from raystellar.report.catalog.page import CatalogFacts, catalog_page
-    from raystellar.report.catalog.truth import read_truth
 
     catalog, job = open_catalog(path), read_facts(path, JOB_NAME)
     bundle, note = find_model(catalog.run.get("model", ""), model, job.get("model"))
@@ -215,10 +217,7 @@ def examine(bundle: Bundle, dataset: str) -> Examined:
     from raystellar.report.model import Examined
 
     data = read_dataset(dataset)
-    if data.about["preprocess"] != to_plain(bundle.preprocess):
-        raise DatasetError(
-            f"dataset {dataset} has other settings of preprocessing than model {bundle.model_id}; name its own dataset"
-        )
+    check_preprocessing(bundle, data)
     spectra = data.split("validation", CALIBRATION_COLUMNS)
     sn = np.array(spectra.extra["sn"], dtype=np.float64)
     scaled, variances = predict_with_variances(bundle.module, spectra.flux, spectra.extra["ivar"])

@@ -301,7 +301,7 @@ def test_train_leaves_a_page_in_a_bundle_that_stays_one(survey, model, tmp_path)
 def test_a_folder_that_is_neither_is_refused_in_a_sentence(survey, model, labelled, tmp_path, capsys):
     for folder, words in (
         (tmp_path, "neither a catalogue nor a model"),
-        (tmp_path / "none", "neither a catalogue nor a model"),
+        (tmp_path / "none", "does not exist"),
         (model.parent / "dataset", "is a dataset; name"),
     ):
         assert main(["report", str(folder)]) == 1

@@ -40,22 +40,6 @@ def _run_stars(options: argparse.Namespace, settings: None) -> int:
     return 0
 
 
-def _run_errors(options: argparse.Namespace, settings: None) -> int:
-    """Print the table of ``raystellar bench errors``; return 0 only if the errors meet their limits."""
-    from raystellar.bench.errors import errors_table
-
-    table = errors_table(options.catalog, options.truth)
-    print(f"{'z of':6s} {'stars by':8s} {'from':>9s} {'to':>9s} {'stars':>7s} {'std':>6s} {'bias':>6s}", end="")
-    print(f" {'within 1':>9s} {'2.09':>6s}")
-    for line in table:
-        ends = " " * 19 if line.sorted_by == "all" else f"{line.low:9.5g} {line.high:9.5g}"
-        shares = f"{100 * line.within[0]:7.1f} % {100 * line.within[1]:4.1f} %"
-        note = "" if line.as_wanted else "  not as wanted"
-        figures = f"{line.stars:7d} {line.std:6.2f} {line.bias:6.2f}"
-        print(f"{line.target:6s} {line.sorted_by:8s} {ends} {figures}  {shares}{note}")
-    return 0 if all(line.as_wanted for line in table) else 1
-
-
 def _run_limit(options: argparse.Namespace, settings: None) -> int:
     """Print the table of ``raystellar bench limit``."""
     from raystellar.bench.limit import limit_table
@@ -165,11 +149,6 @@ def _options_of_stars(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", required=True, metavar="BUNDLE", help="folder written by train")
 
 
-def _options_of_errors(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("catalog", metavar="CATALOG", help="folder written by label, with stars new to the model")
-    parser.add_argument("truth", metavar="TRUTH", help="Parquet file of true labels: truth.parquet of simulate")
-
-
 def _options_of_limit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("survey", metavar="SURVEY", help="folder written by simulate")
     parser.add_argument(
@@ -227,12 +206,6 @@ BENCHES = (
         summary="labels of real stars beside those of the literature",
         add_options=_options_of_stars,
         run=_run_stars,
-    ),
-    Command(
-        name="errors",
-        summary="are the errors of a catalogue true? its labels against true labels",
-        add_options=_options_of_errors,
-        run=_run_errors,
     ),
     Command(
         name="limit",

@@ -5,5 +5,4 @@ census        statistics of all rows from one pass
 figures       figures of the statistics
 gallery       the spectra of a few rows, read again from their files
 gallery_page  sections of the page that show the spectra
-truth         reference labels of the rows
 """

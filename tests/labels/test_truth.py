@@ -9,7 +9,7 @@ from labeltables import save
 
 from raystellar.errors import LabelTableError
 from raystellar.labels.config import LabelsConfig
-from raystellar.report.catalog.truth import read_truth
+from raystellar.labels.truth import read_truth
 from raystellar.targets import TARGET_NAMES
 
 N = 400
