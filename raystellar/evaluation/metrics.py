@@ -16,7 +16,7 @@ import numpy as np
 
 from raystellar.evaluation.predictions import Predictions
 from raystellar.fit.metrics import errors
-from raystellar.model.errormodel import WITHIN
+from raystellar.model.errormodel import HALF_68, WITHIN
 from raystellar.targets import TARGET_NAMES
 
 SN_SHARES = (0.25, 0.5, 0.75)
@@ -40,6 +40,9 @@ CELL_STARS = 300
 
 IDEAL_SHARES = {"within68": 0.683, "within95": 0.95}
 """Shares of the stars within 1 and 2.09 errors where errors are right."""
+
+EXPECTED_STD = 1.0 / HALF_68
+"""Standard deviation of z where errors are right; errors are half of the middle 68 %, and the tails are long."""
 
 OUTLIER = 3.0
 """|z| above which a star is an outlier. Where errors are right, 0.9 % of the stars are."""

@@ -247,24 +247,22 @@ def gather(source: Source, reference: Reference, within: np.ndarray | None) -> t
     reference : reference labels
     within : (m,) keys of the spectra to be compared; None for all
     """
-    keys, pieces, rows, bad, unlabelled = SpectrumKeys(), [], 0, 0, 0
+    keys, pieces, rows, bad = SpectrumKeys(), [], 0, 0
     for table in source.tables:
         key = keys(table)
         chosen = np.ones(len(key), bool) if within is None else np.isin(key, within)
         good = chosen & ~table["flag_bad"].to_numpy()
+        rows, bad = rows + int(chosen.sum()), bad + int((chosen & ~good).sum())
+        table = table.filter(pa.array(good))
         labels, label_errors = reference(table)
-        values = _matrix(table, ESTIMATES)
-        known = good & np.isfinite(labels).all(axis=1)
-        rows, bad, unlabelled = rows + chosen.sum(), bad + (chosen & ~good).sum(), unlabelled + (good & ~known).sum()
-        errors_known = np.where(label_errors > 0.0, label_errors, 0.0)
-        columns = (key, _numbers(table, "sn"), *np.split(values, 2, axis=1), labels, errors_known)
-        pieces.append([column[known] for column in columns])
-    all_keys, *joined = (np.concatenate(column) for column in zip(*pieces, strict=True))
-    distinct, first = np.unique(all_keys, return_index=True)
-    duplicates = len(all_keys) - len(distinct)
-    return Predictions(distinct, *(column[first] for column in joined)), Counts(
-        int(rows), int(bad), int(unlabelled), duplicates
-    )
+        known = np.isfinite(labels).all(axis=1)
+        estimates = np.split(_matrix(table, ESTIMATES), 2, axis=1)
+        columns = (_numbers(table, "sn"), *estimates, labels, np.where(label_errors > 0.0, label_errors, 0.0))
+        pieces.append([column[known] for column in (key[good], *columns)])
+    key, *joined = (np.concatenate(column) for column in zip(*pieces, strict=True))
+    distinct, first = np.unique(key, return_index=True)
+    counts = Counts(rows, bad, rows - bad - len(key), len(key) - len(distinct))
+    return Predictions(distinct, *(column[first] for column in joined)), counts
 
 
 def on_common_stars(each: list[Predictions]) -> list[Predictions]:

@@ -8,7 +8,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from raystellar.model.errormodel import HALF_68, WITHIN
+from raystellar.evaluation.metrics import EXPECTED_STD
+from raystellar.model.errormodel import WITHIN
 from raystellar.report.page import (
     block,
     bold,
@@ -26,9 +27,6 @@ from raystellar.report.residual_figures import draw_residuals, draw_scores
 from raystellar.report.residuals import RESIDUAL_RANGES, Residuals
 from raystellar.report.svg import inline_svg
 from raystellar.targets import TARGETS
-
-EXPECTED_STD = 1.0 / HALF_68
-"""Standard deviation of z = (predicted - reference) / error where errors are right."""
 
 CALIBRATION_HEAD = ["S/N", "rows", "std of z", *(f"|z| < {limit:g}" for limit in WITHIN.values())]
 """Columns of ``calibration_table``."""

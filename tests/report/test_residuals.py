@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from raystellar.report.assessment import EXPECTED_STD
+from raystellar.evaluation.metrics import EXPECTED_STD
 from raystellar.report.residual_figures import expected_density
 from raystellar.report.residuals import Residuals, quantiles
 

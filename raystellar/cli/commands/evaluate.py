@@ -45,7 +45,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cells", action="store_true", help="also print shares within the errors by S/N, teff and feh")
     parser.add_argument("--page", metavar="PAGE.html", help="page to write: tables and figures in one file")
     parser.add_argument("--json", metavar="FILE", help="write all numbers as JSON")
-    parser.add_argument("--check", action="store_true", help="exit with 1 unless the errors are right within limits")
+    parser.add_argument("--check", action="store_true", help="exit with 1 unless the errors are right; needs thousands of stars")
 
 
 def run(options: argparse.Namespace, settings: Settings) -> int:
@@ -63,6 +63,8 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
         labels_config=settings.labels,
         quality=settings.quality,
     )
+    if result.table:
+        say_labels(result.table)
     say("\n".join(_lines(result, bins=options.bins, cells=options.cells)))
     if options.json:
         places.write_bytes(options.json, result.to_json().encode())
@@ -81,8 +83,6 @@ def _check(result: Evaluation) -> int:
 
 def _lines(result: Evaluation, *, bins: bool, cells: bool) -> Iterator[str]:
     """Yield the lines of all tables."""
-    if result.table:
-        say_labels(result.table)
     for item in result.items:
         yield f"{item.name}: {item.kind} of model {item.model_id}{_counts(item)}"
     if result.reference:
@@ -109,6 +109,7 @@ def _counts(item: Item) -> str:
 
 def _comparison(result: Evaluation) -> Iterator[str]:
     """Yield the table of all stars: for each label one line an item."""
+    from raystellar.evaluation.metrics import EXPECTED_STD
     from raystellar.targets import TARGETS
 
     shared = " that all items have" if len(result.items) > 1 else ""
@@ -122,13 +123,7 @@ def _comparison(result: Evaluation) -> Iterator[str]:
             agreement = item.labels[target.name]
             yield f"{item.name:{width}s} {agreement.ratio:6.3f} {_statistics(agreement.all, target.unit)}"
     yield f"\n{MEANINGS}"
-    yield _ideal()
-
-
-def _ideal() -> str:
-    from raystellar.model.errormodel import HALF_68
-
-    return f"where errors are right: std {1.0 / HALF_68:.2f}, <1 68.3, <2.09 95.0, >3 0.9"
+    yield f"where errors are right: std {EXPECTED_STD:.2f}, <1 68.3, <2.09 95.0, >3 0.9"
 
 
 def _statistics(of: Statistics, unit: str) -> str:
@@ -177,8 +172,9 @@ def _deviation(item: Item) -> str:
     one, other = item.deviation.values()
     return (
         f"largest deviation in {len(item.cells)} cells: {one:.1f} points from 68.3 %, {other:.1f} points from 95 %; "
-        f"chance alone gives a cell of {min(cell.stars for cell in item.cells)} stars about "
-        f"{_chance(item, 0.683):.1f} and {_chance(item, 0.95):.1f}"
+        f"by chance a share in a cell of {min(cell.stars for cell in item.cells)} stars has a standard deviation of "
+        f"{_chance(item, 0.683):.1f} and {_chance(item, 0.95):.1f} points, "
+        "and the largest of many is two to three times that"
     )
 
 

@@ -8,10 +8,9 @@ from functools import partial
 import numpy as np
 from markupsafe import Markup
 
-from raystellar.evaluation.metrics import CELL_STARS, Statistics
+from raystellar.evaluation.metrics import CELL_STARS, EXPECTED_STD, Statistics
 from raystellar.evaluation.predictions import Predictions
 from raystellar.evaluation.result import REPEAT_PAIRS, Agreement, Evaluation, Item, interval
-from raystellar.model.errormodel import HALF_68
 from raystellar.report.evaluation import figures
 from raystellar.report.page import (
     bold,
@@ -102,7 +101,7 @@ def _errors(result: Evaluation) -> Markup:
         "d = predicted - reference, z = d / error. MAE: mean absolute error. Ratio: MAE relative to the first row. "
         "Scatter: 1.4826 median absolute deviations of d. Rms: root mean square of d. Of range: MAE in percent of "
         f"the range of the reference labels. {errors} errors of the reference labels. Where errors are right, the "
-        f"standard deviation (std) of z is {1.0 / HALF_68:.2f}, and 68.3 %, 95 % and 0.9 % of the stars have |z| "
+        f"standard deviation (std) of z is {EXPECTED_STD:.2f}, and 68.3 %, 95 % and 0.9 % of the stars have |z| "
         "below 1, below 2.09 and above 3."
     )
     tables = []
@@ -172,7 +171,7 @@ def _cells(result: Evaluation) -> Markup:
         "Shares of the stars within 1 and 2.09 errors, which should be 68.3 % and 95 % everywhere. The stars are "
         "divided at the thirds of S/N, predicted Teff and predicted [Fe/H]. Predicted labels are used because a "
         f"reader of a catalogue knows only these. Cells with fewer than {CELL_STARS} stars are left out; in a cell "
-        f"with {CELL_STARS} stars chance moves the shares by 2.7 and 1.3 points."
+        f"with {CELL_STARS} stars the shares vary by 2.7 and 1.3 points (standard deviation) by chance."
     )
     head = ["S/N", "Teff [K]", "[Fe/H]", "stars", *(f"{t.symbol}, |z| < {z}" for t in TARGETS for z in ("1", "2.09"))]
     parts = []
