@@ -45,7 +45,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cells", action="store_true", help="also print shares within the errors by S/N, teff and feh")
     parser.add_argument("--page", metavar="PAGE.html", help="page to write: tables and figures in one file")
     parser.add_argument("--json", metavar="FILE", help="write all numbers as JSON")
-    parser.add_argument("--check", action="store_true", help="exit with 1 unless the errors are right; needs thousands of stars")
+    parser.add_argument(
+        "--check", action="store_true", help="exit with 1 unless the errors are right; needs thousands of stars"
+    )
 
 
 def run(options: argparse.Namespace, settings: Settings) -> int:
