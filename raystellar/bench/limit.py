@@ -1,39 +1,17 @@
-"""Benchmark a catalogue against the information limit: the least error of labels that the noise of the spectra allows.
+"""Benchmark a catalogue against the information limit: the least errors of labels that the noise of the spectra allows.
 
     raystellar simulate survey --stars 12000
     raystellar label survey/spectra --model model --out catalog
     raystellar bench limit survey --catalog catalog
 
-The limit of a star follows from the derivatives of its spectrum without noise, from the inverse variance of its own
-pixels, and from what is known of all other parameters. With J the derivatives of the flux with respect to all
-parameters, W the inverse variance and P the information that is known beforehand, the information is
-
-    F = J^T W J + P,
-
-and the variance of label i is (F^-1)_ii or more. The parameters are teff, feh, logg, and the nuisances: [alpha/Fe],
-microturbulence, reddening, velocity, the smooth errors of flux calibration, and the scale of the flux. P holds, for the
-nuisances, the scatter with which the simulator draws them: that of alpha, microturbulence and reddening among stars of
-the same labels, that of the velocities of the pipeline, and that of the calibration. Nothing is known of the scale.
-
-There are two limits. The *unbiased* limit holds for an estimator that knows nothing of the labels beforehand
-(Cramer-Rao). The *Bayesian* limit holds for an estimator that knows the population of the survey, as a trained network
-does: P also holds the information of the population on the labels (van Trees). It is the mean over the population, so
-the Bayesian limit is right for all stars together, and an approximation for a few.
-
-The limits take the inverse variance as known and true, and the noise of different pixels as independent. They leave out
-cosmic rays with ivar > 0 and the correlation of the residuals of a sky line. The spectrum is taken as a linear function
-of the parameters over the size of an error.
-
-Sources: Ting et al. 2017, ApJ 843, 32, doi:10.3847/1538-4357/aa7688, for spectra; Van Trees 1968, *Detection,
-Estimation, and Modulation Theory*, Sec. 2.4, for the two bounds.
+The limit of a star is computed from the derivatives of its spectrum in the simulator and from the inverse variance of
+its own pixels, see ``simulator.information``. Rows of a catalogue count whatever their flags.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
@@ -48,26 +26,17 @@ from raystellar.engine.progress import Progress
 from raystellar.errors import InputError, first_line
 from raystellar.files import places
 from raystellar.labels.columns import KEY
-from raystellar.simulator.derivatives import PARAMETERS, derivatives
-from raystellar.simulator.instrument import K_FIRST, N_LATTICE, N_RIPPLES, ripple_scatter, ripple_shapes
+from raystellar.simulator.derivatives import PARAMETERS
+from raystellar.simulator.information import POPULATION, Exposure, Limits, Prior, population_prior, star_limits
+from raystellar.simulator.instrument import K_FIRST, N_LATTICE
 from raystellar.simulator.labels import label_bias
-from raystellar.simulator.population import Star, label_score
-from raystellar.simulator.spectro1d import velocity_error
+from raystellar.simulator.population import Star
 from raystellar.simulator.survey import SPECTRA_DIR, TRUTH_NAME
 from raystellar.spectra.record import LATTICE_STEP
 from raystellar.targets import TARGET_NAMES
 
-POPULATION = PARAMETERS[: PARAMETERS.index("rv")]
-"""Parameters that the population has a distribution of: the labels, then the nuisances that depend on them."""
-
 STAR_COLUMNS = ("star", *PARAMETERS, "g", "sn")
 """Columns of truth.parquet from which a star is made."""
-
-N_LABELS, N_UNKNOWN = len(TARGET_NAMES), len(PARAMETERS) + N_RIPPLES + 1
-"""Number of labels, and of all unknown parameters: those of the star, the calibration and the scale."""
-
-MEAN_OF_NORMAL = math.sqrt(2.0 / math.pi)
-"""Mean absolute value of a normal distribution with a standard deviation of 1."""
 
 FEWEST = 20
 """Least number of stars in truth.parquet from which the distribution of the nuisances is measured."""
@@ -82,27 +51,6 @@ REGIONS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
 """Regions of the Kiel diagram: names, and functions of teff [K] and logg (n,) that return which stars are inside."""
 
 
-class Prior(NamedTuple):
-    """Information on the labels and nuisances of a star that does not come from its spectrum."""
-
-    labels: np.ndarray
-    """Information of the population on teff, feh and logg (3, 3), mean over the population."""
-
-    nuisances: np.ndarray
-    """Information on labels and nuisances (6, 6), in the order of ``POPULATION``, from the distribution of alpha,
-    microturbulence and reddening among stars of the same labels."""
-
-
-class Limits(NamedTuple):
-    """Least standard deviations of the labels of one star, or of many."""
-
-    unbiased: np.ndarray
-    """Standard deviations (3,) or (n, 3) of teff [K], feh [dex] and logg [dex] without knowledge of the population."""
-
-    bayesian: np.ndarray
-    """The same with knowledge of the population."""
-
-
 class Group(NamedTuple):
     """Limits and errors of a group of stars, as mean absolute errors of teff [K], feh [dex] and logg [dex]."""
 
@@ -112,11 +60,8 @@ class Group(NamedTuple):
     stars: int
     """Number of stars."""
 
-    unbiased: np.ndarray
-    """Expected error (3,) at the unbiased limit."""
-
-    bayesian: np.ndarray
-    """Expected error (3,) at the Bayesian limit."""
+    limits: Limits
+    """Means of the least expected errors, (3,) each."""
 
     label_bias: np.ndarray
     """Systematic error (3,) of the labels in ssppOut.fits, which a model learns from them."""
@@ -127,7 +72,7 @@ class Group(NamedTuple):
     @property
     def ratios(self) -> np.ndarray:
         """Errors of the catalogues in units of the Bayesian limit (catalogues, 3)."""
-        return self.errors / self.bayesian
+        return self.errors / self.limits.bayesian
 
 
 class LimitTable(NamedTuple):
@@ -143,23 +88,10 @@ class LimitTable(NamedTuple):
     """Number of stars that could be chosen."""
 
 
-@dataclass(frozen=True)
-class Exposure:
-    """Resolution and noise of a spectrum, on all pixels of the simulator."""
-
-    sigma: np.ndarray
-    """Sigma of the line spread function (N_LATTICE,) [pixels]."""
-
-    ivar: np.ndarray
-    """Inverse variance of the flux (N_LATTICE,); 0 where a pixel is bad or not in the file."""
-
-
 def limit_table(
     survey: str, catalogs: Sequence[str] = (), stars: int = 500, *, every: bool = False, cores: int = 1
 ) -> LimitTable:
     """Return the information limit of stars of a simulated survey, and the errors of catalogues for the same stars.
-
-    Rows of a catalogue count whatever their flags.
 
     Parameters
     ----------
@@ -176,14 +108,14 @@ def limit_table(
     """
     if stars < 1 or cores < 1:
         raise InputError(f"the number of stars ({stars}) and of cores ({cores}) must be at least 1")
-    truth = read_truth(survey)
+    truth = read_true_stars(survey)
     candidates = truth if every else truth.filter(pc.invert(truth["labelled"]))
     if not len(candidates):
         raise InputError(f"all plates of {survey} have labels, so no star is held out; add --all to take all stars")
     rows, predicted = _join(survey, candidates, catalogs)
     taken = np.linspace(0, len(rows), min(stars, len(rows)), endpoint=False).astype(int)
     chosen = candidates.take(rows[taken])
-    prior = population_prior(truth)
+    prior = population_prior({name: truth[name].to_numpy() for name in POPULATION})
     with ThreadPoolExecutor(cores) as pool, Progress("limit", len(chosen), "stars") as progress:
         # the kernels of the simulator release the interpreter lock
         found = list(_counted(pool.map(partial(_limits_of_row, survey, prior), chosen.to_pylist()), progress))
@@ -191,7 +123,7 @@ def limit_table(
     return LimitTable(list(groups(chosen, limits, predicted[:, taken])), len(chosen), len(rows))
 
 
-def read_truth(survey: str) -> pa.Table:
+def read_true_stars(survey: str) -> pa.Table:
     """Return truth.parquet of a survey.
 
     Raises
@@ -214,28 +146,6 @@ def read_truth(survey: str) -> pa.Table:
     return truth
 
 
-def population_prior(truth: pa.Table) -> Prior:
-    """Return the information that a population gives on a star, from the true parameters of its stars.
-
-    The information on the labels is the mean of s s^T over the stars, with s the gradient of the logarithm of the
-    density of the labels. Alpha, microturbulence and reddening are taken as normally distributed around linear
-    functions of the labels.
-
-    Parameters
-    ----------
-    truth : truth.parquet with at least ``FEWEST`` stars
-    """
-    columns = {name: truth[name].to_numpy() for name in POPULATION}
-    score = label_score(columns["teff"], columns["logg"], columns["feh"])[:, (0, 2, 1)]
-    values = np.stack(list(columns.values()), axis=1)
-    values = values - values.mean(axis=0)
-    labels, nuisances = values[:, :N_LABELS], values[:, N_LABELS:]
-    slopes = np.linalg.lstsq(labels, nuisances, rcond=None)[0]
-    scatter = np.cov(nuisances - labels @ slopes, rowvar=False)
-    residual = np.vstack([-slopes, np.eye(nuisances.shape[1])])  # of parameters (6,) to nuisances off their mean (3,)
-    return Prior(score.T @ score / len(score), residual @ np.linalg.inv(scatter) @ residual.T)
-
-
 def read_exposure(path: str) -> Exposure:
     """Return resolution and noise of a simulated spec file.
 
@@ -247,86 +157,15 @@ def read_exposure(path: str) -> Exposure:
         with fits.open(path) as file:
             table = file[1].data
             loglam, ivar, wdisp = (np.array(table[name], dtype=np.float64) for name in ("loglam", "ivar", "wdisp"))
-    except (OSError, LookupError, TypeError) as error:
+    except (OSError, LookupError, TypeError, ValueError) as error:
         raise InputError(
             f"{path} cannot be read as a simulated spectrum ({first_line(error)}); simulate the survey again"
         ) from None
     pixels = np.rint(loglam / LATTICE_STEP).astype(int) - K_FIRST
-    known = wdisp > 0.0  # dead columns have neither
+    known = wdisp > 0.0  # 0 in dead columns
     everywhere = np.zeros(N_LATTICE)
     everywhere[pixels] = np.where(known, ivar, 0.0)
     return Exposure(np.interp(np.arange(N_LATTICE), pixels[known], wdisp[known]), everywhere)
-
-
-def star_limits(star: Star, exposure: Exposure, prior: Prior) -> Limits:
-    """Return the least standard deviations of the labels of a star.
-
-    Parameters
-    ----------
-    star : star with its true parameters
-    exposure : resolution and noise of its spectrum
-    prior : what the population tells of a star
-    """
-    information = spectrum_information(star, exposure) + nuisance_information(prior, velocity_error(star.sn))
-    unbiased = label_errors(information)
-    information[:N_LABELS, :N_LABELS] += prior.labels
-    return Limits(unbiased, label_errors(information))
-
-
-def spectrum_information(star: Star, exposure: Exposure, factor: float = 1.0) -> np.ndarray:
-    """Return the Fisher information J^T W J of a spectrum.
-
-    Parameters
-    ----------
-    star : star with its true parameters
-    exposure : resolution and noise of its spectrum
-    factor : factor of the steps of the derivatives
-
-    Returns
-    -------
-    (N_UNKNOWN, N_UNKNOWN), in the order of ``PARAMETERS``, then amplitudes of the errors of calibration, then the scale
-    """
-    slopes = design(*derivatives(star, exposure.sigma, factor))
-    return np.asarray(slopes.T @ (slopes * exposure.ivar[:, None]))
-
-
-def design(flux: np.ndarray, slopes: np.ndarray) -> np.ndarray:
-    """Return the derivatives (n, N_UNKNOWN) of the flux with respect to all unknown parameters.
-
-    Parameters
-    ----------
-    flux : flux without noise (n,)
-    slopes : derivatives of the flux with respect to ``PARAMETERS`` (n, parameters)
-    """
-    return np.hstack([slopes, flux[:, None] * ripple_shapes(), flux[:, None]])
-
-
-def nuisance_information(prior: Prior, velocity: float) -> np.ndarray:
-    """Return what is known of the nuisances without the spectrum, as information (N_UNKNOWN, N_UNKNOWN).
-
-    Parameters
-    ----------
-    prior : what the population tells of a star
-    velocity : standard deviation of the velocity of the pipeline [km/s]
-    """
-    information = np.zeros((N_UNKNOWN, N_UNKNOWN))
-    n = len(POPULATION)
-    information[:n, :n] = prior.nuisances
-    others = np.arange(n, N_UNKNOWN - 1)
-    information[others, others] = np.concatenate([[velocity], ripple_scatter()]) ** -2.0
-    return information
-
-
-def label_errors(information: np.ndarray) -> np.ndarray:
-    """Return the standard deviations (3,) of teff [K], feh and logg [dex] of the inverse of an information matrix.
-
-    Parameters
-    ----------
-    information : (n, n) positive definite; the first three parameters are the labels
-    """
-    unit = 1.0 / np.sqrt(np.diag(information))  # parameters of this unit have a well-conditioned matrix
-    covariance = np.linalg.inv(information * unit * unit[:, None])
-    return np.asarray((unit * np.sqrt(np.diag(covariance)))[:N_LABELS])
 
 
 def groups(truth: pa.Table, limits: Limits, predicted: np.ndarray) -> Iterator[Group]:
@@ -335,7 +174,7 @@ def groups(truth: pa.Table, limits: Limits, predicted: np.ndarray) -> Iterator[G
     Parameters
     ----------
     truth : rows of truth.parquet (n)
-    limits : least standard deviations (n, 3)
+    limits : least expected errors of the stars, (n, 3) each
     predicted : labels of each catalogue (catalogues, n, 3)
     """
     true = np.stack([truth[name].to_numpy() for name in TARGET_NAMES], axis=1)
@@ -346,8 +185,7 @@ def groups(truth: pa.Table, limits: Limits, predicted: np.ndarray) -> Iterator[G
             yield Group(
                 name,
                 int(chosen.sum()),
-                MEAN_OF_NORMAL * limits.unbiased[chosen].mean(axis=0),
-                MEAN_OF_NORMAL * limits.bayesian[chosen].mean(axis=0),
+                Limits(*(values[chosen].mean(axis=0) for values in limits)),
                 bias[chosen].mean(axis=0),
                 absolute[:, chosen].mean(axis=1),
             )
@@ -373,23 +211,29 @@ def _join(survey: str, truth: pa.Table, catalogs: Sequence[str]) -> tuple[np.nda
     InputError : a catalogue cannot be used, or no star is in all of them
     """
     keys = list(zip(*(truth[name].to_pylist() for name in KEY), strict=True))
-    labels = np.full((len(catalogs), len(keys), N_LABELS), np.nan)
+    labels = np.full((len(catalogs), len(keys), len(TARGET_NAMES)), np.nan)
     for of_catalog, catalog in zip(labels, catalogs, strict=True):
-        rows = pa.concat_tables(table.select((*KEY, *TARGET_NAMES)) for table in open_catalog(catalog).rows())
-        row_of = {key: row for row, key in enumerate(zip(*(rows[name].to_pylist() for name in KEY), strict=True))}
-        values = np.stack([rows[name].to_numpy() for name in TARGET_NAMES], axis=1)
-        both = [(i, row_of[key]) for i, key in enumerate(keys) if key in row_of]
-        if not both:
+        predicted = _labels_by_key(catalog)
+        for i, key in enumerate(keys):
+            of_catalog[i] = predicted.get(key, np.nan)
+        if np.isnan(of_catalog).all():
             raise InputError(
                 f"{catalog} has none of the {len(keys)} stars of {survey} to compare; label them with "
                 f"raystellar label {places.join(survey, SPECTRA_DIR)} --model MODEL --out {catalog}"
             )
-        here, there = np.array(both).T
-        of_catalog[here] = values[there]
     rows_of_all = np.flatnonzero(np.isfinite(labels).all(axis=(0, 2)))
     if not len(rows_of_all):
         raise InputError(f"no star is in all of {', '.join(catalogs)}; give one catalogue at a time")
     return rows_of_all, labels[:, rows_of_all]
+
+
+def _labels_by_key(catalog: str) -> dict[tuple[int, ...], tuple[float, ...]]:
+    """Return teff [K], feh and logg [dex] of the rows of a catalogue, by plate, mjd and fiberid."""
+    labels: dict[tuple[int, ...], tuple[float, ...]] = {}
+    for rows in open_catalog(catalog).rows():
+        keys, values = (zip(*(rows[name].to_pylist() for name in names), strict=True) for names in (KEY, TARGET_NAMES))
+        labels.update(zip(keys, values, strict=True))
+    return labels
 
 
 def _limits_of_row(survey: str, prior: Prior, row: dict[str, object]) -> Limits:

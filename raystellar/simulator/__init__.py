@@ -4,6 +4,7 @@
     photosphere/  the spectrum of a star at rest, from its parameters
     instrument    the spectrograph: pixels with noise, sky, masks and errors of calibration
     derivatives   derivatives of the spectrum of a star, with respect to its parameters
+    information   least errors of the labels of a star that the noise of its spectrum allows
     optics        the two inner loops of the spectrograph, compiled
     others        spectra of galaxies, quasars, white dwarfs, empty fibres and so on, to test the OOD score
     spectro1d     class, redshift and warnings that the SDSS pipeline gives to a fibre

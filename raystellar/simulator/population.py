@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import json
-import math
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
@@ -133,27 +132,56 @@ def draw_sn(config: Population, rng: np.random.Generator) -> float:
     return high - (high - sn) * (high - wanted) / (high - middle)
 
 
-def label_score(teff: np.ndarray, logg: np.ndarray, feh: np.ndarray) -> np.ndarray:
-    """Return the gradient of the logarithm of the density of the population at these labels.
+def label_score(labels: np.ndarray) -> np.ndarray:
+    """Return the gradient of the logarithm of the density of the population.
 
     The cuts of the density at the ends of the ranges of SSPP are left out.
 
     Parameters
     ----------
-    teff, logg, feh : labels of stars (n,) [K, dex, dex]
+    labels : log10 teff [K], logg and feh [dex] of stars (n, 3)
 
     Returns
     -------
-    (n, 3) derivatives with respect to teff [1/K], logg and feh [1/dex]
+    (n, 3) derivatives with respect to the labels [1/dex]
     """
-    cumulative, means, factors = _mixture()
-    offsets = np.stack([np.log10(teff), logg, feh], axis=1)[:, None] - means
-    pulls = np.einsum("kij,nkj->nki", np.linalg.inv(factors @ factors.transpose(0, 2, 1)), offsets)
-    heights = np.diff(cumulative, prepend=0.0) / np.linalg.det(factors)
-    shares = heights * np.exp(-0.5 * np.sum(pulls * offsets, axis=2))
-    score = -np.einsum("nk,nki->ni", shares / shares.sum(axis=1, keepdims=True), pulls)
-    score[:, 0] = (score[:, 0] / math.log(10.0) - 1.0) / teff  # from log10 teff to teff
-    return np.asarray(score)
+    _, means, factors = _mixture()
+    offsets = labels[:, None] - means
+    covariances = factors @ factors.transpose(0, 2, 1)
+    pulls = np.einsum("kij,nkj->nki", np.linalg.inv(covariances), offsets)
+    return np.asarray(-np.einsum("nk,nki->ni", _shares(offsets, covariances), pulls))
+
+
+def posterior_means(measured: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    """Return the expected labels of stars of the population, given measured labels with normal errors.
+
+    No other function of the measured labels has a smaller mean square error. The cuts of the population at the ends of
+    the ranges of SSPP are left out.
+
+    Parameters
+    ----------
+    measured : log10 teff [K], logg and feh [dex] with errors (n, 3)
+    covariance : covariance of the errors (3, 3)
+
+    Returns
+    -------
+    (n, 3) expected values of the true labels
+    """
+    _, means, factors = _mixture()
+    offsets = measured[:, None] - means
+    covariances = factors @ factors.transpose(0, 2, 1)
+    gains = covariances @ np.linalg.inv(covariances + covariance)  # of each Gaussian, as in a Kalman filter
+    expected = means + np.einsum("kij,nkj->nki", gains, offsets)
+    return np.asarray(np.einsum("nk,nki->ni", _shares(offsets, covariances + covariance), expected))
+
+
+def _shares(offsets: np.ndarray, covariances: np.ndarray) -> np.ndarray:
+    """Return the probabilities (n, k) that stars belong to each Gaussian, from offsets (n, k, 3) to its mean."""
+    cumulative, _, _ = _mixture()
+    distance = np.einsum("nki,kij,nkj->nk", offsets, np.linalg.inv(covariances), offsets)
+    heights = np.log(np.diff(cumulative, prepend=0.0)) - 0.5 * (np.log(np.linalg.det(covariances)) + distance)
+    shares = np.exp(heights - heights.max(axis=1, keepdims=True))
+    return np.asarray(shares / shares.sum(axis=1, keepdims=True))
 
 
 @functools.lru_cache(maxsize=1)

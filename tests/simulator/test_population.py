@@ -1,5 +1,3 @@
-import itertools
-
 import numpy as np
 import pytest
 
@@ -11,6 +9,7 @@ from raystellar.simulator.population import (
     draw_star,
     generator,
     label_score,
+    posterior_means,
 )
 
 
@@ -88,23 +87,35 @@ def test_a_median_out_of_bounds_is_refused():
         Population(sn_median=5.0)
 
 
-def test_the_score_of_the_labels_has_mean_zero_and_more_information_than_a_normal_population(stars):
-    labels = np.stack([values(stars, name) for name in ("teff", "logg", "feh")], axis=1)
-    score = label_score(*labels.T)
+@pytest.fixture(scope="module")
+def labels(stars):
+    """Labels as the population describes them, log10 teff, logg and feh (5000, 3)."""
+    return np.stack([np.log10(values(stars, "teff")), values(stars, "logg"), values(stars, "feh")], axis=1)
+
+
+def test_the_score_has_mean_zero_and_more_information_than_that_of_a_normal_population(labels):
+    score = label_score(labels)
     assert (np.abs(score.mean(axis=0)) < 4.0 * score.std(axis=0) / np.sqrt(len(score))).all()
     # of any density, the information is at least that of a normal density of the same covariance (Stam 1959)
     excess = score.T @ score / len(score) - np.linalg.inv(np.cov(labels, rowvar=False))
     assert (np.linalg.eigvalsh(excess * labels.std(axis=0) * labels.std(axis=0)[:, None]) > 0.0).all()
 
 
-def test_the_score_is_the_gradient_of_a_function(stars):
-    labels = np.stack([values(stars, name) for name in ("teff", "logg", "feh")], axis=1)[:50]
-    unit = np.array([100.0, 0.1, 0.1])
-    uphill = labels + 1e-3 * unit * (unit * label_score(*labels.T))
-    aside = np.array([50.0, 0.0, 0.0])
-    closed = [labels, uphill, uphill + aside, labels + aside, labels]
-    work = 0.0
-    for start, end in itertools.pairwise(closed):
-        middles = [start + share * (end - start) for share in (np.arange(200) + 0.5) / 200]
-        work += sum(np.sum(label_score(*middle.T) * (end - start), axis=1) / 200 for middle in middles)
-    assert np.abs(work).max() < 1e-4  # a gradient does no work along a closed path
+def test_means_of_the_posterior_density_are_the_best_predictors_of_the_labels(labels):
+    sigma = np.array([0.02, 0.4, 0.3])
+    measured = labels + sigma * np.random.default_rng(0).standard_normal(labels.shape)
+    means = posterior_means(measured, np.diag(sigma**2))
+    errors = means - labels
+    assert (errors.std(axis=0) < (0.9, 0.7, 0.9) * sigma).all()
+    assert (np.abs(errors.mean(axis=0)) < 4.0 * errors.std(axis=0) / np.sqrt(len(errors))).all()
+    for estimate in (means, measured):  # no part of the error can be predicted from what was measured
+        slopes = np.linalg.lstsq(estimate - estimate.mean(axis=0), errors, rcond=None)[0]
+        assert np.abs(slopes * estimate.std(axis=0)[:, None] / errors.std(axis=0)).max() < 0.05
+
+
+def test_the_mean_of_the_posterior_density_follows_the_score(labels):
+    sigma = 1e-3
+    moved = posterior_means(labels[:200], np.eye(3) * sigma**2) - labels[:200]
+    assert moved == pytest.approx(sigma**2 * label_score(labels[:200]), rel=0.05, abs=2e-6)  # Tweedie's formula
+    blind = posterior_means(labels[:5], np.eye(3) * 1e6)
+    assert blind == pytest.approx(np.tile(labels.mean(axis=0), (5, 1)), abs=0.05)

@@ -46,20 +46,23 @@ def _run_limit(options: argparse.Namespace, settings: None) -> int:
     from raystellar.targets import TARGETS
 
     table = limit_table(options.survey, options.catalog, options.stars, every=options.all, cores=options.cores)
-    print(f"{table.chosen} of {table.available} stars; mean absolute errors; ratio = catalogue / Bayesian limit")
+    print(f"mean absolute errors of {table.chosen} of {table.available} stars")
+    print("unbiased: limit without knowledge of the population (Cramer-Rao); van Trees: lower bound with it")
+    print("Bayesian: limit with it; bias: systematic error of the labels in ssppOut; ratio: catalogue / Bayesian")
     for number, catalog in enumerate(options.catalog, 1):
         print(f"catalogue {number}: {catalog}")
-    titles = "".join(f"{f'catalogue {number}':>13s} {'ratio':>6s}" for number in range(1, len(options.catalog) + 1))
-    print(f"{'stars':36s} {'n':>5s}  {'label':9s} {'unbiased':>9s} {'Bayesian':>9s} {'label bias':>11s}{titles}")
+    titles = [f"{name:>10s}" for name in ("unbiased", "van Trees", "Bayesian", "bias")]
+    titles += [f"{f'catalogue {number}':>13s} {'ratio':>6s}" for number in range(1, len(options.catalog) + 1)]
+    print(f"{'stars':36s} {'n':>5s}  {'label':9s}{''.join(titles)}")
     for group in table.groups:
-        limits = ((group.unbiased, 9), (group.bayesian, 10), (group.label_bias, 12))
+        limits = (*group.limits, group.label_bias)
         for t, target in enumerate(TARGETS):
             digits = 1 if target.unit == "K" else 4
             name = f"{group.name:36s} {group.stars:5d}" if t == 0 else " " * 42
-            figures = [f"{value[t]:{width}.{digits}f}" for value, width in limits]
+            figures = [f"{value[t]:10.{digits}f}" for value in limits]
             for error, ratio in zip(group.errors[:, t], group.ratios[:, t], strict=True):
                 figures.append(f"{error:13.{digits}f} {ratio:6.2f}")
-            print(f"{name}  {f'{target.name} [{target.unit}]':9s} {''.join(figures)}")
+            print(f"{name}  {f'{target.name} [{target.unit}]':9s}{''.join(figures)}")
     return 0
 
 
