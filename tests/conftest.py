@@ -90,7 +90,8 @@ def model(survey, tmp_path_factory) -> Path:
         splits=SplitConfig(train=0.7, validation=0.3, test=0.0),
         resources=Resources(local=True),
     )
-    train(f"{folder}/dataset", f"{folder}/model", fit=FitConfig(epochs=2, members=2), report=lambda *_: None)
+    fit = FitConfig(epochs=2, least_steps=0, members=2)
+    train(f"{folder}/dataset", f"{folder}/model", fit=fit, report=lambda *_: None)
     return folder / "model"
 
 

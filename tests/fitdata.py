@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from raystellar.config import to_plain
-from raystellar.fit.data import SpectraSet, spectrum_keys
+from raystellar.fit.data import LABEL_ERROR_NAMES, SpectraSet, spectrum_keys
 from raystellar.preprocessing.pixels import PreprocessConfig
 from raystellar.schema import DATASET, FORMAT_VERSION, N_NOISE, PART_NAME, REJECTS_DIR, RUN_NAME, arrow_schema
 
@@ -25,7 +25,9 @@ def spectra(n, seed, n_pixels=40):
     flux = (flux - flux.mean(1, keepdims=True)) / flux.std(1, keepdims=True)
     targets = hidden * (800, 0.6, 0.7) + (5800, -0.8, 4.0)
     keys = spectrum_keys([f"{seed}-{i}" for i in range(n)])
-    return SpectraSet(flux.astype(np.float32), targets.astype(np.float32), keys)
+    extra = {"ivar": np.full((n, n_pixels // 8), 2500.0, np.float32)}
+    extra |= {name: [20.0 if name == "e_teff" else 0.02] * n for name in LABEL_ERROR_NAMES}
+    return SpectraSet(flux.astype(np.float32), targets.astype(np.float32), keys, extra)
 
 
 def rows(n, seed=0):

@@ -21,9 +21,9 @@ SPACE = SpaceConfig(
     head_dropout=(0.0, 0.1),
 )
 CONFIG = TuneConfig(trials=8, generation=4, rungs=(1, 2), keep=2, finalists=2, seeds=2)
-FIT = FitConfig(epochs=3, batch_size=16)
+FIT = FitConfig(epochs=3, least_steps=0, batch_size=16)
 LONG_CONFIG = TuneConfig(trials=8, generation=4, rungs=(2, 5), keep=2, finalists=2, seeds=2)
-LONG_FIT = FitConfig(epochs=16, batch_size=4, copies=3)  # long enough to be killed in the middle
+LONG_FIT = FitConfig(epochs=16, least_steps=0, batch_size=4, copies=3)  # long enough to be killed in the middle
 LOCAL = Resources(local=True)
 MEASURED = ("seconds", "overhead", "worker", "predict_ms")
 """What differs from run to run."""

@@ -27,7 +27,7 @@ from raystellar.model.bundle import Bundle
 from raystellar.output.parts import open_parquet, part_names
 from raystellar.preprocessing.ingest import Batch
 from raystellar.quality import QualityConfig
-from raystellar.schema import IDENTITY, SPLITS
+from raystellar.schema import IDENTITY
 from raystellar.targets import TARGET_NAMES
 
 ESTIMATES = (*TARGET_NAMES, *(f"e_{name}" for name in TARGET_NAMES))
@@ -186,15 +186,6 @@ def check_preprocessing(bundle: Bundle, dataset: Dataset) -> None:
             f"dataset {dataset.folder} has other settings of preprocessing than model {bundle.model_id}; "
             "name its own dataset"
         )
-
-
-def count_splits(dataset: Dataset) -> dict[str, int]:
-    """Return the number of spectra in each split of a dataset."""
-    counts = dict.fromkeys(SPLITS, 0)
-    for table in _tables(dataset, ("split",)):
-        for split in SPLITS:
-            counts[split] += pc.sum(pc.equal(table["split"], split)).as_py() or 0
-    return counts
 
 
 def read_split(dataset: Dataset, split: str) -> SplitLabels:

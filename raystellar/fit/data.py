@@ -22,11 +22,17 @@ import pyarrow.parquet as pq
 from raystellar.errors import DatasetError
 from raystellar.files import places
 from raystellar.files.facts import read_run
-from raystellar.schema import MANIFEST_NAME, N_PIXELS, RUN_NAME
+from raystellar.schema import MANIFEST_NAME, N_PIXELS, RUN_NAME, SPLITS
 from raystellar.targets import TARGET_NAMES
 
 ORDER = ("plate", "mjd", "fiberid", "spec_id", "path")
 """The canonical order of the spectra of a split."""
+
+LABEL_ERROR_NAMES = tuple(f"e_{name}" for name in TARGET_NAMES)
+"""Columns with the errors of the labels."""
+
+FIT_COLUMNS = ("ivar", *LABEL_ERROR_NAMES)
+"""Columns that the fit of a network may need beside flux and labels."""
 
 ROWS_PER_READ = 2048
 """Number of rows of flux decoded at a time: 32 MB."""
@@ -66,6 +72,14 @@ class Dataset:
 
     folder: str
     about: dict[str, Any]
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of spectra in each split."""
+        counts = dict.fromkeys(SPLITS, 0)
+        for part in _parts(self.folder):
+            for split in _read_columns(part, ("split",))["split"].value_counts().to_pylist():
+                counts[split["values"]] = counts.get(split["values"], 0) + split["counts"]
+        return counts
 
     def split(self, name: str, extra: tuple[str, ...] = ()) -> SpectraSet:
         """Return one split; parameters and errors as in ``splits``."""

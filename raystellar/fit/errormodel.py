@@ -6,10 +6,13 @@ A network also learns the errors that the labels of similar stars share, and no 
 these errors. Predicted errors therefore include a typical amount of them, the floor.
 
 A network has not seen the validation stars, but a thousand of them give its error only to a tenth, because half of the
-variance is that of the label. In an ensemble one member has not seen each training star, so that training stars can be
-used too. The squared error of a member is the squared error of the ensemble's mean plus the squared spread of the
-members about the mean. Validation stars give the spread well, because it involves no label. With the spread subtracted,
-the training stars give the error of the mean.
+variance is that of the label. Networks that leave out parts of the training stars make these stars usable, too. The
+squared error of such a network is the squared error of the mean of all of them plus the squared spread of the networks
+about their mean. Validation stars give the spread well, because it involves no label. With the spread subtracted, the
+training stars give the error of the mean.
+
+Where the model is not that mean but a single network fitted to all training stars, its error is nearly that of the
+mean. The validation stars give the ratio of the two variances well, because both see the same labels.
 
 All constants in this module were chosen on simulated stars by comparison with their true labels. None of these stars
 was used for the figures in the README.
@@ -24,7 +27,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from scipy.optimize import minimize
 
-from raystellar.fit.data import SpectraSet
+from raystellar.fit.data import FIT_COLUMNS, LABEL_ERROR_NAMES, SpectraSet
 from raystellar.model.bundle import Bundle
 from raystellar.model.errormodel import (
     LEAST_VARIANCE,
@@ -42,10 +45,10 @@ from raystellar.targets import TARGET_NAMES
 if TYPE_CHECKING:
     from raystellar.model.network import Ensemble, StellarNet
 
-CALIBRATION_COLUMNS = ("ivar", "sn", *(f"e_{name}" for name in TARGET_NAMES))
+CALIBRATION_COLUMNS = (*FIT_COLUMNS, "sn")
 """Columns of the dataset that the calibration needs beside flux and labels."""
 
-CALIBRATION_VERSION = 3
+CALIBRATION_VERSION = 4
 """Version of the calibration; bump it when the same network and stars get other errors, so that older bundles are made
 anew."""
 
@@ -79,6 +82,13 @@ SMOOTHNESS = 5.0
 EDGES = (1.0, 99.0)
 """Percentiles of the stars between which scatter and label noise vary; they are constant beyond."""
 
+EXPECTED_EXCESS = 0.2
+"""Typical excess of the variance of a network over that of the mean of networks that saw fewer stars, or its deficit,
+as a share of that variance."""
+
+LEAST_FACTOR = 0.5
+"""Least ratio of the variance of a network to that of the mean of other networks."""
+
 MOST_EXPONENT = 20.0
 """Largest exponent, which keeps exponentials finite."""
 
@@ -98,28 +108,75 @@ class StarPredictions(NamedTuple):
     """(n,) median S/N per pixel."""
 
 
-def calibrate(bundle: Bundle, train: SpectraSet, validation: SpectraSet, parts: np.ndarray | None) -> Bundle:
+def calibrate(
+    bundle: Bundle, train: SpectraSet, validation: SpectraSet, parts: np.ndarray | None, left_out: Bundle | None
+) -> Bundle:
     """Return ``bundle`` with its error model and the assessment of that model on the validation spectra.
 
     Parameters
     ----------
     train, validation : spectra with the columns ``CALIBRATION_COLUMNS``; a spectrum without ``ivar`` has no good pixel
-    parts : (n,) number of the member that has not seen each training spectrum; None for a single network
+    parts : (n,) number of the network in ``left_out`` that has not seen each training spectrum; None where there is no
+        such network
+    left_out : networks that each left out a part of the training spectra, like ``bundle`` in all else; None for none
     """
-    ensemble = bundle.module
-    held_out = _predictions(bundle, ensemble, validation, slice(None))
-    left_out = [] if parts is None else list(_left_out(bundle, ensemble, train, parts))
-    stars = _joined([held_out, *left_out])
-    noise = label_noise(stars.label_errors, stars.predicted, stars.sn)
-    known, floor = noise.copy(), np.multiply(SYSTEMATIC, np.percentile(noise, LEAST_NOISE, axis=0))
-    if left_out:
-        spread, new = _spread(bundle, ensemble, validation, held_out.predicted), slice(len(validation), None)
-        known[new] = np.hypot(noise, spread.scatter(stars.variances, stars.predicted, stars.sn))[new]
-    model = fit_errors(stars.predicted, stars.labels, known, stars.variances, stars.sn)
+    held_out = _predictions(bundle, bundle.module, validation, slice(None))
+    if parts is None or left_out is None:
+        model, floor = _fit_model([held_out], None)
+    else:
+        model, floor = _model_of_mean(left_out, train, validation, parts)
+        if left_out.weights is not bundle.weights:
+            model = _rescaled(model, held_out, _predictions(left_out, left_out.module, validation, slice(None)))
     own = model.scatter(held_out.variances, held_out.predicted, held_out.sn)
     theirs = label_noise(held_out.label_errors, held_out.predicted, held_out.sn)
     assessment = assess(held_out.predicted - held_out.labels, half_68(own, theirs), held_out.sn)
     return replace(bundle, errors=replace(model, floor=tuple(floor.tolist())), calibration=assessment)
+
+
+def _fit_model(parts: list[StarPredictions], spread: ErrorModel | None) -> tuple[ErrorModel, np.ndarray]:
+    """Return the error model and the floor (3,) of predictions; all but the first have the ``spread`` in addition."""
+    stars = _joined(parts)
+    noise = label_noise(stars.label_errors, stars.predicted, stars.sn)
+    known, floor = noise.copy(), np.multiply(SYSTEMATIC, np.percentile(noise, LEAST_NOISE, axis=0))
+    if spread is not None:
+        new = slice(len(parts[0].sn), None)
+        known[new] = np.hypot(noise, spread.scatter(stars.variances, stars.predicted, stars.sn))[new]
+    return fit_errors(stars.predicted, stars.labels, known, stars.variances, stars.sn), floor
+
+
+def _model_of_mean(
+    left_out: Bundle, train: SpectraSet, validation: SpectraSet, parts: np.ndarray
+) -> tuple[ErrorModel, np.ndarray]:
+    """Return the error model and the floor (3,) of the mean of the networks in ``left_out``."""
+    networks = left_out.module
+    held_out = _predictions(left_out, networks, validation, slice(None))
+    spread = _spread(left_out, networks, validation, held_out.predicted)
+    return _fit_model([held_out, *_left_out(left_out, networks, train, parts)], spread)
+
+
+def _rescaled(model: ErrorModel, own: StarPredictions, mean: StarPredictions) -> ErrorModel:
+    """Return the error model of a network, given the ``model`` of the mean of other networks.
+
+    The variance changes by the same factor for all stars, which follows from the differences of the squared residuals.
+    The factor is drawn towards 1 as far as its own error demands.
+
+    Parameters
+    ----------
+    own, mean : predictions of the network and of the mean for the same stars, which none of the networks has seen
+    """
+    variance = np.square(model.scatter(mean.variances, mean.predicted, mean.sn))
+    total = variance + np.square(label_noise(mean.label_errors, mean.predicted, mean.sn))
+    squares = [np.square(stars.predicted - stars.labels) for stars in (own, mean)]
+    good = np.maximum(*squares) <= OUTLIER_SIGMA**2 * total
+    weights = []
+    for t, row in enumerate(model.weights):
+        kept = good[:, t]
+        differences = (squares[0] - squares[1])[kept, t] / total[kept, t]
+        share = max(float((variance / total)[kept, t].sum()), LEAST_VARIANCE)  # 0 where labels hide all errors
+        excess, uncertainty = differences.sum() / share, np.sqrt(np.square(differences).sum()) / share
+        factor = 1.0 + excess / (1.0 + (uncertainty / EXPECTED_EXCESS) ** 2)
+        weights.append((row[0] + float(np.log(max(factor, LEAST_FACTOR))), *row[1:]))
+    return replace(model, weights=tuple(weights))
 
 
 def _joined(parts: list[StarPredictions]) -> StarPredictions:
@@ -131,7 +188,7 @@ def _predictions(bundle: Bundle, network: Ensemble | StellarNet, spectra: Spectr
     from raystellar.model.uncertainty import predict_with_variances
 
     columns, flux = spectra.extra, spectra.flux[rows]
-    label_errors = np.array([columns[f"e_{name}"] for name in TARGET_NAMES], dtype=np.float64).T  # None becomes NaN
+    label_errors = np.array([columns[name] for name in LABEL_ERROR_NAMES], dtype=np.float64).T  # None becomes NaN
     predicted, variances = predict_with_variances(network, flux, columns["ivar"][rows])
     return StarPredictions(
         predicted.astype(np.float64),

@@ -22,7 +22,7 @@ from raystellar.errors import DatasetError
 from raystellar.fit.augment import Augmenter
 from raystellar.fit.checkpoints import Checkpoints, State
 from raystellar.fit.config import FitConfig
-from raystellar.fit.data import SpectraSet
+from raystellar.fit.data import LABEL_ERROR_NAMES, SpectraSet
 from raystellar.fit.metrics import errors
 from raystellar.fit.scaler import RobustScaler
 from raystellar.fit.schedule import learning_rate, memory
@@ -107,7 +107,7 @@ def fit(
     DatasetError : the pixels do not fit the network, a label does not vary, or the validation loss was never finite
     """
     check(train, validation, network)
-    items = items or Augmenter(train.flux, train.keys, config, chosen)
+    items = items or Augmenter(train, config, chosen)
     run = _Fit(train, validation, network, config, _Workers(rank, world, torch.device(device)), items)
     saved = checkpoints.latest() if checkpoints and rank == 0 else None
     saved = run.workers.broadcast(saved) if checkpoints else None
@@ -169,6 +169,7 @@ class _Fit:
         scaled = self.scaler.transform(train.targets)
         self.task_weights = torch.tensor(1.0 / scaled.var(axis=0), dtype=torch.float32, device=workers.device)
         self.scaled = scaled.astype(np.float32)
+        self.weights = label_weights(train) if config.label_weights else np.ones_like(self.scaled)
         self.items = items
         self.network = StellarNet(network, seed=config.seed, stem_scale=config.stem_scale).to(workers.device)
         self.parameters = flatten(self.network)
@@ -197,9 +198,9 @@ class _Fit:
     def step(self, items: np.ndarray) -> Tensor:
         """Take an optimiser step on the global batch ``items``; return the summed loss of this worker's rows."""
         own_rows = self.workers.share(len(items))
-        flux, truth = self._batch(items[own_rows])
+        flux, truth, weights = self._batch(items[own_rows])
         self.network.at(DropoutKey(self.config.seed, self.state.step, own_rows.start, len(items)))
-        loss = huber(self.network(flux), truth, self.task_weights, self.config.huber_delta)
+        loss = huber(self.network(flux), truth, self.task_weights * weights, self.config.huber_delta)
         assert self.parameters.grad is not None
         self.parameters.grad.zero_()
         (loss / len(items)).backward()
@@ -211,15 +212,16 @@ class _Fit:
         self.average.lerp_(self.parameters.detach(), 1.0 - memory(self.state.step, self.config.averaging * steps))
         return loss.detach()
 
-    def _batch(self, items: np.ndarray) -> tuple[Tensor, Tensor]:
+    def _batch(self, items: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+        """Return spectra, scaled targets and the weights of the labels of ``items``."""
         device, rows = self.workers.device, self.items.rows(items)
-        truth = torch.from_numpy(self.scaled[rows])
+        labels = torch.from_numpy(np.stack([self.scaled[rows], self.weights[rows]]))
         if self._buffer is not None:  # a new buffer in each step would cost page faults
             flux = torch.from_numpy(self._buffer[: len(items)])
         else:  # torch reuses pinned memory only after the copy from it is complete
             flux = torch.empty(len(items), self.train.flux.shape[1], pin_memory=True)
         self.items.fill(items, self.state.epoch, flux.numpy())
-        return flux.to(device, non_blocking=True), truth.to(device, non_blocking=True)
+        return flux.to(device, non_blocking=True), *labels.to(device, non_blocking=True)
 
     def _validate(self, train_loss: float, began: float) -> EpochReport:
         device, own_rows = self.workers.device, self.workers.share(len(self.validation))
@@ -284,6 +286,20 @@ def huber(predicted: Tensor, truth: Tensor, task_weights: Tensor, delta: float) 
     variance of the scaled target in the training set. Source: Sec. 5.
     """
     return (functional.huber_loss(predicted, truth, reduction="none", delta=delta) * task_weights).sum()
+
+
+def label_weights(spectra: SpectraSet) -> np.ndarray:
+    """Return the weight (n, 3) float32 of each label in the loss: ``2 / (1 + (e / m)^2)``.
+
+    Here e is the error of the label and m the median error of this label. Labels without a positive error count as 1.
+    """
+    errors_of = np.array([spectra.extra[name] for name in LABEL_ERROR_NAMES], dtype=np.float64).T  # None becomes NaN
+    known = errors_of > 0.0
+    weights = np.ones(errors_of.shape)
+    for t in range(errors_of.shape[1]):
+        own = errors_of[known[:, t], t]
+        weights[known[:, t], t] = 2.0 / (1.0 + (own / np.median(own)) ** 2) if len(own) else 1.0
+    return weights.astype(np.float32)
 
 
 def flatten(network: nn.Module) -> nn.Parameter:

@@ -38,7 +38,7 @@ class Fitter:
     ) -> None:
         self._train, self._validation = train, validation
         self._device, self._timed = device, timed
-        self._items, self._seed = Augmenter(train.flux, train.keys, config), config.seed
+        self._items, self._seed = Augmenter(train, config), config.seed
 
     def __call__(
         self, network: NetworkConfig, config: FitConfig, until: int, checkpoints: Checkpoints | None

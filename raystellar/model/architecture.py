@@ -13,7 +13,7 @@ MAX_WIDTH = 8192
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkConfig:
-    """Widths and dropouts of the residual multitask network; the defaults are the paper's selection."""
+    """Widths and dropouts of the residual multitask network; the defaults are the paper's selection without dropout."""
 
     n_pixels: int = N_PIXELS
     """Pixels of the input spectrum."""
@@ -27,8 +27,8 @@ class NetworkConfig:
     blocks: tuple[int, ...] = (64,)
     """Units of each residual block in the trunk. Source: Sec. 6."""
 
-    trunk_dropout: float = 0.4
-    """Dropout rate at the end of every block. Source: Sec. 6."""
+    trunk_dropout: float = 0.0
+    """Dropout rate at the end of every block. 0.4 in the paper, whose copies of spectra do not change."""
 
     head_teff: tuple[int, ...] = (48, 32)
     """Hidden units of the head for the effective temperature. Source: Sec. 6."""

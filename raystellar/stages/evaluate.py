@@ -23,7 +23,6 @@ from raystellar.evaluation.predictions import (
     Source,
     SplitLabels,
     catalogue_source,
-    count_splits,
     gather,
     model_source,
     on_common_stars,
@@ -144,7 +143,7 @@ def _choose_split(dataset: Dataset, name: str | None) -> Split:
     ------
     DatasetError : the split has no row
     """
-    counts = count_splits(dataset)
+    counts = dataset.counts()
     note = ""
     if name is None:
         name = "test" if counts["test"] else "validation"

@@ -132,7 +132,7 @@ def train(
     overwrite: bool = False,
     report: EpochCallback | None = None,
 ) -> TrainSummary:
-    """Fit ``network``, or ``fit.members`` of its kind, to the dataset and write the bundle to ``out``.
+    """Fit ``fit.members`` networks to the dataset, learn their errors, and write the bundle to ``out``.
 
     Parameters
     ----------
@@ -155,6 +155,7 @@ def train(
     from raystellar.fit.errormodel import CALIBRATION_COLUMNS, CALIBRATION_VERSION, calibrate
     from raystellar.fit.members import parts_of
     from raystellar.fit.ood import OOD_VERSION, learn_ood
+    from raystellar.model.network import joined
 
     began, data = time.perf_counter(), read_dataset(dataset)
     network, fit = or_default(network, NetworkConfig), or_default(fit, FitConfig)
@@ -168,14 +169,18 @@ def train(
     if bundle is None:
         spectra = data.splits(("train", "validation"), (*CALIBRATION_COLUMNS, "star_id"))
         ood, ood_check = learn_ood(*(array for one in spectra.values() for array in (one.flux, one.extra["ivar"])))
-        parts = parts_of(_stars(spectra["train"]), fit.members, fit.seed)
+        fit = fit.for_spectra(len(spectra["train"]))
+        parts = parts_of(_stars(spectra["train"]), fit.parts, fit.seed)
         what = {"network": network, "config": fit, "parts": parts, "checkpoints": folder, "identity": fit_id}
         results = _fit_with_progress(spectra, what, resources, folder, report)
         settings = provenance or {"network": to_plain(network), "fit": to_plain(fit)}
-        bundle = replace(_bundle(results, data.about, fit, fit_id, settings), ood=ood, ood_check=ood_check)
+        bundle = _bundle(results[: fit.members], data.about, fit, fit_id, settings)
+        bundle = replace(bundle, ood=ood, ood_check=ood_check)
         validation = spectra["validation"]
         bundle = replace(bundle, validation=errors(bundle.predict(validation.flux), validation.targets))
-        bundle = calibrate(bundle, spectra["train"], validation, parts)
+        networks = joined(result.weights for result in (results if fit.members > 1 else results[1:]))
+        left_out = replace(bundle, weights=networks) if parts is not None else None
+        bundle = calibrate(bundle, spectra["train"], validation, parts, left_out)
         save_bundle(path, bundle)
     places.remove_folder(folder)
     return TrainSummary(
@@ -200,7 +205,7 @@ def _fit_with_progress(
     """Fit as ``_fit`` does, and show progress where no ``report`` is given."""
     if report is not None:
         return _fit(spectra, what, resources, folder, report)
-    total = what["config"].epochs * what["config"].members
+    total = what["config"].epochs * len(what["config"].left_out)
     with Progress("train", total, "epochs") as progress:
         epochs = EpochProgress(progress)
         results = _fit(spectra, what, resources, folder, epochs)

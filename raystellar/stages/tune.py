@@ -24,7 +24,7 @@ from raystellar.files import places
 from raystellar.files.facts import read_run
 from raystellar.files.places import PathOrUrl, as_path
 from raystellar.fit.config import FitConfig
-from raystellar.fit.data import SpectraSet, read_dataset
+from raystellar.fit.data import FIT_COLUMNS, SpectraSet, read_dataset
 from raystellar.model.architecture import NetworkConfig
 from raystellar.output.run import begin_run
 from raystellar.report.search.page import write_search_report
@@ -126,8 +126,9 @@ def tune(
     network, fit = or_default(network, NetworkConfig), or_default(fit, FitConfig)
     config, space = or_default(config, TuneConfig), or_default(space, SpaceConfig)
     resources, tuning = or_default(resources, Resources), or_default(tuning, TuneResources)
-    choices = Space(space, network, fit)
     data = read_dataset(dataset)
+    fit = fit.for_spectra(data.counts()["train"])
+    choices = Space(space, network, fit)
     earlier = _earlier(warm_start, choices)
     identity = {"tune": config, "space": space, "network": network, "fit": fit}
     identity |= {"data": data.about["digest"], "warm_start": digest([asdict(trial) for trial in earlier])}
@@ -138,7 +139,7 @@ def tune(
     folder = places.join(places.absolute(out), CHECKPOINTS)
     work = Work(choices, fit, data.about["digest"], folder, timed=config.objective == "time")
     if next_step(conductor.trials, config, fit.epochs):
-        _run(conductor, data.splits(("train", "validation")), work, resources, tuning)
+        _run(conductor, data.splits(("train", "validation"), FIT_COLUMNS), work, resources, tuning)
     winner = _check(conductor.trials, config)
     _write_settings(places.join(out, BEST_NAME), choices, winner)
     if config.objective != "loss":

@@ -8,6 +8,7 @@ def test_the_demo_ends_with_a_table_and_a_picture(tmp_path, capsys):
     small = [
         "simulate.stars_per_plate=10",
         "fit.epochs=2",
+        "fit.least_steps=0",
         "splits.train=0.7",
         "splits.validation=0.3",
         "splits.test=0",

@@ -130,7 +130,8 @@ def test_the_preset_of_the_paper():
     assert settings.splits.sizes == (30000, 5000, 15000)
     fit, preprocess = settings.fit, settings.preprocess
     assert (fit.batch_size, fit.epochs, fit.copies, fit.members) == (256, 30, 2, 1)
-    assert (fit.noise_min, fit.noise_max, fit.fresh_noise) == (0.01, 0.05, False)
+    assert (fit.noise_unit, fit.noise_min, fit.noise_max, fit.fresh_noise) == ("spectrum", 0.01, 0.05, False)
+    assert (fit.ripples, fit.label_weights, fit.folds) == (0.0, False, 0)
     assert (fit.learning_rate, fit.weight_decay, fit.huber_delta) == (1e-3, 0.01, 1.0)
     assert (fit.averaging, fit.stem_scale, settings.network.trunk_dropout) == (0.0, 1.0, 0.4)
     assert (preprocess.passes, preprocess.repair_bad_pixels) == ("two", False)

@@ -20,7 +20,10 @@ from raystellar.fit.config import FitConfig
         {"huber_delta": float("nan")},
         {"warmup_fraction": 1.5},
         {"averaging": -0.1},
-        {"noise_min": 0.2},
+        {"noise_min": 1.6},
+        {"ripples": -0.1},
+        {"folds": 1},
+        {"noise_unit": "electrons"},
     ],
 )
 def test_values_out_of_bounds_are_refused_by_name(values):

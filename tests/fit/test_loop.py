@@ -23,9 +23,8 @@ from raystellar.model.bundle import Bundle
 from raystellar.model.network import joined
 
 NETWORK = NetworkConfig(n_pixels=40, stem=32, blocks=(16,), trunk_dropout=0.2, dropout_teff=0.1)
-CONFIG = FitConfig(epochs=4, batch_size=64, learning_rate=5e-3)
+CONFIG = FitConfig(epochs=4, batch_size=64, stem_scale=1.0, learning_rate=5e-3)
 TRAIN, VALIDATION = spectra(301, seed=1), spectra(100, seed=2)
-ITEMS = (TRAIN.flux, TRAIN.keys)
 
 
 def same(first, second):
@@ -76,7 +75,7 @@ def test_the_result_has_the_weights_of_its_best_epoch():
 def test_weights_are_averaged_over_the_steps():
     """The average is the sum of the weights after each step, each times the share that the later steps have kept."""
     config = dataclasses.replace(CONFIG, epochs=2, averaging=0.3)
-    run = _Fit(TRAIN, VALIDATION, NETWORK, config, _Workers(0, 1, torch.device("cpu")), Augmenter(*ITEMS, config))
+    run = _Fit(TRAIN, VALIDATION, NETWORK, config, _Workers(0, 1, torch.device("cpu")), Augmenter(TRAIN, config))
     order, steps = run.items.order(0), -(-len(run.items) // config.batch_size)
     snapshots = [run.parameters.detach().double().clone()]
     run.network.train()
@@ -98,7 +97,7 @@ def test_weights_are_averaged_over_the_steps():
 
 def test_without_averaging_weights_are_those_of_the_last_step():
     config = dataclasses.replace(CONFIG, averaging=0.0)
-    run = _Fit(TRAIN, VALIDATION, NETWORK, config, _Workers(0, 1, torch.device("cpu")), Augmenter(*ITEMS, config))
+    run = _Fit(TRAIN, VALIDATION, NETWORK, config, _Workers(0, 1, torch.device("cpu")), Augmenter(TRAIN, config))
     run.epoch()
     assert torch.equal(run.average, run.parameters.detach())
 
@@ -180,7 +179,7 @@ def test_a_part_without_checkpoints_begins_anew():
 @pytest.mark.parametrize("fresh", [False, True])
 def test_items_that_were_made_before_change_nothing(fresh):
     config = dataclasses.replace(CONFIG, epochs=2, fresh_noise=fresh)
-    items = Augmenter(TRAIN.flux, TRAIN.keys, config)
+    items = Augmenter(TRAIN, config)
     whole = fit(TRAIN, VALIDATION, NETWORK, config)
     for _ in range(2):  # and can be used again
         again = fit(TRAIN, VALIDATION, NETWORK, config, items=items)

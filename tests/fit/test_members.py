@@ -48,7 +48,7 @@ def test_parts_are_of_stars_where_plates_are_few():
     assert np.array_equal(parts[::2], parts[1::2])
     assert set(parts[: 2 * 10]) == {0, 1, 2}  # of one plate
     assert np.ptp(np.bincount(parts)) <= 2
-    assert parts_of(star, 1, 0) is None
+    assert parts_of(star, 0, 0) is None
     assert len(parts_of(star[:1], 4, 0)) == 1  # some parts are empty
 
 
@@ -76,9 +76,21 @@ def test_no_member_learns_from_its_part(tmp_path):
 
 
 def test_the_fit_of_one_member_is_that_of_one_network(tmp_path):
-    config = dataclasses.replace(CONFIG, members=1)
+    config = dataclasses.replace(CONFIG, members=1, folds=0)
     (result,) = fitted(tmp_path, None, config)
     assert same(result, fit(TRAIN, VALIDATION, NETWORK, config))
+
+
+def test_beside_a_single_network_others_leave_out_parts(tmp_path):
+    parts, config = parts_of(np.arange(120), 2, 0), dataclasses.replace(CONFIG, members=1, folds=2)
+    assert config.left_out == (None, 0, 1)
+    assert (CONFIG.parts, CONFIG.left_out) == (3, (0, 1, 2))
+    whole = fitted(tmp_path / "a", parts, config)
+    assert same(whole[0], fit(TRAIN, VALIDATION, NETWORK, config))
+    flux = TRAIN.flux.copy()
+    flux[parts == 1] = flux[0]
+    changed = fitted(tmp_path / "b", parts, config, train=dataclasses.replace(TRAIN, flux=flux))
+    assert [same(*pair) for pair in zip(whole, changed, strict=True)] == [False, False, True]
 
 
 def test_a_fit_to_chosen_spectra_is_like_that_to_a_set_of_them():

@@ -13,7 +13,7 @@ from raystellar.fit.trial import Fitter
 from raystellar.model.architecture import NetworkConfig
 
 NETWORK = NetworkConfig(n_pixels=40, stem=16, blocks=(8,), head_teff=())
-CONFIG = FitConfig(epochs=4, batch_size=64, learning_rate=5e-3)
+CONFIG = FitConfig(epochs=4, batch_size=64, stem_scale=1.0, learning_rate=5e-3)
 TRAIN, VALIDATION = spectra(120, seed=1), spectra(60, seed=2)
 
 

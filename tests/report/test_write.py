@@ -287,7 +287,7 @@ def test_the_calibration_of_a_bundle_is_measured_again_on_its_dataset(model):
 @pytest.mark.usefixtures("no_figures")
 def test_train_leaves_a_page_in_a_bundle_that_stays_one(survey, model, tmp_path):
     dataset, out = str(model.parent / "dataset"), tmp_path / "model"
-    words = ["train", dataset, "--out", str(out), "--local", "--set", "fit.epochs=2"]
+    words = ["train", dataset, "--out", str(out), "--local", "--set", "fit.epochs=2", "--set", "fit.least_steps=0"]
     assert main([*words, "--no-report"]) == 0
     assert not (out / "_report.html").exists()
     assert main(words) == 0

@@ -32,7 +32,7 @@ def rows(folder):
 def fit_to(folder, spectra, labels, **options):
     """Preprocess spectra with a label table, and fit a tiny network; return the summary of the dataset."""
     summary = preprocess(spectra, labels, folder / "dataset", splits=SPLITS, resources=LOCAL, **options)
-    fit = FitConfig(epochs=5, members=1, learning_rate=3e-3)
+    fit = FitConfig(epochs=5, least_steps=0, folds=0)
     train(folder / "dataset", folder / "model", network=TINY, fit=fit, report=lambda *_: None)
     return summary
 

@@ -25,7 +25,7 @@ from raystellar.schema import BUNDLE_NAME, OOD_NAME, WEIGHTS_NAME
 from raystellar.stages.train import train
 
 NETWORK = NetworkConfig(stem=8, blocks=(8,))
-FIT = FitConfig(epochs=3, batch_size=16, members=2)
+FIT = FitConfig(epochs=3, least_steps=0, batch_size=16, members=2)
 
 
 @pytest.fixture(scope="module")
@@ -182,8 +182,8 @@ def test_ray_workers_of_whom_one_is_killed_fit_the_same_network(dataset, tmp_pat
 @pytest.mark.ray
 def test_dataset_and_model_on_s3(dataset, tmp_path, monkeypatch):
     """Fitted here and by a worker of Ray Train, on a real S3 server."""
-    settings = ["--set", "network.stem=8", "--set", "network.blocks=[8]", "--set", "fit.epochs=3"]
-    settings += ["--set", "fit.batch_size=16", "--set", "fit.members=2"]
+    small = ("network.stem=8", "network.blocks=[8]", "fit.epochs=3", "fit.least_steps=0", "fit.batch_size=16")
+    settings = [word for setting in (*small, "fit.members=2") for word in ("--set", setting)]
     train(dataset, str(tmp_path / "model"), network=NETWORK, fit=FIT, report=quiet)
     with s3_server() as url:
         use_s3(monkeypatch, url)

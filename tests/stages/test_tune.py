@@ -59,7 +59,7 @@ def settings_file(tmp_path_factory):
     path.write_text(
         "[space]\n" + "\n".join(f"{name} = {values}" for name, values in lists.items()) + "\n"
         "[tune]\ntrials = 8\ngeneration = 4\nrungs = [2, 5]\nkeep = 2\nfinalists = 2\nseeds = 2\n"
-        "[fit]\nepochs = 16\nbatch_size = 4\ncopies = 3\n"
+        "[fit]\nepochs = 16\nleast_steps = 0\nbatch_size = 4\ncopies = 3\n"
     )
     assert compose(config=str(path)).tune == LONG_CONFIG
     assert compose(config=str(path)).space == SPACE
@@ -149,8 +149,9 @@ def test_the_winner_as_settings(dataset, done, tmp_path, capsys):
 
 def test_search_and_train_in_one_command(dataset, tmp_path, capsys):
     words = ["tune", dataset, "--out", str(tmp_path / "search"), "--trials", "2", "--sampler", "random", "--local"]
-    words += ["--set", "fit.epochs=2", "--set", "tune.rungs=[1]", "--set", "space.stem=[8, 16]"]
-    words += ["--set", "tune.seeds=1", "--then-train", str(tmp_path / "model")]
+    small = ("fit.epochs=2", "fit.least_steps=0", "tune.rungs=[1]", "tune.seeds=1", "space.stem=[8, 16]")
+    words += [word for setting in small for word in ("--set", setting)]
+    words += ["--then-train", str(tmp_path / "model")]
     assert main(words) == 0
     told = capsys.readouterr()
     assert "best: trial" in told.out
