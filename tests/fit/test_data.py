@@ -35,6 +35,10 @@ def test_rows_come_in_one_order_whatever_their_files(tmp_path, columns):
             assert np.array_equal(getattr(first[split], name), getattr(second[split], name))
 
 
+def test_spectra_are_counted_without_their_flux(tmp_path, columns):
+    assert read_dataset(write(tmp_path / "a", columns)).counts() == {"train": 20, "validation": 20, "test": 20}
+
+
 def test_a_split_is_read_alone(tmp_path, columns):
     dataset = read_dataset(write(tmp_path / "a", columns))
     spectra = dataset.split("validation")

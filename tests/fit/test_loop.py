@@ -16,7 +16,8 @@ from raystellar.errors import DatasetError
 from raystellar.fit.augment import Augmenter
 from raystellar.fit.checkpoints import Checkpoints
 from raystellar.fit.config import FitConfig
-from raystellar.fit.loop import _Fit, _Workers, fit, flatten, huber
+from raystellar.fit.data import LABEL_ERROR_NAMES
+from raystellar.fit.loop import _Fit, _Workers, fit, flatten, huber, label_weights
 from raystellar.fit.schedule import memory
 from raystellar.model.architecture import NetworkConfig
 from raystellar.model.bundle import Bundle
@@ -239,3 +240,29 @@ def test_two_workers_fit_the_same_network_as_one(tmp_path):
     for name, weights in one.weights.items():
         assert np.array_equal(ranks[0][name], ranks[1][name])
         np.testing.assert_allclose(ranks[0][name], weights, atol=1e-4)
+
+
+def test_labels_weigh_by_their_errors():
+    """The weights are those of a loop over the stars; a label without an error counts as 1."""
+    rng = np.random.default_rng(3)
+    extra = {name: rng.uniform(0.5, 3.0, 7).tolist() for name in LABEL_ERROR_NAMES}
+    extra["e_feh"][2], extra["e_feh"][4], extra["e_logg"] = None, 0.0, [None] * 7
+    weights = label_weights(dataclasses.replace(TRAIN, extra=extra))
+    for t, name in enumerate(LABEL_ERROR_NAMES):
+        known = [error for error in extra[name] if error]
+        expected = [2.0 / (1.0 + (error / np.median(known)) ** 2) if error else 1.0 for error in extra[name]]
+        np.testing.assert_allclose(weights[:, t], expected, rtol=1e-6)
+
+
+def test_uncertain_labels_are_learnt_less():
+    """A third of the labels are wrong and say so; the fit with weights is closer to the truth."""
+    wrong = np.arange(len(TRAIN)) % 3 == 0
+    targets = np.where(wrong[:, None], TRAIN.targets + np.float32([400.0, 0.3, 0.35]), TRAIN.targets)
+    extra = TRAIN.extra | {name: np.where(wrong, 30.0, 1.0).tolist() for name in LABEL_ERROR_NAMES}
+    spectra = dataclasses.replace(TRAIN, targets=targets, extra=extra)
+    results = [
+        fit(spectra, VALIDATION, NETWORK, dataclasses.replace(CONFIG, epochs=40, label_weights=weighted))
+        for weighted in (False, True)
+    ]
+    plain, weighted = ([result.validation[name]["mae"] for name in ("teff", "feh", "logg")] for result in results)
+    assert all(better < 0.8 * worse for better, worse in zip(weighted, plain, strict=True))
