@@ -9,7 +9,7 @@ demo: $(VENV)/installed
 	$(RUN)/raystellar demo
 
 test: $(VENV)/installed $(VENV)/s3/bin/moto_server
-	$(RUN)/pytest --numprocesses 2 --dist loadfile
+	$(RUN)/pytest --numprocesses 2 --dist loadgroup
 
 lint: $(VENV)/installed
 	$(RUN)/ruff check .

@@ -65,7 +65,7 @@ def session(resources: Resources) -> Iterator[None]:
 
     Raises
     ------
-    ConfigError : the cluster cannot be reached
+    ConfigError : the cluster cannot be reached, or Ray does not start on this machine
     """
     if resources.local:
         yield
@@ -85,8 +85,13 @@ def session(resources: Resources) -> Iterator[None]:
                 ray.init(address=address, **quiet)
             else:
                 ray.init(address="local", num_cpus=cpus_here(), include_dashboard=False, **quiet)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise ConfigError(f"no Ray cluster at {address or 'this machine'}: {first_line(error)}") from None
+    except Exception as error:  # Ray raises plain exceptions, too, such as when a busy machine starts it too slowly
+        ray.shutdown()
+        if address:
+            raise ConfigError(f"no Ray cluster at {address}: {first_line(error)}") from None
+        raise ConfigError(
+            f"Ray did not start on this machine: {first_line(error)} Run the same command again, or use --local"
+        ) from None
     try:
         yield
     finally:
