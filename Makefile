@@ -3,13 +3,22 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin
 
-.PHONY: demo test lint format bench clean
+WITH_RAY := tests/engine tests/stages
+
+.PHONY: demo test test-ray test-rest lint format bench clean
 
 demo: $(VENV)/installed
 	$(RUN)/raystellar demo
 
+# Tests with Ray wait most of the time, so the others run beside them.
 test: $(VENV)/installed $(VENV)/s3/bin/moto_server
-	$(RUN)/pytest --numprocesses 2 --dist loadgroup
+	$(MAKE) --jobs 2 test-ray test-rest
+
+test-ray:
+	$(RUN)/pytest $(WITH_RAY)
+
+test-rest:
+	$(RUN)/pytest tests $(WITH_RAY:%=--ignore %)
 
 lint: $(VENV)/installed
 	$(RUN)/ruff check .

@@ -16,20 +16,12 @@ LONG_S = 600
 
 
 def pytest_collection_modifyitems(config, items):
-    """Give tests that wait for other processes minutes, and all tests more on a machine that is busy already.
-
-    Where several processes run the suite, one of them runs all files with tests of Ray, for two clusters that start at
-    a time on two cores may wait for each other too long. Each other file is run by one process.
-    """
+    """Give tests that wait for other processes minutes, and all tests more on a machine that is busy already."""
     busy = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1)) if hasattr(os, "getloadavg") else 1.0
     for item in items:
         waits = item.get_closest_marker("ray") or item.get_closest_marker("processes")
         limit = LONG_S if waits else float(config.getini("timeout"))
         item.add_marker(pytest.mark.timeout(busy * limit, func_only=True))
-    with_ray = {item.path for item in items if item.get_closest_marker("ray")}
-    items.sort(key=lambda item: item.path not in with_ray)  # they take longest
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("ray" if item.path in with_ray else item.path.name))
 
 
 @pytest.fixture(autouse=True)
