@@ -1,7 +1,8 @@
 """Run the trials of a search: by Ray Tune, or in this process.
 
 Ray Tune places workers (CPUs, a share of a GPU), replaces lost workers, and gives each worker one task after the other.
-The conductor chooses the tasks; Tune asks it through the ``Searcher``. The spectra lie in the object store of each node
+The conductor chooses the tasks; Tune asks it through the ``Searcher``. The task of a lost worker goes back to the
+conductor. The spectra lie in the object store of each node
 once, and no worker copies them. The files of Tune itself are deleted: a search resumes from its own folder alone.
 """
 
@@ -12,6 +13,7 @@ import logging
 import os
 import tempfile
 import time
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -30,10 +32,6 @@ from raystellar.search.space import Space
 NAP_S = 0.3
 """Time that a worker without a task sleeps before it asks again [s]."""
 
-PAUSES_S = (2.0, 8.0, 30.0)
-"""Pauses before a lost worker is replaced for the first, the second and any later time [s]. Ray takes up to 30 s to
-notice that a node is gone, and until then would start each new worker on that node, in vain."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class TuneResources:
@@ -49,7 +47,7 @@ class TuneResources:
     """Trials that share a GPU, since one small network does not fill it."""
 
     max_failures: int = 3
-    """Number of times that a lost worker is replaced before the search gives up."""
+    """Number of times that a task whose worker was lost is begun again before the search gives up."""
 
     def __post_init__(self) -> None:
         if self.cpus_per_trial <= 0 or self.trials_per_gpu < 1 or self.max_failures < 0:
@@ -157,9 +155,9 @@ def run_on_ray(
     from raystellar.model.threads import threads
 
     fitting = max(1, room_for(needed))
-    searcher = _searcher(conductor, min(workers or fitting, fitting))
+    searcher = _searcher(conductor, min(workers or fitting, fitting), resources.max_failures)
     trainable = tune.with_parameters(_trainable(), spectra=spectra, work=work, threads=int(resources.cpus_per_trial))
-    logging.getLogger("ray.tune").setLevel(logging.ERROR)  # Tune's tables would hide the line of progress
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # tables and tracebacks would hide the line of progress
     with tempfile.TemporaryDirectory(prefix="raystellar-tune-") as folder:
         tuner = tune.Tuner(
             tune.with_resources(trainable, needed),
@@ -168,14 +166,12 @@ def run_on_ray(
                 storage_path=folder,
                 verbose=0,
                 checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
-                failure_config=tune.FailureConfig(max_failures=resources.max_failures),
-                callbacks=[_pause_after_losses()],
             ),
         )
         with threads(1):  # the sampler gp is nine times slower with two threads
             results = tuner.fit()
     if searcher.lost:
-        cause = first_line(results.errors[0]) if results.errors else "an unknown cause"
+        cause = first_line(results.errors[-1]) if results.errors else "an unknown cause"
         raise IncompleteError(
             f"the worker of trial {searcher.lost[0].trial} failed {resources.max_failures + 1} times, at last with: "
             f"{cause}; remove the cause and run the same command again"
@@ -204,11 +200,14 @@ def needs_of(resources: TuneResources) -> dict[str, float]:
     return needed
 
 
-def _searcher(conductor: Conductor, workers: int) -> Any:
+def _searcher(conductor: Conductor, workers: int, max_failures: int) -> Any:
     """Return the ``Searcher`` by which Ray Tune asks the conductor for tasks.
 
     A worker that must wait for other trials sleeps for a moment, again and again: Tune would end an idle worker, and a
     new worker takes ten seconds to start.
+
+    Losses of workers are counted here. The ``max_failures`` of Tune do not count a worker that was lost between two
+    tasks: the trial that gets this worker next ends at once.
     """
     from ray.tune.search import Searcher
 
@@ -217,6 +216,7 @@ def _searcher(conductor: Conductor, workers: int) -> Any:
             super().__init__(metric="epochs", mode="max")
             self._tasks: dict[str, Task] = {}
             self._asleep: set[str] = set()
+            self._failures: Counter[Task] = Counter()
             self.lost: list[Task] = []
 
         def suggest(self, trial_id: str) -> Any:
@@ -237,8 +237,10 @@ def _searcher(conductor: Conductor, workers: int) -> Any:
             if task is None:
                 return
             if error or not result:
-                conductor.running.discard(task)
-                self.lost.append(task)
+                conductor.give_back(task)
+                self._failures[task] += 1
+                if self._failures[task] > max_failures:
+                    self.lost.append(task)
             else:
                 conductor.put(task, json.loads(result["outcome"]))
 
@@ -247,17 +249,6 @@ def _searcher(conductor: Conductor, workers: int) -> Any:
         def restore(self, checkpoint_path: str) -> None: ...
 
     return Tasks()
-
-
-def _pause_after_losses() -> Any:
-    """Return the ``Callback`` of Ray Tune that waits before a lost worker is replaced, while the others go on."""
-    from ray import tune
-
-    class Pause(tune.Callback):
-        def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-            time.sleep(PAUSES_S[min(max(trial.num_failures, 1), len(PAUSES_S)) - 1])
-
-    return Pause()
 
 
 def _trainable() -> Any:

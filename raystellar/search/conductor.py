@@ -59,6 +59,11 @@ class Conductor:
         self.watch(self)
         return task
 
+    def give_back(self, task: Task) -> None:
+        """Put back a task that was taken and has no outcome; it is the next to be taken."""
+        self.running.discard(task)
+        self._queue.insert(0, task)
+
     def put(self, task: Task, outcome: dict[str, Any]) -> None:
         """Record the outcome of a task; ``outcome`` holds fields of ``Trial``."""
         self.running.discard(task)

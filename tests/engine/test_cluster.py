@@ -69,7 +69,6 @@ preprocess([source + "/spectra"], source + "/ssppOut.fits", out, resources=Resou
 
 TUNE = """
 import psutil
-from raystellar.engine.trials import TuneResources
 from searches import LONG_CONFIG, LONG_FIT, epochs_on_record, search
 
 
@@ -85,7 +84,7 @@ def busy():
 
 
 killer = kill_a_node(busy, lambda: epochs_on_record(out))
-search(source, out, config=LONG_CONFIG, fit=LONG_FIT, resources=Resources(), tuning=TuneResources(max_failures=20))
+search(source, out, config=LONG_CONFIG, fit=LONG_FIT, resources=Resources())
 """
 
 

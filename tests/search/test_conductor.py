@@ -36,6 +36,15 @@ def test_no_task_is_handed_out_before_the_tasks_of_its_step_end(tmp_path):
     assert not conductor.finished
 
 
+def test_a_task_that_is_given_back_is_taken_next(tmp_path):
+    conductor = Conductor(str(tmp_path), SPACE, CONFIG, EPOCHS)
+    first, second = conductor.take(), conductor.take()
+    conductor.give_back(second)
+    assert conductor.running == {first}
+    assert conductor.take() == second
+    assert conductor.running == {first, second}
+
+
 def test_the_watcher_is_called_after_every_change(tmp_path):
     conductor, calls = Conductor(str(tmp_path), SPACE, CONFIG, EPOCHS), []
     conductor.watch = lambda one: calls.append((len(one.running), sum(trial.epochs for trial in one.trials)))

@@ -25,6 +25,7 @@ from raystellar.engine.session import Resources
 from raystellar.engine.trials import TuneResources, needs_of
 from raystellar.errors import ConfigError, IncompleteError, InputError, OutputError
 from raystellar.model.bundle_files import load_bundle
+from raystellar.search.conductor import Conductor
 from raystellar.search.space import key
 from raystellar.search.trials import TRIALS_NAME, Trial, read_trials
 from raystellar.stages.tune import BEST_NAME
@@ -315,6 +316,23 @@ def test_a_worker_killed_in_the_middle_changes_nothing(dataset, long, tmp_path, 
     assert len(killed) == 2
     assert records(out) == long
     assert len(summary.trials) == 8
+
+
+@pytest.mark.ray
+def test_workers_lost_between_two_tasks_change_nothing(dataset, done, tmp_path, ray_session, monkeypatch):
+    """Ray Tune notices such a loss when it gives the worker its next task."""
+    put, killed = Conductor.put, []
+
+    def put_and_kill(conductor, task, outcome):
+        put(conductor, task, outcome)
+        if len(killed) < 2:
+            killed.append(int(re.search(r"pid (\d+)", outcome["worker"])[1]))
+            os.kill(killed[-1], signal.SIGKILL)
+
+    monkeypatch.setattr(Conductor, "put", put_and_kill)
+    search(dataset, tmp_path / "search", resources=Resources())
+    assert len(set(killed)) == 2
+    assert records(tmp_path / "search") == records(done[0])
 
 
 @pytest.mark.ray
