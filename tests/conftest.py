@@ -59,7 +59,7 @@ def cases() -> Path:
 def survey(tmp_path_factory) -> Path:
     """A simulated survey of 40 stars and 4 sky fibres on 4 plates, 3 of them with labels."""
     from raystellar.engine.session import Resources
-    from raystellar.simulator.survey import SimulateConfig
+    from raystellar.simulator.config import SimulateConfig
     from raystellar.stages.simulate import simulate
 
     out = tmp_path_factory.mktemp("survey")

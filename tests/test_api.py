@@ -313,7 +313,7 @@ def test_spectra_that_are_no_paths_are_said_by_the_stage(quick, tmp_path, model)
             lambda path, model: raystellar.preprocess("a", "b", path, config="two"),
             "raystellar.preprocessing.pixels.PreprocessConfig",
         ),
-        (lambda path, model: raystellar.simulate(path, 5), "raystellar.simulator.survey.SimulateConfig"),
+        (lambda path, model: raystellar.simulate(path, 5), "raystellar.simulator.config.SimulateConfig"),
         (
             lambda path, model: raystellar.train(model.parent / "dataset", path, fit=3),
             "raystellar.fit.config.FitConfig",

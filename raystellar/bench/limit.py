@@ -28,9 +28,9 @@ from raystellar.files import places
 from raystellar.labels.columns import KEY
 from raystellar.simulator.derivatives import PARAMETERS
 from raystellar.simulator.information import POPULATION, Exposure, Limits, Prior, population_prior, star_limits
-from raystellar.simulator.instrument import K_FIRST, N_LATTICE
 from raystellar.simulator.labels import label_bias
 from raystellar.simulator.population import Star
+from raystellar.simulator.starlight import K_FIRST, N_LATTICE
 from raystellar.simulator.survey import SPECTRA_DIR, TRUTH_NAME
 from raystellar.spectra.record import LATTICE_STEP
 from raystellar.targets import TARGET_NAMES

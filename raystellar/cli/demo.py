@@ -26,7 +26,9 @@ from raystellar.preprocessing.pixels import Preprocessor
 from raystellar.quality import Flag
 from raystellar.report.figures import predicted_against_true
 from raystellar.report.write import PageSummary, try_page
-from raystellar.simulator.survey import SPECTRA_DIR, SSPP_NAME, TRUTH_NAME, SimulateConfig, is_labelled, plates
+from raystellar.simulator.config import SimulateConfig
+from raystellar.simulator.plates import is_labelled, plates
+from raystellar.simulator.survey import SPECTRA_DIR, SSPP_NAME, TRUTH_NAME
 from raystellar.spectra import Slice
 from raystellar.stages.label import label
 from raystellar.stages.preprocess import preprocess

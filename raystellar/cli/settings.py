@@ -24,7 +24,7 @@ from raystellar.model.architecture import NetworkConfig
 from raystellar.preprocessing.pixels import PreprocessConfig
 from raystellar.quality import QualityConfig
 from raystellar.search.config import SpaceConfig, TuneConfig
-from raystellar.simulator.survey import SimulateConfig
+from raystellar.simulator.config import SimulateConfig
 
 RENAMED = {"catalog": "labels"}
 """Present names of sections, by their names in older versions."""

@@ -11,10 +11,9 @@ import dataclasses
 
 import numpy as np
 
-from raystellar.simulator.instrument import star_light
 from raystellar.simulator.photosphere.synthesis import LIMITS
 from raystellar.simulator.population import Star
-from raystellar.simulator.survey import rest_spectrum
+from raystellar.simulator.starlight import rest_spectrum, star_light
 
 STEPS = {"teff": 20.0, "feh": 0.04, "logg": 0.04, "alpha": 0.04, "vmicro": 0.1, "ebv": 0.01, "rv": 10.0}
 """Steps h [K, dex, dex, dex, km/s, mag, km/s] by the name of the parameter, a field of ``Star``.

@@ -1,8 +1,8 @@
 """The spectrograph of SDSS-I/II: turn the spectrum of a star into pixels with noise, masks and errors of calibration.
 
-All arrays have the pixels of one lattice, log10(vacuum wavelength) = k * 1e-4 with k from ``K_FIRST`` on. Each fibre
-keeps its own part of the lattice. The unit of flux is 1e-17 erg/s/cm2/A. The inverse variance is honest: the noise of a
-good pixel has this variance. The exceptions are rare cosmic rays that the pipeline of a real survey misses too.
+All arrays have the pixels of the lattice of ``starlight``. Each fibre keeps its own part of the lattice. The unit of
+flux is 1e-17 erg/s/cm2/A. The inverse variance is honest: the noise of a good pixel has this variance. The exceptions
+are rare cosmic rays that the pipeline of a real survey misses too.
 """
 
 from __future__ import annotations
@@ -14,37 +14,16 @@ from dataclasses import dataclass
 from importlib import resources
 
 import numpy as np
-from astropy import units
 
-from raystellar.simulator.optics import add_sky_lines, shift_and_blur
-from raystellar.simulator.photosphere.constants import SPEED_OF_LIGHT_CM_S
+from raystellar.simulator.defects import add_bad_columns, add_cosmic_rays, arm, sky_masks
+from raystellar.simulator.optics import add_sky_lines
 from raystellar.simulator.population import STREAM_PLATE, Star, generator
-from raystellar.spectra.bitmasks import (
-    BADFLUXFACTOR,
-    BADSKYCHI,
-    BRIGHTSKY,
-    COMBINEREJ,
-    FULLREJECT,
-    LOWFLAT,
-    MANYBADCOLUMNS,
-    NEARBADPIXEL,
-    PARTIALREJECT,
-    SCATTEREDLIGHT,
-    WHOPPER,
-)
-from raystellar.spectra.record import LATTICE_STEP, SPEED_OF_LIGHT_KM_S
+from raystellar.simulator.starlight import K_FIRST, N_LATTICE, SDSS_WAVE, star_light
+from raystellar.spectra.bitmasks import WHOPPER
+from raystellar.spectra.record import LATTICE_STEP
 
 FIBRES = 640
 """Fibres of a plate; the first half feeds spectrograph 1, the second half spectrograph 2."""
-
-K_FIRST, N_LATTICE = 35780, 3881
-"""First k and number of pixels of the lattice on which every fibre is computed."""
-
-SDSS_LOGLAM = np.arange(K_FIRST, K_FIRST + N_LATTICE) * LATTICE_STEP
-"""log10 of the vacuum wavelengths [A] of the pixels (N_LATTICE,)."""
-
-SDSS_WAVE = 10.0**SDSS_LOGLAM
-"""Vacuum wavelengths [A] of the pixels (N_LATTICE,)."""
 
 READ_NOISE_ELECTRONS = 20.0
 """Read noise of a coadded pixel [photo-electrons], which the measurement of ``sky.json`` assumed."""
@@ -61,15 +40,6 @@ N_RIPPLES = 8
 PLATE_RIPPLE, FIBRE_RIPPLE = 0.02, 0.012
 """Scatter of the smooth errors of flux calibration of a plate and of a fibre, as fractions."""
 
-MEAN_R_V = 3.1
-"""Ratio A(V) / E(B-V) of the mean reddening law."""
-
-BAD_COLUMNS_SHARE, COSMIC_RAYS = 0.02, 1.9
-"""Share of fibres with a block of dead columns; mean number of cosmic rays that are left in a spectrum."""
-
-CAUGHT_SHARE = 0.65
-"""Share of the cosmic rays whose pixels have ivar = 0."""
-
 LSF_WAVE = np.array(
     [3830, 4200, 4600, 5000, 5400, 5700, 5800, 5900, 6100, 6300, 6600, 7000, 7500, 8000, 8500, 9000, 9200],
     dtype=np.float64,
@@ -83,12 +53,6 @@ LSF_SIGMA = np.array(
     ]
 )
 """Sigma of the line spread function of spectrographs 1 and 2 [pixels of 69 km/s]; their arms meet near 5900 A."""
-
-ARM_BORDER = int(np.searchsorted(SDSS_WAVE, 5800.0))
-"""Index of the first pixel of the red arm in the masks."""
-
-G_BAND = ((3780, 4080, 4380, 4680, 4980, 5280, 5380, 5480, 5580), (0.0, 0.19, 0.33, 0.37, 0.39, 0.40, 0.25, 0.03, 0.0))
-"""Wavelengths [A] and throughput of the g band of SDSS, on a coarse grid. Source: Doi et al. 2010, AJ 139, 1628."""
 
 
 @dataclass(frozen=True)
@@ -228,11 +192,11 @@ def observe(
     variance = noise_variance(clean, sky, exposure, _sky().conversion) + residual_variance
     flux = clean + residual + rng.standard_normal(N_LATTICE) * np.sqrt(variance - residual_variance)
     ivar = 1.0 / variance
-    and_mask, or_mask = _sky_masks(flux, sky, variance, conditions, rng)
+    and_mask, or_mask = sky_masks(flux, sky, variance, _sky().continuum * conditions.sky_level, rng)
     if star is not None and star.sn > 85.0:
-        _arm(and_mask, rng)[:] |= WHOPPER
-    _cosmic_rays(flux, ivar, or_mask, variance, rng)
-    _bad_columns(flux, ivar, sigma, and_mask, rng)
+        arm(and_mask, rng)[:] |= WHOPPER
+    add_cosmic_rays(flux, ivar, or_mask, variance, rng)
+    add_bad_columns(flux, ivar, sigma, and_mask, rng)
     or_mask |= and_mask
     model = np.convolve(clean, _SMOOTHING, mode="same")
     kept = slice(first, last)
@@ -244,34 +208,6 @@ def observe(
         clean=clean[kept],
         **{name: np.asarray(column[kept], dtype=np.float32) for name, column in float32.items()},
     )
-
-
-def star_light(loglam: np.ndarray, rest: np.ndarray, star: Star, sigma: np.ndarray) -> np.ndarray:
-    """Return the spectrum of a star without noise and without errors of calibration.
-
-    The spectrum is shifted by the velocity of the star, blurred, reddened and scaled to the magnitude of the star.
-
-    Parameters
-    ----------
-    loglam : log10 of evenly spaced vacuum wavelengths [A] (m,)
-    rest : flux F_lambda at rest at these wavelengths (m,), on any scale
-    star : star that gives velocity, reddening and magnitude
-    sigma : sigma of the line spread function (N_LATTICE,) [pixels], greater than 0
-
-    Returns
-    -------
-    (N_LATTICE,) flux [1e-17 erg/s/cm2/A]
-    """
-    beta = star.rv / SPEED_OF_LIGHT_KM_S
-    log_doppler = 0.5 * math.log10((1.0 + beta) / (1.0 - beta))
-    step = (loglam[-1] - loglam[0]) / (len(loglam) - 1)
-    start = (SDSS_LOGLAM[0] - log_doppler - loglam[0]) / step
-    seen = shift_and_blur(np.asarray(rest, dtype=np.float64), float(start), float(1e-4 / step), sigma)
-    seen *= np.exp(-0.4 * math.log(10.0) * star.ebv * _extinction())
-    weight = _g_weight()
-    # the AB magnitude is that of the mean of F_nu over photons, with F_nu = F_lambda * wave^2 / c
-    wanted = 10.0 ** (-0.4 * (star.g + 48.6)) * (SPEED_OF_LIGHT_CM_S * 1e8) / 1e-17
-    return np.asarray(seen * (wanted / np.dot(weight, seen)))
 
 
 def line_spread(fiberid: int, conditions: Conditions) -> np.ndarray:
@@ -364,57 +300,6 @@ def _exposure_for(sn: float, flux: np.ndarray, sky: np.ndarray, extra: np.ndarra
     return exposure
 
 
-def _sky_masks(
-    flux: np.ndarray, sky: np.ndarray, variance: np.ndarray, conditions: Conditions, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return and_mask and or_mask with bits that follow from the sky and chance; these bits do not change ivar."""
-    excess = sky - flux - 10.0 * np.sqrt(variance)
-    continuum = _sky().continuum * conditions.sky_level
-    and_mask = np.where((excess > 0) & (sky > 1.25 * continuum), BRIGHTSKY, 0).astype(np.int32)
-    u = rng.random(N_LATTICE)
-    or_mask = np.where((excess > -0.3 * sky) & (sky > 1.1 * continuum), BRIGHTSKY, 0).astype(np.int32)
-    or_mask[u < 0.011] |= NEARBADPIXEL
-    or_mask[(u > 0.02) & (u < 0.036)] |= COMBINEREJ
-    or_mask[(u > 0.04) & (u < 0.043)] |= FULLREJECT | PARTIALREJECT
-    or_mask[(u > 0.1) & (u < 0.5) & (SDSS_WAVE < 4600.0)] |= SCATTEREDLIGHT
-    or_mask[(u < 0.5) & (sky > 5.0 * continuum)] |= BADSKYCHI
-    or_mask[: int(rng.integers(5, 20))] |= BADFLUXFACTOR
-    return and_mask, or_mask
-
-
-def _cosmic_rays(
-    flux: np.ndarray, ivar: np.ndarray, or_mask: np.ndarray, variance: np.ndarray, rng: np.random.Generator
-) -> None:
-    """Add a few cosmic rays: pixels with too much flux, most but not all of them with ivar = 0."""
-    for _ in range(rng.poisson(COSMIC_RAYS)):
-        start = int(rng.integers(0, N_LATTICE - 2))
-        hit = slice(start, start + int(rng.integers(1, 3)))
-        or_mask[hit] |= COMBINEREJ | PARTIALREJECT
-        caught = rng.random() < CAUGHT_SHARE
-        # the pipeline misses faint cosmic rays
-        flux[hit] += np.sqrt(variance[hit]) * rng.uniform(5.0, 60.0 if caught else 20.0)
-        if caught:
-            ivar[hit] = 0.0
-
-
-def _bad_columns(
-    flux: np.ndarray, ivar: np.ndarray, sigma: np.ndarray, and_mask: np.ndarray, rng: np.random.Generator
-) -> None:
-    """Set a block of columns to zero in a few fibres; the whole blue arm gets MANYBADCOLUMNS, as in real files."""
-    if rng.random() >= BAD_COLUMNS_SHARE:
-        return
-    start, length = int(rng.integers(100, N_LATTICE - 500)), int(rng.integers(40, 360))
-    block = slice(start, start + length)
-    and_mask[:ARM_BORDER] |= MANYBADCOLUMNS
-    and_mask[block] |= NEARBADPIXEL | LOWFLAT
-    flux[block], ivar[block], sigma[block] = 0.0, 0.0, 0.0
-
-
-def _arm(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return the blue or the red part of ``values``, drawn by chance."""
-    return values[:ARM_BORDER] if rng.random() < 0.5 else values[ARM_BORDER:]
-
-
 def _ripple_amplitudes(rng: np.random.Generator) -> np.ndarray:
     """Draw amplitudes (N_RIPPLES,) of the cosines, smaller on short scales, for a total scatter of one."""
     return _smaller_on_short_scales(rng.standard_normal(N_RIPPLES))
@@ -429,24 +314,6 @@ def _smaller_on_short_scales(amplitudes: np.ndarray) -> np.ndarray:
 _SMOOTHING = np.exp(-0.5 * (np.arange(-6, 7) / 2.0) ** 2)
 _SMOOTHING /= _SMOOTHING.sum()
 """Gaussian with a sigma of 2 pixels, which smooths the flux without noise to the ``model``."""
-
-
-@functools.lru_cache(maxsize=1)
-def _extinction() -> np.ndarray:
-    """Return A(lambda) / E(B-V) [mag] of every pixel (N_LATTICE,), by the mean law of the Milky Way.
-
-    Source: O'Donnell 1994, ApJ 422, 158; beyond 9091 A Cardelli, Clayton & Mathis 1989, ApJ 345, 245.
-    """
-    from dust_extinction.parameter_averages import O94  # its import takes 0.7 s, and only this job needs it
-
-    return np.asarray(MEAN_R_V * O94(Rv=MEAN_R_V)(1e4 / SDSS_WAVE / units.micron))
-
-
-@functools.lru_cache(maxsize=1)
-def _g_weight() -> np.ndarray:
-    """Return weights (N_LATTICE,) whose product with F_lambda is the mean F_nu of the g band times c [A/s]."""
-    photons = np.interp(SDSS_WAVE, *G_BAND)  # all pixels have the same d(log wave), which is d(nu) / nu
-    return np.asarray(photons * SDSS_WAVE**2 / photons.sum())
 
 
 @functools.lru_cache(maxsize=2)

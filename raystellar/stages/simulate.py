@@ -18,7 +18,8 @@ from raystellar.engine.shards import run_shards
 from raystellar.errors import OutputError
 from raystellar.files import places
 from raystellar.files.places import PathOrUrl, as_path
-from raystellar.simulator.survey import SimulateConfig, SurveySummary, finish, pending_plates, write_plate
+from raystellar.simulator.config import SimulateConfig
+from raystellar.simulator.survey import SurveySummary, finish, pending_plates, write_plate
 
 
 @dataclass(frozen=True)

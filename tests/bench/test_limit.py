@@ -12,6 +12,7 @@ from scipy.optimize import least_squares
 from raystellar.bench.limit import REGIONS, STAR_COLUMNS, groups, limit_table, read_exposure, read_true_stars
 from raystellar.cli import main
 from raystellar.errors import InputError
+from raystellar.simulator.config import SimulateConfig
 from raystellar.simulator.derivatives import PARAMETERS, STEPS, derivatives
 from raystellar.simulator.information import (
     MEAN_OF_NORMAL,
@@ -28,10 +29,11 @@ from raystellar.simulator.information import (
     spectrum_information,
     star_limits,
 )
-from raystellar.simulator.instrument import N_LATTICE, draw_conditions, line_spread, ripple_shapes, star_light
+from raystellar.simulator.instrument import draw_conditions, line_spread, ripple_shapes
+from raystellar.simulator.plates import plate_number
 from raystellar.simulator.population import Population, Star, draw_star
 from raystellar.simulator.spectro1d import velocity_error
-from raystellar.simulator.survey import SimulateConfig, plate_number, rest_spectrum
+from raystellar.simulator.starlight import N_LATTICE, rest_spectrum, star_light
 from raystellar.spectra.spec import read_spec
 
 STAR = Star(index=0, teff=5400.0, logg=4.3, feh=-0.5, alpha=0.15, vmicro=1.0, rv=40.0, ebv=0.05, g=17.0, sn=40.0)

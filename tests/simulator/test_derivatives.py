@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from raystellar.simulator.derivatives import PARAMETERS, STEPS, derivatives
-from raystellar.simulator.instrument import draw_conditions, line_spread, star_light
-from raystellar.simulator.survey import rest_spectrum
+from raystellar.simulator.instrument import draw_conditions, line_spread
+from raystellar.simulator.starlight import rest_spectrum, star_light
 
 SIGMA = line_spread(31, draw_conditions(1, 0))
 

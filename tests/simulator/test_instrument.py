@@ -6,6 +6,7 @@ import pytest
 from raystellar.simulator import instrument
 from raystellar.simulator.instrument import Conditions, draw_conditions, line_spread, observe
 from raystellar.simulator.population import Star
+from raystellar.simulator.starlight import SDSS_WAVE
 
 LOGLAM = np.arange(142000, 159400) * 2.5e-5
 WAVE = 10.0**LOGLAM
@@ -82,7 +83,7 @@ def test_the_line_spread_is_that_of_wdisp(wave, fibre):
     k = spectrum.k0 + np.arange(len(line)) - 1e4 * np.log10(wave)
     near = np.abs(k) < 9
     sigma = np.sqrt(np.average(k[near] ** 2, weights=line[near]))
-    assert sigma == pytest.approx(line_spread(fibre, STILL)[instrument.SDSS_WAVE.searchsorted(wave)], rel=0.02)
+    assert sigma == pytest.approx(line_spread(fibre, STILL)[SDSS_WAVE.searchsorted(wave)], rel=0.02)
     assert spectrum.wdisp[near].mean() == pytest.approx(sigma, rel=0.02)
     assert 0.6 < sigma < 1.4
 

@@ -7,19 +7,21 @@ import pytest
 from astropy.io import fits
 
 from raystellar.errors import IncompleteError, OutputError
+from raystellar.simulator import plates as module
 from raystellar.simulator import survey
-from raystellar.simulator.instrument import SDSS_LOGLAM
+from raystellar.simulator.config import N_PLATES, SimulateConfig
+from raystellar.simulator.plates import is_labelled, plate_number, plates
 from raystellar.simulator.population import Population, draw_star
-from raystellar.simulator.survey import SimulateConfig, finish, is_labelled, plate_number, plates, write_plate
+from raystellar.simulator.starlight import SDSS_LOGLAM, rest_spectrum
+from raystellar.simulator.survey import finish, write_plate
 
 LOGLAM = np.arange(142000, 159400) * 2.5e-5
-REAL_PHYSICS = survey.rest_spectrum
 SMALL = SimulateConfig(stars=26, stars_per_plate=10, sky_fibres=2, seed=4, labelled_fraction=0.5)
 
 
 @pytest.fixture(autouse=True)
 def cheap_stars(monkeypatch):
-    monkeypatch.setattr(survey, "rest_spectrum", lambda star: (LOGLAM, 10.0 ** (-star.teff / 3000.0 * LOGLAM)))
+    monkeypatch.setattr(module, "rest_spectrum", lambda star: (LOGLAM, 10.0 ** (-star.teff / 3000.0 * LOGLAM)))
 
 
 def contents(folder):
@@ -107,7 +109,7 @@ def test_some_stars_are_observed_twice(tmp_path):
 
 
 def test_plate_numbers_are_those_of_sspp_and_never_repeat():
-    numbers = [plate_number(index) for index in range(survey.N_PLATES)]
+    numbers = [plate_number(index) for index in range(N_PLATES)]
     assert (min(numbers), max(numbers), len(set(numbers))) == (266, 3480, 3215)
 
 
@@ -148,7 +150,7 @@ def test_limits_are_checked(values, message):
 
 
 def test_the_physics_covers_the_lattice_at_any_velocity():
-    loglam, flux = REAL_PHYSICS(draw_star(Population(), 1, 0))
+    loglam, flux = rest_spectrum(draw_star(Population(), 1, 0))
     assert loglam.shape == flux.shape
     assert np.isfinite(flux).all()
     assert flux.min() > 0

@@ -26,7 +26,7 @@ NAME, ZBEST = "spPlate-0266-51602.fits", "spZbest-0266-51602.fits"
 def plates(tmp_path_factory):
     """Two simulated plates, with the spec files of their fibres."""
     from raystellar.engine.session import Resources
-    from raystellar.simulator.survey import SimulateConfig
+    from raystellar.simulator.config import SimulateConfig
     from raystellar.stages.simulate import simulate
 
     out = tmp_path_factory.mktemp("plates")

@@ -14,7 +14,8 @@ from raystellar.engine.session import Resources
 from raystellar.files import places
 from raystellar.output.manifest import table_digest
 from raystellar.quality import Flag
-from raystellar.simulator import plate_file, survey
+from raystellar.simulator import config as settings
+from raystellar.simulator import plate_file, plates
 from raystellar.spectra import read_spectrum
 from raystellar.stages.label import label
 from raystellar.stages.preprocess import preprocess
@@ -34,9 +35,9 @@ def archive(tmp_path_factory):
     """Two simulated plates, one of them with labels, in the three formats."""
     root = tmp_path_factory.mktemp("archive")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plate_file, "FIBRES", FIBRES)
-        patch.setattr(survey, "FIBRES", FIBRES)
-        config = survey.SimulateConfig(
+        for module in (plate_file, plates, settings):
+            patch.setattr(module, "FIBRES", FIBRES)
+        config = settings.SimulateConfig(
             stars=PLATES * STARS, stars_per_plate=STARS, sky_fibres=SKY, labelled_fraction=0.5, spplate=True
         )
         simulate(str(root), config, LOCAL)
