@@ -11,6 +11,7 @@ import dataclasses
 import difflib
 import hashlib
 import json
+import math
 import sys
 import typing
 from collections.abc import Iterable, Mapping
@@ -153,6 +154,20 @@ def to_plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [to_plain(item) for item in value]
     return value
+
+
+def json_text(value: Any) -> str:
+    """Return sections or plain values as JSON. A number that JSON cannot write, such as an infinite loss, is null."""
+    return json.dumps(_finite(to_plain(value)), indent=1, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    """Return plain values with None in the place of each number that is not finite."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def toml_text(sections: Mapping[str, Mapping[str, Any]]) -> str:

@@ -19,7 +19,7 @@ from raystellar.files import places
 if TYPE_CHECKING:
     from raystellar.fit.data import SpectraSet
     from raystellar.fit.loop import FitResult
-    from raystellar.fit.members import EpochCallback
+    from raystellar.fit.networks import EpochCallback
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +67,7 @@ def fit_on_ray(
     Parameters
     ----------
     spectra : training and validation spectra by the name of the split
-    what : further arguments of ``fit.members.fit_members``
+    what : further arguments of ``fit.networks.fit_networks``
     resources : number and size of the workers
     folder : folder of the checkpoints, a path or URL that all workers see
     report : called with the number of the network, from 0, and its report after each epoch
@@ -151,14 +151,14 @@ def _worker(settings: dict[str, Any]) -> list[FitResult] | RaystellarError:
     import ray.train.torch
     import torch
 
-    from raystellar.fit.members import fit_members
+    from raystellar.fit.networks import fit_networks
 
     torch.set_num_threads(settings["threads"])
     context = ray.train.get_context()
     rank = context.get_world_rank()
     spectra: dict[str, Any] = {name: ray.get(reference) for name, reference in settings["spectra"].items()}
     try:
-        return fit_members(
+        return fit_networks(
             **spectra,
             **settings["what"],
             rank=rank,

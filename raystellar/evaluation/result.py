@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from raystellar.config import to_plain
+from raystellar.config import json_text
 from raystellar.evaluation.metrics import (
     Bin,
     Cell,
@@ -101,7 +100,7 @@ class Evaluation:
 
     def to_json(self) -> str:
         """Return all numbers as JSON; a number that is not finite becomes null."""
-        return json.dumps(_finite(to_plain(self)), indent=1, allow_nan=False)
+        return json_text(self)
 
     def wrong_errors(self) -> list[str]:
         """Return a sentence on each statistic of z that is outside ``LIMITS`` or ``LIMITS_BY_SN``."""
@@ -148,12 +147,3 @@ def interval(one: Bin) -> str:
     if low is None:
         return f"{name} below {high}" if high else f"{name}"
     return f"{name} {low} to {high}" if high else f"{name} above {low}"
-
-
-def _finite(value: Any) -> Any:
-    """Replace numbers that JSON cannot write by null."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -8,7 +8,7 @@
     metrics       errors of predictions per target, in the units of the targets
     checkpoints   the state of a fit after each epoch, in files
     loop          the fit of one network by one worker or many, with the same result
-    members       the fit of all networks of a model: those that predict, and those that show their errors
+    networks      the fit of all networks of a model: those that predict, and those that show their errors
     trial         the fit of one trial of a search, part by part
     errormodel    the error model, calibrated on stars that the predicting network has not seen
     ood           the OOD score, learned from the training spectra

@@ -81,7 +81,7 @@ class Augmenter:
         _add_noise(self._flux, rows, self._pool, offset, scale.astype(np.float32), out)
         if self._config.ripples > 0.0:
             coefficients = self._config.ripples * self._pool[_hashed(state, RIPPLE_ORDER, self._pool.size)]
-            _add_ripples(out, noisy[:, None] * coefficients, _polynomials(out.shape[1]), MEAN_FLUX)
+            _add_ripples(out, noisy[:, None] * coefficients, _polynomials(out.shape[1]))
 
     def _states(self, rows: np.ndarray, copies: np.ndarray, epoch: int) -> np.ndarray:
         """Return the number (b,) uint64 from which the random numbers of each item follow."""
@@ -138,15 +138,18 @@ def _add_noise(
 
 
 @numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
-def _add_ripples(out: np.ndarray, coefficients: np.ndarray, polynomials: np.ndarray, mean_flux: float) -> None:
+def _add_ripples(out: np.ndarray, coefficients: np.ndarray, polynomials: np.ndarray) -> None:
     """Multiply each spectrum by its ripple, in place, and standardise the spectrum."""
     n = out.shape[1]
+    ripple = np.empty(n, dtype=np.float32)
     for i in range(out.shape[0]):
-        a, b, c, d = coefficients[i]
+        ripple[:] = 0.0
+        for order in range(polynomials.shape[0]):
+            for j in range(n):
+                ripple[j] += coefficients[i, order] * polynomials[order, j]
         total, square = 0.0, 0.0
         for j in range(n):
-            ripple = a * polynomials[0, j] + b * polynomials[1, j] + c * polynomials[2, j] + d * polynomials[3, j]
-            value = out[i, j] + ripple * (out[i, j] + np.float32(mean_flux))
+            value = out[i, j] + ripple[j] * (out[i, j] + np.float32(MEAN_FLUX))
             out[i, j] = value
             total += value
             square += value * value

@@ -88,7 +88,7 @@ class FitConfig:
 
     def for_spectra(self, count: int) -> FitConfig:
         """Return the settings with the number of epochs that ``count`` training spectra need."""
-        steps = -(-count * (1 + self.copies) // self.batch_size)
+        steps = max(1, -(-count * (1 + self.copies) // self.batch_size))
         return replace(self, epochs=max(self.epochs, -(-self.least_steps // steps)))
 
     @property

@@ -109,7 +109,7 @@ class StarPredictions(NamedTuple):
 
 
 def calibrate(
-    bundle: Bundle, train: SpectraSet, validation: SpectraSet, parts: np.ndarray | None, left_out: Bundle | None
+    bundle: Bundle, train: SpectraSet, validation: SpectraSet, parts: np.ndarray | None, left_out: Bundle
 ) -> Bundle:
     """Return ``bundle`` with its error model and the assessment of that model on the validation spectra.
 
@@ -118,15 +118,18 @@ def calibrate(
     train, validation : spectra with the columns ``CALIBRATION_COLUMNS``; a spectrum without ``ivar`` has no good pixel
     parts : (n,) number of the network in ``left_out`` that has not seen each training spectrum; None where there is no
         such network
-    left_out : networks that each left out a part of the training spectra, like ``bundle`` in all else; None for none
+    left_out : networks that each left out a part of the training spectra, like ``bundle`` in all else: those of
+        ``bundle``, or networks fitted beside a single one
     """
     held_out = _predictions(bundle, bundle.module, validation, slice(None))
-    if parts is None or left_out is None:
+    if parts is None:
         model, floor = _fit_model([held_out], None)
+    elif bundle.members > 1:
+        model, floor = _model_of_mean(bundle, held_out, train, validation, parts)
     else:
-        model, floor = _model_of_mean(left_out, train, validation, parts)
-        if left_out.weights is not bundle.weights:
-            model = _rescaled(model, held_out, _predictions(left_out, left_out.module, validation, slice(None)))
+        mean = _predictions(left_out, left_out.module, validation, slice(None))
+        model, floor = _model_of_mean(left_out, mean, train, validation, parts)
+        model = _rescaled(model, held_out, mean)
     own = model.scatter(held_out.variances, held_out.predicted, held_out.sn)
     theirs = label_noise(held_out.label_errors, held_out.predicted, held_out.sn)
     assessment = assess(held_out.predicted - held_out.labels, half_68(own, theirs), held_out.sn)
@@ -145,13 +148,12 @@ def _fit_model(parts: list[StarPredictions], spread: ErrorModel | None) -> tuple
 
 
 def _model_of_mean(
-    left_out: Bundle, train: SpectraSet, validation: SpectraSet, parts: np.ndarray
+    left_out: Bundle, mean: StarPredictions, train: SpectraSet, validation: SpectraSet, parts: np.ndarray
 ) -> tuple[ErrorModel, np.ndarray]:
-    """Return the error model and the floor (3,) of the mean of the networks in ``left_out``."""
+    """Return the error model and the floor (3,) of the ``mean`` of the networks in ``left_out``."""
     networks = left_out.module
-    held_out = _predictions(left_out, networks, validation, slice(None))
-    spread = _spread(left_out, networks, validation, held_out.predicted)
-    return _fit_model([held_out, *_left_out(left_out, networks, train, parts)], spread)
+    spread = _spread(left_out, networks, validation, mean.predicted)
+    return _fit_model([mean, *_left_out(left_out, networks, train, parts)], spread)
 
 
 def _rescaled(model: ErrorModel, own: StarPredictions, mean: StarPredictions) -> ErrorModel:

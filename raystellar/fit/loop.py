@@ -279,13 +279,19 @@ class _Fit:
         return FitResult(shape, weights, self.scaler, ranges, validation, state.best_epoch, state.history)
 
 
-def huber(predicted: Tensor, truth: Tensor, task_weights: Tensor, delta: float) -> Tensor:
-    """Return the weighted Huber loss summed over rows: ``sum_b sum_t w_t H(predicted_bt - truth_bt)``.
+def huber(predicted: Tensor, truth: Tensor, weights: Tensor, delta: float) -> Tensor:
+    """Return the weighted Huber loss summed over rows: ``sum_b sum_t w_bt H(predicted_bt - truth_bt)``.
 
-    ``H(r)`` is ``r^2 / 2`` up to ``|r| = delta`` and ``delta (|r| - delta / 2)`` beyond. ``w_t`` is the inverse of the
-    variance of the scaled target in the training set. Source: Sec. 5.
+    ``H(r)`` is ``r^2 / 2`` up to ``|r| = delta`` and ``delta (|r| - delta / 2)`` beyond. Source: Sec. 5.
+
+    Parameters
+    ----------
+    predicted, truth : (B, 3) scaled targets
+    weights : (3,) or (B, 3) weights w: the inverse variance of each scaled target in the training set, times the weight
+        of the label where labels have weights
+    delta : residual at which the loss changes from quadratic to linear
     """
-    return (functional.huber_loss(predicted, truth, reduction="none", delta=delta) * task_weights).sum()
+    return (functional.huber_loss(predicted, truth, reduction="none", delta=delta) * weights).sum()
 
 
 def label_weights(spectra: SpectraSet) -> np.ndarray:

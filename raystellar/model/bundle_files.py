@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -19,7 +18,7 @@ import numpy as np
 import safetensors.numpy
 
 import raystellar
-from raystellar.config import build, to_plain
+from raystellar.config import build, json_text, to_plain
 from raystellar.errors import BundleError, ConfigError, InputError, OutputError
 from raystellar.files import places
 from raystellar.model.architecture import NetworkConfig
@@ -50,7 +49,7 @@ def save_bundle(folder: str | os.PathLike[str], bundle: Bundle) -> None:
     """
     path = places.absolute(places.as_path(folder))
     check_output(path)
-    text = json.dumps(_finite(_plain(bundle)), indent=1, allow_nan=False)
+    text = json_text(_plain(bundle))
     files = {WEIGHTS_NAME: safetensors.numpy.save(dict(bundle.weights))}
     if bundle.ood:
         files[OOD_NAME] = safetensors.numpy.save(bundle.ood.arrays())
@@ -128,15 +127,6 @@ def _plain(bundle: Bundle) -> dict[str, Any]:
         "ood_sha256": bundle.ood_sha256,
         **{name: to_plain(getattr(bundle, name)) for name in names},
     }
-
-
-def _finite(value: Any) -> Any:
-    """Replace numbers that JSON cannot write (the loss of an epoch that diverged) by null."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _rebuild(path: str, content: dict[str, Any], weights: Mapping[str, np.ndarray], ood: OodScore | None) -> Bundle:

@@ -34,7 +34,7 @@ from raystellar.targets import TARGETS
 if TYPE_CHECKING:  # importing this module must not load torch, which only a fit needs
     from raystellar.fit.data import SpectraSet
     from raystellar.fit.loop import EpochReport, FitResult
-    from raystellar.fit.members import EpochCallback
+    from raystellar.fit.networks import EpochCallback
 
 
 LOG = logging.getLogger(__name__)
@@ -153,7 +153,7 @@ def train(
     """
     dataset, out = as_path(dataset), as_path(out)
     from raystellar.fit.errormodel import CALIBRATION_COLUMNS, CALIBRATION_VERSION, calibrate
-    from raystellar.fit.members import parts_of
+    from raystellar.fit.networks import parts_of
     from raystellar.fit.ood import OOD_VERSION, learn_ood
     from raystellar.model.network import joined
 
@@ -178,8 +178,7 @@ def train(
         bundle = replace(bundle, ood=ood, ood_check=ood_check)
         validation = spectra["validation"]
         bundle = replace(bundle, validation=errors(bundle.predict(validation.flux), validation.targets))
-        networks = joined(result.weights for result in (results if fit.members > 1 else results[1:]))
-        left_out = replace(bundle, weights=networks) if parts is not None else None
+        left_out = replace(bundle, weights=joined(result.weights for result in results[-fit.parts :]))
         bundle = calibrate(bundle, spectra["train"], validation, parts, left_out)
         save_bundle(path, bundle)
     places.remove_folder(folder)
@@ -187,7 +186,7 @@ def train(
         out,
         bundle.model_id,
         reused,
-        fit.epochs,
+        len(bundle.history[0]),
         bundle.best_epochs,
         bundle.validation,
         bundle.calibration,
@@ -269,13 +268,13 @@ def _bundle(
 def _fit(
     spectra: dict[str, SpectraSet], what: dict[str, Any], resources: TrainResources, folder: str, report: EpochCallback
 ) -> list[FitResult]:
-    """Fit networks by ``fit.members.fit_members`` with the arguments ``what``, in this process or on Ray."""
+    """Fit networks by ``fit.networks.fit_networks`` with the arguments ``what``, in this process or on Ray."""
     from raystellar.fit.loop import check
-    from raystellar.fit.members import fit_members
+    from raystellar.fit.networks import fit_networks
     from raystellar.model.threads import threads
 
     check(**spectra, network=what["network"])
     if resources.workers:
         return fit_on_ray(spectra, what, resources, folder, report)
     with threads(resources.cpus_per_worker):
-        return fit_members(spectra["train"], spectra["validation"], **what, device=device_of(resources), report=report)
+        return fit_networks(spectra["train"], spectra["validation"], **what, device=device_of(resources), report=report)

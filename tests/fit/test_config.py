@@ -9,7 +9,7 @@ from raystellar.fit.config import FitConfig
 
 def test_few_spectra_are_learnt_in_more_epochs():
     config = FitConfig(epochs=3, least_steps=100, batch_size=10, copies=1)
-    assert [config.for_spectra(count).epochs for count in (5, 25, 26, 165, 1000)] == [100, 20, 17, 4, 3]
+    assert [config.for_spectra(count).epochs for count in (0, 5, 25, 26, 165, 1000)] == [100, 100, 20, 17, 4, 3]
     assert FitConfig(epochs=3, least_steps=0).for_spectra(1).epochs == 3
 
 

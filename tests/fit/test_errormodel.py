@@ -21,7 +21,7 @@ from raystellar.fit.errormodel import (
     fit_errors,
     label_noise,
 )
-from raystellar.fit.members import fit_members, parts_of
+from raystellar.fit.networks import fit_networks, parts_of
 from raystellar.model.architecture import NetworkConfig
 from raystellar.model.errormodel import HALF_68, N_TERMS
 from raystellar.model.network import joined, predict
@@ -179,7 +179,7 @@ def fitted(**config):
     config = FitConfig(epochs=8, batch_size=64, copies=0, learning_rate=1e-2, **config)
     parts = parts_of(np.arange(1200), config.parts, 0)
     with tempfile.TemporaryDirectory() as folder:
-        results = fit_members(*labelled, network, config, parts=parts, checkpoints=folder, identity="", device="cpu")
+        results = fit_networks(*labelled, network, config, parts=parts, checkpoints=folder, identity="", device="cpu")
     scaler, weights = results[0].scaler, joined(result.weights for result in results[: config.members])
     bundle = bundles.make(
         network=network, weights=weights, centre=tuple(scaler.centre), scale=tuple(scaler.scale), errors=None
@@ -244,5 +244,5 @@ def test_the_floor_is_a_share_of_the_least_errors_of_the_labels():
     """Nine in ten stars have greater label errors; these fall with the S/N."""
     sn = 10.0 ** np.linspace(1.0, 2.0, 400)
     train = white_noise(400, 0, errors=np.array(NOISE)[:, None] * 10.0 / sn, sn=sn)
-    bundle = calibrate(RANDOM, train, train, None, None)
+    bundle = calibrate(RANDOM, train, train, None, RANDOM)
     np.testing.assert_allclose(bundle.errors.floor, np.multiply(SYSTEMATIC, NOISE) * 10.0**-0.9, rtol=0.06)

@@ -8,7 +8,7 @@ from fitdata import spectra
 
 from raystellar.fit.config import FitConfig
 from raystellar.fit.loop import fit
-from raystellar.fit.members import PLATES_PER_PART, fit_members, parts_of
+from raystellar.fit.networks import PLATES_PER_PART, fit_networks, parts_of
 from raystellar.labels.keys import FIBRES_PER_KEY
 from raystellar.model.architecture import NetworkConfig
 
@@ -57,7 +57,7 @@ def same(first, second):
 
 
 def fitted(tmp_path, parts, config=CONFIG, train=TRAIN, **more):
-    return fit_members(
+    return fit_networks(
         train, VALIDATION, NETWORK, config, parts=parts, checkpoints=str(tmp_path), identity="x", device="cpu", **more
     )
 

@@ -39,9 +39,8 @@ EpochCallback = Callable[[int, EpochReport], None]
 def parts_of(star_id: np.ndarray, count: int, seed: int) -> np.ndarray | None:
     """Return the part (n,) of each training spectrum, from 0; None where ``count`` is 0.
 
-    All spectra of a star belong to one part, and
-    so do all stars of a plate, except those observed on several plates. The parts depend only on the set of stars and
-    the seed.
+    All spectra of a star belong to one part, and so do all stars of a plate, except those observed on several plates.
+    The parts depend only on the set of stars and the seed.
 
     Parameters
     ----------
@@ -58,7 +57,7 @@ def parts_of(star_id: np.ndarray, count: int, seed: int) -> np.ndarray | None:
     return rank[plate] % count
 
 
-def fit_members(
+def fit_networks(
     train: SpectraSet,
     validation: SpectraSet,
     network: NetworkConfig,
